@@ -1,0 +1,108 @@
+//! What can be said of a data set without training on it: counts, statistics, hashes, duplicates.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::{DataSet, Images, N_CHANNELS};
+
+#[cfg(test)]
+mod tests;
+
+/// A data set's inspection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SetReport {
+    /// The set's name.
+    pub name: String,
+    /// The training set.
+    pub train: SplitReport,
+    /// The test set.
+    pub test: SplitReport,
+    /// Test images whose pixels occur in the training set as well.
+    pub n_test_images_in_train: usize,
+}
+
+/// One split's inspection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SplitReport {
+    /// How many images there are.
+    pub n_images: usize,
+    /// Height and width in pixels.
+    pub side: usize,
+    /// How many images each class has.
+    pub classes: Vec<ClassCount>,
+    /// Per channel, in units where 255 is 1.
+    pub mean: [f32; N_CHANNELS],
+    /// Per channel, in units where 255 is 1.
+    pub std: [f32; N_CHANNELS],
+    /// [`Images::content_hash`].
+    pub content_hash: String,
+    /// Images whose pixels occurred before in the same split.
+    pub n_duplicates: usize,
+    /// Those of them whose label is another one.
+    pub n_duplicates_with_another_label: usize,
+}
+
+/// One class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClassCount {
+    /// Its name.
+    pub name: String,
+    /// How many images it has.
+    pub n_images: usize,
+}
+
+impl SetReport {
+    /// Inspects both splits: a few passes over the pixels, on all cores.
+    #[must_use]
+    pub fn new(data: &DataSet) -> Self {
+        let (train, test) = (sorted_hashes(&data.train), sorted_hashes(&data.test));
+        let in_train =
+            |hash: &[u8; 32]| train.binary_search_by(|(other, _)| other.cmp(hash)).is_ok();
+        Self {
+            name: data.name.clone(),
+            train: SplitReport::new(&data.train, &train),
+            test: SplitReport::new(&data.test, &test),
+            n_test_images_in_train: test.iter().filter(|(hash, _)| in_train(hash)).count(),
+        }
+    }
+}
+
+impl SplitReport {
+    fn new(images: &Images, sorted: &[([u8; 32], u16)]) -> Self {
+        let counts = images.class_names().iter().zip(images.class_counts());
+        let (mean, std) = images.mean_std();
+        let duplicates = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        Self {
+            n_images: images.len(),
+            side: images.side(),
+            classes: counts
+                .map(|(name, n_images)| ClassCount {
+                    name: name.clone(),
+                    n_images,
+                })
+                .collect(),
+            mean,
+            std,
+            content_hash: images.content_hash(),
+            n_duplicates: duplicates.clone().count(),
+            n_duplicates_with_another_label: duplicates
+                .filter(|pair| pair[0].1 != pair[1].1)
+                .count(),
+        }
+    }
+}
+
+/// The BLAKE3 hash and the label of every image, equal images next to each other.
+fn sorted_hashes(images: &Images) -> Vec<([u8; 32], u16)> {
+    let mut hashes: Vec<([u8; 32], u16)> = (0..images.len())
+        .into_par_iter()
+        .map(|idx| {
+            (
+                *blake3::hash(images.image(idx)).as_bytes(),
+                images.label(idx),
+            )
+        })
+        .collect();
+    hashes.par_sort_unstable();
+    hashes
+}

@@ -1,0 +1,74 @@
+//! Selfie's data: labelled images in memory, and what turns them into batches. The pixels stay `u8`, RGB and
+//! channels-last from the file to the batch; the model normalises with [`Images::mean_std`].
+//!
+//! # The path of an example
+//!
+//! 1. [`open`] reads a data set by name: CIFAR-10 from its binary files ([`cifar10`]), or [`shapes32`], which is drawn
+//!    by a program. Both give a [`DataSet`] of two [`Images`]. [`SetReport`] checks one.
+//! 2. [`Splits`] holds out the validation examples; [`labelled_subset`] chooses those whose labels may be used.
+//! 3. An [`ExampleOrder`] says which example stands at which position of an endless run; a step's batch is a function of
+//!    (seed, step).
+//! 4. [`Augmentation`] crops and flips the example.
+//! 5. For pretraining, [`PatchGrid::cut`] makes patches of it and a [`MaskSampler`] says which of them are targets.
+//! 6. [`PretrainSource`], [`LabelledSource`] and [`SequentialSource`] do 3 to 5 for a whole batch; a [`Loader`] runs one
+//!    of them ahead of the training step on its own threads, without changing the order.
+//!
+//! Axes: `B` images, `G` grid side, `N` = G² patches, `T` targets, `P` patch side, `H W C` (here H = W and C = 3).
+//!
+//! ```
+//! use std::sync::Arc;
+//! use selfie_data::{Augmentation, Loader, MaskSampler, PatchGrid, PretrainSettings, PretrainSource, shapes32};
+//!
+//! # fn main() -> Result<(), selfie_data::DataError> {
+//! let data = shapes32::draw(100, 10);
+//! let source = PretrainSource::new(
+//!     Arc::new(data.train),
+//!     None,
+//!     PretrainSettings {
+//!         grid: PatchGrid::new(32, 8)?,
+//!         masks: MaskSampler::new(16, 4)?,
+//!         augmentation: Some(Augmentation::default()),
+//!         seed: 0,
+//!         batch: 64,
+//!     },
+//! )?;
+//! let mut loader = Loader::new(move |step| source.batch(step), 0..3, 2, 4);
+//! while let Some(batch) = loader.next_batch() {
+//!     assert_eq!(batch?.patches.len(), 64 * 16 * 8 * 8 * 3);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The feature `hub` adds `hub::cifar10`, which downloads CIFAR-10's parquet files from the Hugging Face hub.
+
+mod augment;
+mod check;
+pub mod cifar10;
+mod error;
+mod grid;
+#[cfg(feature = "hub")]
+pub mod hub;
+mod images;
+mod loader;
+mod mask;
+mod order;
+mod set;
+pub mod shapes32;
+mod source;
+mod subset;
+
+pub use augment::{Augmentation, Padding};
+pub use check::{ClassCount, SetReport, SplitReport};
+pub use error::{DataError, DataErrorKind};
+pub use grid::PatchGrid;
+pub use images::{DataSet, Images, N_CHANNELS};
+pub use loader::Loader;
+pub use mask::MaskSampler;
+pub use order::ExampleOrder;
+pub use set::{SetName, open};
+pub use source::{
+    LabelledBatch, LabelledSettings, LabelledSource, PretrainBatch, PretrainSettings,
+    PretrainSource, SequentialSource,
+};
+pub use subset::{Splits, Subset, labelled_subset};

@@ -1,0 +1,12 @@
+//! What a run measured and how it is written down: accuracy, statistics over runs, the run record's formats, tables.
+//!
+//! Nothing here trains, reads a data set or touches a folder: `selfie-train` decides when these values are computed and where they are
+//! stored.
+
+pub mod accuracy;
+mod error;
+pub mod record;
+pub mod statistics;
+pub mod table;
+
+pub use error::EvalError;

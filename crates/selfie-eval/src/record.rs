@@ -1,0 +1,342 @@
+//! The formats of a run folder's records: `run.json`, a line of `metrics.jsonl`, `result.json`.
+//!
+//! Only the formats live here; `selfie-train` writes and reads the files. A reader accepts keys it does not know, so that an older program
+//! can read a newer run.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+
+#[cfg(test)]
+mod tests;
+
+/// The two kinds of run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Self-supervised pretraining.
+    Pretrain,
+    /// Fine-tuning or training from scratch on a labelled fraction.
+    Finetune,
+}
+
+impl Task {
+    /// The task's name in commands, configuration tables and run folders.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Finetune => "finetune",
+        }
+    }
+}
+
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The two arms of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// Fine-tuned from pretrained weights.
+    Pretrained,
+    /// The control: the same steps from fresh weights.
+    Scratch,
+}
+
+impl Arm {
+    /// The arm's name in run folders and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrained => "pretrained",
+            Self::Scratch => "scratch",
+        }
+    }
+}
+
+/// The machine a run started on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Operating system.
+    pub os: String,
+    /// Instruction set.
+    pub arch: String,
+    /// Processor model; `unknown` where the system does not say.
+    pub cpu: String,
+    /// Logical cores this process may use.
+    pub n_cores: usize,
+    /// Main memory in MiB; `None` where the system does not say.
+    pub memory_mib: Option<u64>,
+}
+
+/// Where a fine-tuning's starting weights came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PretrainedFrom {
+    /// The run folder or weights file, as resolved when the run began.
+    pub path: String,
+    /// BLAKE3 of the weights file, hexadecimal.
+    pub hash: String,
+}
+
+/// `run.json`: everything that decides what a run computes, and where and with what it started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of the program.
+    pub version: String,
+    /// Pretraining or fine-tuning.
+    pub task: Task,
+    /// The recipe's name, or the TOML file's stem.
+    pub recipe: String,
+    /// Seed of every draw of the run.
+    pub seed: u64,
+    /// Share of the labels, in 0–1; `None` in pretraining.
+    pub fraction: Option<f64>,
+    /// Starting weights; `None` from scratch and in pretraining.
+    pub pretrained_from: Option<PretrainedFrom>,
+    /// Device, e.g. `cpu`, `cuda:0`.
+    pub device: String,
+    /// Number type of activations and products.
+    pub dtype: String,
+    /// The resolved configuration: table → key → value.
+    pub config: serde_json::Value,
+    /// Where each value of the configuration came from, by `table.key`.
+    pub config_sources: BTreeMap<String, String>,
+    /// BLAKE3 of each split's pixels and labels, by split.
+    pub data_hashes: BTreeMap<String, String>,
+    /// BLAKE3 of the labelled subset's example list; `None` in pretraining.
+    pub subset_hash: Option<String>,
+    /// The machine the run started on.
+    pub machine: Machine,
+    /// When the run began, UTC, RFC 3339.
+    pub created: String,
+}
+
+/// The wall-clock part of a [`StepMetrics`]: the only part that differs between two runs of the same seed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepTime {
+    /// Wall time of the step, s.
+    pub step_s: f64,
+    /// Images of the step over its wall time.
+    pub images_per_s: f64,
+    /// Share of the step's wall time spent waiting for data, in 0–1.
+    pub data_wait: f64,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Updates made, this one included: the first line says 1.
+    pub step: u64,
+    /// Mean loss over the batch, nats.
+    pub loss: f64,
+    /// Top-1 accuracy over the batch, in 0–1: of the pretext task in pretraining, of the labels in fine-tuning.
+    pub accuracy: f64,
+    /// The accuracy of guessing, in 0–1.
+    pub chance: f64,
+    /// Mean standard deviation of the normalised patch embeddings: near 0 when they have collapsed. Pretraining only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse: Option<f64>,
+    /// Learning rate of the update.
+    pub lr: f64,
+    /// Global L2 norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Wall times.
+    pub time: StepTime,
+}
+
+impl StepMetrics {
+    /// The line, newline included.
+    ///
+    /// # Errors
+    ///
+    /// If a number is not finite: JSON cannot hold it, and no reader could plot it.
+    pub fn to_line(&self) -> Result<String, EvalError> {
+        let numbers = [
+            ("loss", self.loss),
+            ("accuracy", self.accuracy),
+            ("chance", self.chance),
+            ("collapse", self.collapse.unwrap_or(0.0)),
+            ("lr", self.lr),
+            ("grad_norm", self.grad_norm),
+            ("time.step_s", self.time.step_s),
+            ("time.images_per_s", self.time.images_per_s),
+            ("time.data_wait", self.time.data_wait),
+        ];
+        for (name, value) in numbers {
+            require_finite(|| format!("{name} of step {}", self.step), value)?;
+        }
+        let line =
+            serde_json::to_string(self).map_err(|source| json_error("a metrics line", source))?;
+        Ok(line + "\n")
+    }
+
+    /// Every line of a `metrics.jsonl`. A last line without its newline is one still being written and is left out.
+    ///
+    /// # Errors
+    ///
+    /// If a complete line is not a metrics object; the message names the line.
+    pub fn parse_lines(text: &str) -> Result<Vec<Self>, EvalError> {
+        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let parse = |(line_idx, line)| {
+            serde_json::from_str(line)
+                .map_err(|source| json_error(&format!("metrics line {}", line_idx + 1), source))
+        };
+        complete.lines().enumerate().map(parse).collect()
+    }
+}
+
+/// Test accuracy of one class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassAccuracy {
+    /// The class's name.
+    pub class: String,
+    /// Test examples of the class.
+    pub n_examples: u64,
+    /// Share of them predicted right, in 0–1; `None` if there are none.
+    pub top1_accuracy: Option<f64>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Pretraining: the pretext task at the end of the schedule.
+    Pretext {
+        /// Mean loss over the last steps, nats.
+        loss: f64,
+        /// Pretext accuracy over the same steps, in 0–1.
+        accuracy: f64,
+        /// The accuracy of guessing, in 0–1.
+        chance: f64,
+    },
+    /// Fine-tuning: the test split, read once.
+    Test {
+        /// Top-1 accuracy, in 0–1.
+        top1_accuracy: f64,
+        /// Mean cross entropy, nats.
+        loss: f64,
+        /// Test examples.
+        n_examples: u64,
+        /// Accuracy of each class.
+        per_class: Vec<ClassAccuracy>,
+    },
+}
+
+/// `result.json`: written last; a run that has one is finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// Updates made.
+    pub steps: u64,
+    /// What came out.
+    pub outcome: Outcome,
+    /// BLAKE3 of `weights.safetensors`, hexadecimal.
+    pub weights_hash: String,
+    /// Wall time of all steps, over all resumptions, s.
+    pub wall_s: f64,
+    /// Training images over that time.
+    pub images_per_s: f64,
+    /// When the run finished, UTC, RFC 3339.
+    pub finished: String,
+}
+
+impl ResultRecord {
+    /// The record as the text of `result.json`.
+    ///
+    /// # Errors
+    ///
+    /// If a number is not finite.
+    pub fn to_json(&self) -> Result<String, EvalError> {
+        let (loss, accuracy) = match &self.outcome {
+            Outcome::Pretext { loss, accuracy, .. } => (*loss, *accuracy),
+            Outcome::Test {
+                loss,
+                top1_accuracy,
+                ..
+            } => (*loss, *top1_accuracy),
+        };
+        let numbers = [
+            ("loss", loss),
+            ("accuracy", accuracy),
+            ("wall_s", self.wall_s),
+            ("images_per_s", self.images_per_s),
+        ];
+        for (name, value) in numbers {
+            require_finite(|| format!("the result's {name}"), value)?;
+        }
+        to_pretty_json("result.json", self)
+    }
+}
+
+/// A record as indented JSON text that ends in a newline.
+///
+/// # Errors
+///
+/// If `value` has no JSON form; `what` names it in the message.
+pub fn to_pretty_json<T: Serialize>(what: &str, value: &T) -> Result<String, EvalError> {
+    let text = serde_json::to_string_pretty(value).map_err(|source| json_error(what, source))?;
+    Ok(text + "\n")
+}
+
+/// A record read from JSON text.
+///
+/// # Errors
+///
+/// If the text is not JSON or lacks a key; `what` names it in the message.
+pub fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, EvalError> {
+    serde_json::from_str(text).map_err(|source| json_error(what, source))
+}
+
+/// A moment as UTC, RFC 3339, to the second: sorting the texts sorts the moments. Moments before 1970 read as 1970.
+#[must_use]
+pub fn utc(moment: SystemTime) -> String {
+    let seconds = moment
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to a civil date, counted in 400-year eras that begin on 1 March (Howard Hinnant, "chrono-compatible low-level date algorithms").
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+fn require_finite(what: impl Fn() -> String, value: f64) -> Result<(), EvalError> {
+    if value.is_finite() {
+        Ok(())
+    } else {
+        Err(EvalError::NonFinite {
+            what: what(),
+            value,
+        })
+    }
+}
+
+fn json_error(what: &str, source: serde_json::Error) -> EvalError {
+    EvalError::Json {
+        what: what.to_owned(),
+        source,
+    }
+}

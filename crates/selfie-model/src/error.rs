@@ -1,0 +1,85 @@
+//! What can go wrong with a network and its weights.
+
+use std::path::PathBuf;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A value of the configuration is outside its range.
+    #[error("model configuration: `{key}`: expected {expected}, got {got}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// Its range.
+        expected: String,
+        /// What was there.
+        got: String,
+    },
+    /// A weights file cannot be opened or read.
+    #[error("cannot read weights {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A weights file cannot be written.
+    #[error("cannot write weights {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is no weights file of this program.
+    #[error("{path} is not a weights file: {reason}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensors of a file are not those of the network.
+    #[error("weights do not fit the network {network}: {}", list(problems))]
+    Tensors {
+        /// The network, in words.
+        network: String,
+        /// A line for each tensor that is missing, extra or misshapen.
+        problems: Vec<String>,
+    },
+    /// Another kind of network is asked for than the file holds.
+    #[error("{path} holds {got}, expected {expected}", path = path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        expected: &'static str,
+        /// What it holds.
+        got: &'static str,
+    },
+    /// An image that cannot be decoded, or whose pixels do not fill its sides.
+    #[error("image{}: {reason}", path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default())]
+    Image {
+        /// The file, if it came from one.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// The first few problems, and how many more there are.
+fn list(problems: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let mut text = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if problems.len() > SHOWN {
+        text.push_str(&format!("; and {} more", problems.len() - SHOWN));
+    }
+    text
+}
+
+/// Tensor code returns candle's error unless it says otherwise.
+pub(crate) type Result<T, E = candle_core::Error> = std::result::Result<T, E>;

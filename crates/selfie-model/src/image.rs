@@ -1,0 +1,102 @@
+//! Pictures as callers have them.
+
+use crate::error::ModelError;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+/// The largest picture accepted, in pixels: a hostile header cannot ask for more memory.
+const MAX_PIXELS: u64 = 1 << 28;
+
+/// A decoded picture: 8-bit red, green, blue, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RgbImage {
+    width: u32,
+    height: u32,
+    pixels: Vec<u8>,
+}
+
+impl RgbImage {
+    /// A picture of `width × height` pixels of three bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Image`] if the pixels do not fill the sides, or a side is 0.
+    pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self, ModelError> {
+        let n_pixels = u64::from(width) * u64::from(height);
+        if n_pixels == 0 || n_pixels > MAX_PIXELS || pixels.len() as u64 != 3 * n_pixels {
+            let got = pixels.len();
+            let reason = format!("expected {width} × {height} × 3 bytes of 1 to {MAX_PIXELS} pixels, got {got} bytes");
+            return Err(ModelError::Image { path: None, reason });
+        }
+        Ok(Self { width, height, pixels })
+    }
+
+    /// Decodes a file: JPEG, PNG, WebP or BMP.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Image`] if it cannot be read or is no picture of at most 2²⁸ pixels.
+    #[cfg(feature = "image")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, ModelError> {
+        let path = path.as_ref();
+        let error = |reason: String| ModelError::Image { path: Some(path.to_owned()), reason };
+        let bytes = std::fs::read(path).map_err(|source| error(source.to_string()))?;
+        Self::decode(&bytes).map_err(|source| match source {
+            ModelError::Image { reason, .. } => error(reason),
+            other => other,
+        })
+    }
+
+    /// Decodes the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    #[cfg(feature = "image")]
+    pub fn decode(bytes: &[u8]) -> Result<Self, ModelError> {
+        let error = |reason: String| ModelError::Image { path: None, reason };
+        let mut limits = image::Limits::default();
+        limits.max_alloc = Some(MAX_PIXELS * 4);
+        let reader = image::ImageReader::new(std::io::Cursor::new(bytes));
+        let mut reader = reader.with_guessed_format().map_err(|source| error(source.to_string()))?;
+        reader.limits(limits);
+        let decoded = reader.decode().map_err(|source| error(source.to_string()))?.into_rgb8();
+        let (width, height) = decoded.dimensions();
+        Self::new(width, height, decoded.into_raw())
+    }
+
+    /// The picture's sides in pixels: width, height.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// The pixels, three bytes each, row by row.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The largest centred square, resized to `side × side` with an antialiasing bilinear filter: `[side, side, 3]`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Image`] if the resizer refuses.
+    pub fn square(&self, side: usize) -> Result<Vec<u8>, ModelError> {
+        if self.width as usize == side && self.height as usize == side {
+            return Ok(self.pixels.clone());
+        }
+        let error = |reason: String| ModelError::Image { path: None, reason };
+        let source = ImageRef::new(self.width, self.height, &self.pixels, PixelType::U8x3);
+        let source = source.map_err(|source| error(source.to_string()))?;
+        let mut target = Image::new(side as u32, side as u32, PixelType::U8x3);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .fit_into_destination(Some((0.5, 0.5)));
+        Resizer::new().resize(&source, &mut target, &options).map_err(|source| error(source.to_string()))?;
+        Ok(target.into_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests;

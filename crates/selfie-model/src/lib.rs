@@ -1,0 +1,65 @@
+//! Selfie's networks: patch network, attention pooling, pointer decoder and classifiers; their weights in and out; inference.
+//!
+//! Source: Trinh, Luong & Le, "Selfie: Self-supervised Pretraining for Image Embedding" (2019), "the paper" below.
+//!
+//! # An embedding inside your program
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use selfie_model::{InferenceModel, RgbImage, Selfie, SelfieConfig};
+//! # let folder = std::env::temp_dir().join(format!("selfie-model-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let weights = folder.join("weights.safetensors");
+//! # let small = SelfieConfig { width: 4, depths: [1, 1, 1, 1], heads: 4, ffn: 16, ..SelfieConfig::default() };
+//! # Selfie::new(&small, candle_core::DType::F32, &candle_core::Device::Cpu, 1)?.save(&weights)?;
+//!
+//! // `weights` is the path of a weights file: `weights.safetensors` of a run folder, say.
+//! let model = InferenceModel::load(&weights)?;
+//! // Decoded RGB pixels of any size; with the feature `image`, `RgbImage::open("cat.jpg")` decodes a file.
+//! let picture = RgbImage::new(2, 1, vec![255, 0, 0, 0, 0, 255])?;
+//! let embeddings = model.embed(&[picture])?;
+//! assert_eq!(embeddings[0].len(), model.embedding_width());
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Axes
+//!
+//! `B` images, `G` side of the patch grid, `N` = G² patches, `K` context patches, `T` target patches, `P` side of a patch in
+//! pixels, `H W C` of maps (channels last), `D` = 16 · width of an embedding, `L` classes.
+//!
+//! What does not live here: data sets (selfie-data) and training (selfie-train).
+
+mod attention_pooling;
+mod classifier;
+mod config;
+mod decoder;
+mod embeddings;
+mod error;
+mod image;
+mod inference;
+mod initialize;
+mod mode;
+mod resnet;
+mod selfie;
+mod transfer;
+mod unit;
+mod weights;
+
+pub use classifier::{Classification, Classifier};
+pub use config::{
+    Architecture, ClassifierConfig, ClassifierKind, LogitScale, Normalization, Positions, SelfieConfig, Stem,
+};
+pub use error::ModelError;
+pub use image::RgbImage;
+pub use inference::InferenceModel;
+pub use mode::{Mode, Training};
+pub use resnet::StageMaps;
+pub use selfie::{Prediction, Selfie};
+pub use transfer::Transferred;
+pub use unit::ParameterUnit;
+pub use weights::{Metadata, WeightsFile};
+
+/// Channels of an embedding for every channel of the stem: stage 3 ends 16 times as wide as the stem.
+pub const EMBEDDING_PER_WIDTH: usize = 16;

@@ -1,0 +1,180 @@
+//! The pretraining network.
+
+use crate::attention_pooling::AttentionPooling;
+use crate::config::{Normalization, SelfieConfig};
+use crate::decoder::PointerDecoder;
+use crate::embeddings::Embeddings;
+use crate::error::{ModelError, Result};
+use crate::mode::{Mode, Training};
+use crate::resnet::{ResNet, StageMaps};
+use crate::unit::{Build, ParameterUnit};
+use crate::weights::{Metadata, WeightsFile, load_units, tensors_of};
+use candle_core::{DType, Device, Tensor, bail};
+use selfie_ops::average_pool;
+use std::path::Path;
+
+/// What the names of the patch network's parameters begin with in a pretraining file.
+pub(crate) const PATCH_NETWORK: &str = "patch_network.";
+
+/// The pretraining network: patch network, attention pooling, pointer decoder.
+#[derive(Debug)]
+pub struct Selfie {
+    config: SelfieConfig,
+    dtype: DType,
+    patch_network: ResNet,
+    embeddings: Embeddings,
+    attention_pooling: AttentionPooling,
+    decoder: PointerDecoder,
+}
+
+/// What a forward pass of [`Selfie`] computes.
+///
+/// # Shapes
+///
+/// - `h`: `[B, N, D]`, patch embeddings in the order given: targets first
+/// - `u`: `[B, D]`, the pooled embedding of the context
+/// - `logits`: `[B, T, T]`, as the pointer decoder's; the right class of query `q` is `q`
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// Patch embeddings, targets first.
+    pub h: Tensor,
+    /// Pooled embedding.
+    pub u: Tensor,
+    /// Score of every candidate for every query.
+    pub logits: Tensor,
+}
+
+impl Selfie {
+    /// A network with initial parameters that are a function of `seed`; `dtype` is f32, or f64 to check gradients.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is illegal or the device out of memory.
+    pub fn new(config: &SelfieConfig, dtype: DType, device: &Device, seed: u64) -> Result<Self, ModelError> {
+        config.check()?;
+        let build = Build { dtype, device, seed };
+        Ok(Self {
+            config: config.clone(),
+            dtype,
+            patch_network: ResNet::new(config, 3, PATCH_NETWORK, build)?,
+            embeddings: Embeddings::new(config, build)?,
+            attention_pooling: AttentionPooling::new(config, build)?,
+            decoder: PointerDecoder::new(config),
+        })
+    }
+
+    /// The network's shape.
+    #[must_use]
+    pub fn config(&self) -> &SelfieConfig {
+        &self.config
+    }
+
+    /// Scores which target patch belongs at which target place.
+    ///
+    /// Paper: section 2. All patches, context and target, go through the patch network together.
+    ///
+    /// # Shapes
+    ///
+    /// - `patches`: `[B, N, P, P, 3]`, u8 pixels or normalised numbers
+    /// - `order`: `[B, N]` u32, a permutation of the places of each image; the first T are the targets
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit the configuration.
+    pub fn forward(&self, patches: &Tensor, order: &Tensor, mode: Mode<'_>) -> Result<Prediction> {
+        let (n, p, d) = (self.config.n_patches(), self.config.patch_size, self.config.embedding_width());
+        let b = patches.dim(0)?;
+        if patches.dims() != [b, n, p, p, 3] || order.dims() != [b, n] {
+            bail!("pretraining: expected [B, {n}, {p}, {p}, 3] and [B, {n}], got {:?} and {:?}", patches.dims(), order.dims())
+        }
+        let x = normalize(&patches.reshape((b * n, p, p, 3))?, &self.config.normalization, self.dtype)?;
+        let maps = self.patch_network.forward(&x, mode)?;
+        let h = average_pool(&maps.last, 1)?.reshape((b * n, d))?;
+        let h = h.index_select(&rows_of(order)?, 0)?.reshape((b, n, d))?; // [B, N, D], targets first
+        let positions = self.embeddings.positions(mode)?;
+        let positions = positions.index_select(&order.flatten_all()?.contiguous()?, 0)?.reshape((b, n, d))?;
+
+        let (t, k) = (self.config.n_targets, n - self.config.n_targets);
+        let context = h.narrow(1, t, k)?; // [B, K, D]
+        let context = if self.config.context_positions { (context + positions.narrow(1, t, k)?)? } else { context };
+        let u = self.attention_pooling.forward(&self.embeddings.pool_token(mode)?, &context, mode)?;
+        let queries = positions.narrow(1, 0, t)?.broadcast_add(&u.unsqueeze(1)?)?; // [B, T, D]
+        let logits = self.decoder.forward(&queries, &h.narrow(1, 0, t)?)?;
+        Ok(Prediction { h, u, logits })
+    }
+
+    /// The maps of whole images, for embeddings of images rather than of patches.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[B, H, W, 3]`, u8 pixels or normalised numbers
+    ///
+    /// # Errors
+    ///
+    /// If the images are smaller than the stem's kernel.
+    pub fn maps(&self, images: &Tensor, mode: Mode<'_>) -> Result<StageMaps> {
+        self.patch_network.forward(&normalize(images, &self.config.normalization, self.dtype)?, mode)
+    }
+
+    /// Moves the running statistics towards the batch statistics that `training` took.
+    ///
+    /// # Errors
+    ///
+    /// If the device is out of memory.
+    pub fn follow(&self, training: &Training) -> Result<()> {
+        self.units().iter().try_for_each(|unit| unit.follow(training))
+    }
+
+    /// The parameters, in the order of their units' names.
+    #[must_use]
+    pub fn units(&self) -> Vec<&ParameterUnit> {
+        let pooling = self.attention_pooling.units();
+        let mut units: Vec<_> = self.patch_network.units().chain([self.embeddings.unit()]).chain(pooling).collect();
+        units.sort_by_key(|unit| unit.prefix());
+        units
+    }
+
+    /// Parameters and running statistics by name, in the shapes of a file, and what network they are of.
+    ///
+    /// # Errors
+    ///
+    /// If the device is out of memory.
+    pub fn weights(&self) -> Result<WeightsFile> {
+        Ok(WeightsFile { metadata: Metadata::Pretraining(self.config.clone()), tensors: tensors_of(&self.units())? })
+    }
+
+    /// Takes over every tensor of `file`; none may be missing, extra or misshapen.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Tensors`], naming each tensor that does not fit.
+    pub fn load(&self, file: &WeightsFile) -> Result<(), ModelError> {
+        load_units(&self.units(), &file.tensors, "for pretraining")
+    }
+
+    /// Writes a weights file, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.weights()?.write(path)
+    }
+}
+
+/// The network's first operation: u8 pixels to numbers; numbers pass.
+pub(crate) fn normalize(pixels: &Tensor, constants: &Normalization, dtype: DType) -> Result<Tensor> {
+    if pixels.dtype() != DType::U8 {
+        return Ok(pixels.clone());
+    }
+    let constant = |values: [f32; 3]| Tensor::new(&values, pixels.device())?.to_dtype(dtype);
+    let scaled = pixels.to_dtype(dtype)?.affine(1.0 / 255.0, 0.0)?;
+    scaled.broadcast_sub(&constant(constants.mean)?)?.broadcast_div(&constant(constants.std)?)
+}
+
+/// Rows of `[B · N, …]` that an order `[B, N]` of each image's own rows names.
+fn rows_of(order: &Tensor) -> Result<Tensor> {
+    let (b, n) = order.dims2()?;
+    let first: Vec<u32> = (0..b).map(|image| (image * n) as u32).collect();
+    order.broadcast_add(&Tensor::from_vec(first, (b, 1), order.device())?)?.flatten_all()
+}

@@ -1,0 +1,203 @@
+//! Weights files: safetensors with one metadata key, `selfie`. Read strictly, written whole or not at all.
+
+use crate::config::{ClassifierConfig, Normalization, SelfieConfig};
+use crate::error::{ModelError, Result};
+use crate::unit::ParameterUnit;
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+const METADATA_KEY: &str = "selfie";
+
+/// PyTorch's count of batches, the one extra tensor that is accepted and ignored.
+const IGNORED: &str = "num_batches_tracked";
+
+/// What network a weights file is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "holds", rename_all = "snake_case")]
+pub enum Metadata {
+    /// A pretraining network.
+    Pretraining(SelfieConfig),
+    /// A classifier.
+    Classifier(ClassifierConfig),
+}
+
+impl Metadata {
+    /// The network that both kinds contain.
+    #[must_use]
+    pub fn network(&self) -> &SelfieConfig {
+        match self {
+            Self::Pretraining(network) => network,
+            Self::Classifier(classifier) => &classifier.network,
+        }
+    }
+
+    /// The constants of the first operation.
+    #[must_use]
+    pub fn normalization(&self) -> Normalization {
+        self.network().normalization
+    }
+
+    /// In words, for messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pretraining(_) => "a pretraining network",
+            Self::Classifier(_) => "a classifier",
+        }
+    }
+}
+
+/// The content of a weights file: f32 tensors in PyTorch's shapes, under the names of timm, torchvision or the peer.
+#[derive(Clone, Debug)]
+pub struct WeightsFile {
+    /// What network it is of.
+    pub metadata: Metadata,
+    /// Every tensor by name.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl WeightsFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Read`] if it cannot be read, [`ModelError::Format`] if it is no weights file of this program.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// Parses the bytes of a file; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Format`] if they are no weights file of this program.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ModelError> {
+        let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format(error.to_string()))?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY)).ok_or_else(|| {
+            format(format!("its metadata has no key `{METADATA_KEY}`, which says what network it is of"))
+        })?;
+        let metadata: Metadata =
+            serde_json::from_str(text).map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter() {
+            if name.ends_with(IGNORED) {
+                continue;
+            }
+            let tensor = read_tensor(&view).map_err(|error| format(format!("tensor `{name}`: {error}")))?;
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(Self { metadata, tensors })
+    }
+
+    /// The bytes of a file, a function of the content alone.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor holds a number that is not finite: such weights are never written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let text = serde_json::to_string(&self.metadata).map_err(|error| candle_core::Error::Msg(error.to_string()))?;
+        tensors_to_bytes(&self.tensors, HashMap::from([(METADATA_KEY.to_owned(), text)]))
+    }
+
+    /// Writes the file beside `path` and renames it there: whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Write`], and as [`Self::to_bytes`].
+    pub fn write(&self, path: &Path) -> Result<(), ModelError> {
+        let bytes = self.to_bytes()?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".tmp");
+        let temporary = path.with_file_name(name);
+        let write = || {
+            let mut file = std::fs::File::create(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, path)
+        };
+        write().map_err(|source| {
+            std::fs::remove_file(&temporary).ok();
+            ModelError::Write { path: path.to_owned(), source }
+        })
+    }
+}
+
+/// Serialises tensors as f32 with the metadata given.
+fn tensors_to_bytes(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, ModelError> {
+    let mut data = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(candle_core::Error::Msg(format!("tensor `{name}` holds {value}: not written")).into());
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        data.push((name, tensor.dims().to_vec(), bytes));
+    }
+    let views = data.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
+    let views: Result<Vec<_>, safetensors::SafeTensorError> = views.collect();
+    views
+        .and_then(|views| safetensors::serialize(views, Some(metadata)))
+        .map_err(|error| candle_core::Error::Msg(error.to_string()).into())
+}
+
+fn read_tensor(view: &TensorView<'_>) -> Result<Tensor> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        other => candle_core::bail!("expected floating-point numbers, got {other:?}"),
+    };
+    Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
+}
+
+/// Every tensor of the units by name.
+pub(crate) fn tensors_of(units: &[&ParameterUnit]) -> Result<BTreeMap<String, Tensor>> {
+    let mut tensors = BTreeMap::new();
+    for unit in units {
+        tensors.extend(unit.named(&unit.parameters().as_detached_tensor())?);
+        tensors.extend(unit.named_statistics()?);
+    }
+    Ok(tensors)
+}
+
+/// Loads `tensors` into `units`; each must fit and none may be left over.
+pub(crate) fn load_units(
+    units: &[&ParameterUnit],
+    tensors: &BTreeMap<String, Tensor>,
+    network: &str,
+) -> Result<(), ModelError> {
+    let expected = units.iter().flat_map(|unit| unit.expected()).collect();
+    let problems = misfits(&expected, tensors);
+    if !problems.is_empty() {
+        return Err(ModelError::Tensors { network: network.to_owned(), problems });
+    }
+    units.iter().try_for_each(|unit| unit.load(tensors))?;
+    Ok(())
+}
+
+/// A line for each tensor that is missing, misshapen or extra.
+pub(crate) fn misfits(expected: &BTreeMap<String, Vec<usize>>, got: &BTreeMap<String, Tensor>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, shape) in expected {
+        match got.get(name) {
+            None => problems.push(format!("`{name}` is missing")),
+            Some(tensor) if tensor.dims() != shape.as_slice() => {
+                problems.push(format!("`{name}`: expected shape {shape:?}, got {:?}", tensor.dims()));
+            }
+            Some(_) => {}
+        }
+    }
+    problems.extend(got.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("`{name}` is unexpected")));
+    problems
+}

@@ -1,0 +1,228 @@
+//! Whole networks against PyTorch's golden tensors: logits, loss, every gradient, running statistics after the step.
+//!
+//! `SELFIE_GOLDEN=FILE cargo test -p selfie-model oracle` takes any file that testdata/golden.py (or the peer) wrote.
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use selfie_model::{
+    Architecture, Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ParameterUnit, Positions, Selfie,
+    SelfieConfig, Stem, Training, WeightsFile,
+};
+use selfie_ops::cross_entropy;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Largest error, relative to each tensor's largest element.
+fn tolerance(dtype: DType) -> f64 {
+    if dtype == DType::F64 { 1e-9 } else { 1e-4 }
+}
+
+struct Golden {
+    config: Value,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Golden {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let config = serde_json::from_str(&header.metadata().as_ref().unwrap()["config"]).unwrap();
+        let mut tensors = BTreeMap::new();
+        for (name, view) in SafeTensors::deserialize(&bytes).unwrap().iter() {
+            let dtype = match view.dtype() {
+                Dtype::F64 => DType::F64,
+                Dtype::F32 => DType::F32,
+                Dtype::I64 => DType::I64,
+                other => panic!("{name}: {other:?}"),
+            };
+            tensors.insert(name.to_owned(), Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).unwrap());
+        }
+        Self { config, tensors }
+    }
+
+    fn committed(name: &str) -> Self {
+        Self::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name))
+    }
+
+    fn number(&self, key: &str, default: usize) -> usize {
+        self.config.get(key).map_or(default, |value| value.as_u64().unwrap() as usize)
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.config.get(key).is_some_and(|value| value.as_bool().unwrap())
+    }
+
+    fn tensor(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("the golden file has no `{name}`"))
+    }
+
+    fn weights(&self, metadata: Metadata) -> WeightsFile {
+        let named = self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix("weight.")?.to_owned(), t.clone())));
+        WeightsFile { metadata, tensors: named.collect() }
+    }
+
+    /// `[B, H, W, 3]`
+    fn images(&self, dtype: DType) -> Tensor {
+        let images = self.tensor("input.images_nchw").to_dtype(dtype).unwrap();
+        images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap()
+    }
+
+    fn network(&self) -> SelfieConfig {
+        let size = self.number("images", 32);
+        let depths: Vec<usize> = match self.config.get("depths") {
+            Some(depths) => serde_json::from_value(depths.clone()).unwrap(),
+            None => vec![3, 4, 6],
+        };
+        let large = size > 32;
+        let stem = self.number("stem", if large { 7 } else { 3 });
+        let patch_size = if large { 32 } else { 8 };
+        let v15 = self.config.get("architecture").is_some_and(|name| name == "v15");
+        SelfieConfig {
+            architecture: if v15 { Architecture::Resnet50V15 } else { Architecture::Resnet50V2 },
+            width: self.number("width", 8),
+            depths: [depths[0], depths[1], depths[2], depths.get(3).copied().unwrap_or(1)],
+            stem: if stem == 7 { Stem::SevenBySeven } else { Stem::ThreeByThree },
+            image_size: size,
+            patch_size,
+            n_targets: ((size / patch_size).pow(2) / 4).max(2),
+            heads: self.number("heads", 4),
+            ffn: self.number("ffn", 64),
+            layers: self.number("layers", 3),
+            dropout: 0.0,
+            norm_first: self.flag("norm_first"),
+            positions: if large { Positions::RowColumn } else { Positions::PerPatch },
+            ..SelfieConfig::default()
+        }
+    }
+}
+
+fn compare(name: &str, got: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(got.dims(), expected.dims(), "{name}");
+    let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let (got, expected) = (values(got), values(expected));
+    let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs())).max(1e-12);
+    let error = got.iter().zip(&expected).map(|(g, e)| (g - e).abs()).fold(0f64, f64::max) / largest;
+    assert!(error <= tolerance, "{name}: error {error:e} > {tolerance:e}");
+}
+
+/// Compares every gradient and, after the statistics followed, everything the file says of them.
+fn compare_step(golden: &Golden, units: &[&ParameterUnit], loss: &Tensor, tensors_after: impl FnOnce() -> WeightsFile, dtype: DType) {
+    compare("loss", &loss.reshape(1).unwrap(), golden.tensor("output.loss"), tolerance(dtype));
+    let gradients = loss.backward().unwrap();
+    let mut compared = 0;
+    for unit in units {
+        let gradient = gradients.get(unit.parameters()).unwrap_or_else(|| panic!("no gradient of {}", unit.prefix()));
+        for (name, gradient) in unit.named(gradient).unwrap() {
+            // A bias before a softmax over keys has no influence: PyTorch's gradient is rounding, and so is ours.
+            let expected = golden.tensor(&format!("grad.{name}"));
+            if name.ends_with("in_proj_bias") {
+                let d = expected.dim(0).unwrap() / 3;
+                for part in [0, 2] {
+                    let part = |t: &Tensor| t.narrow(0, part * d, d).unwrap();
+                    compare(&format!("grad.{name}"), &part(&gradient), &part(expected), tolerance(dtype));
+                }
+            } else {
+                compare(&format!("grad.{name}"), &gradient, expected, tolerance(dtype));
+            }
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, golden.tensors.keys().filter(|name| name.starts_with("grad.")).count());
+    let after = tensors_after().tensors;
+    let expected = golden.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix("after.")?, t)));
+    let mut compared = 0;
+    for (name, expected) in expected.filter(|(name, _)| name.contains("running")) {
+        compare(name, &after[name], expected, tolerance(dtype));
+        compared += 1;
+    }
+    assert!(compared > 0, "the golden file has no running statistics");
+}
+
+fn check_pretraining(golden: &Golden, dtype: DType) {
+    let config = golden.network();
+    let network = Selfie::new(&config, dtype, &Device::Cpu, 1).unwrap();
+    network.load(&golden.weights(Metadata::Pretraining(config.clone()))).unwrap();
+    let (g, p, n, t) = (config.grid(), config.patch_size, config.n_patches(), config.n_targets);
+    let images = golden.images(dtype);
+    let b = images.dim(0).unwrap();
+    let patches = images.reshape((b, g, p, g, p, 3)).unwrap().permute([0, 1, 3, 2, 4, 5]).unwrap();
+    let patches = patches.reshape((b, n, p, p, 3)).unwrap();
+    let order = golden.tensor("input.order").to_dtype(DType::U32).unwrap();
+
+    let training = Training::new(1, 1);
+    let prediction = network.forward(&patches, &order, Mode::Training(&training)).unwrap();
+    compare("logits", &prediction.logits, golden.tensor("output.logits"), tolerance(dtype));
+    let labels: Vec<u32> = (0..b * t).map(|i| (i % t) as u32).collect();
+    let loss = cross_entropy(&prediction.logits.reshape((b * t, t)).unwrap(), &labels, 0.0).unwrap();
+    let after = || {
+        network.follow(&training).unwrap();
+        network.weights().unwrap()
+    };
+    compare_step(golden, &network.units(), &loss, after, dtype);
+}
+
+fn check_classifier(golden: &Golden, dtype: DType) {
+    let classes = (0..golden.number("classes", 5)).map(|i| i.to_string()).collect();
+    let config = ClassifierConfig { network: golden.network(), kind: ClassifierKind::Stage4, classes };
+    let network = Classifier::new(&config, dtype, &Device::Cpu, 1).unwrap();
+    network.load(&golden.weights(Metadata::Classifier(config.clone()))).unwrap();
+    let images = golden.images(dtype);
+    let inferred = network.forward(&images, Mode::Inference).unwrap();
+    compare("eval_logits", &inferred.logits, golden.tensor("output.eval_logits"), tolerance(dtype));
+
+    let training = Training::new(1, 1);
+    let logits = network.forward(&images, Mode::Training(&training)).unwrap().logits;
+    compare("logits", &logits, golden.tensor("output.logits"), tolerance(dtype));
+    let labels = golden.tensor("input.labels").to_dtype(DType::U32).unwrap().to_vec1::<u32>().unwrap();
+    let smoothing = golden.config["label_smoothing"].as_f64().unwrap();
+    let loss = cross_entropy(&logits, &labels, smoothing).unwrap();
+    let after = || {
+        network.follow(&training).unwrap();
+        network.weights().unwrap()
+    };
+    compare_step(golden, &network.units(), &loss, after, dtype);
+}
+
+fn check(golden: &Golden) {
+    for dtype in [DType::F64, DType::F32] {
+        match golden.config.get("architecture") {
+            Some(_) => check_classifier(golden, dtype),
+            None => check_pretraining(golden, dtype),
+        }
+    }
+}
+
+#[test]
+fn pretraining_at_32_pixels_is_pytorchs() {
+    check(&Golden::committed("pretrain32.safetensors"));
+}
+
+#[test]
+fn pretraining_at_224_pixels_is_pytorchs() {
+    check(&Golden::committed("pretrain224.safetensors"));
+}
+
+#[test]
+fn pretraining_with_pre_ln_layers_is_pytorchs() {
+    check(&Golden::committed("pretrain32_norm_first.safetensors"));
+}
+
+#[test]
+fn a_v2_classifier_is_pytorchs() {
+    check(&Golden::committed("classifier_v2.safetensors"));
+}
+
+#[test]
+fn v15_classifiers_are_pytorchs() {
+    check(&Golden::committed("classifier_v15.safetensors"));
+    check(&Golden::committed("classifier_v15_stem7.safetensors"));
+}
+
+#[test]
+fn the_file_in_selfie_golden_is_pytorchs() {
+    match std::env::var_os("SELFIE_GOLDEN") {
+        Some(path) => check(&Golden::read(&PathBuf::from(path))),
+        None => println!("skipped: SELFIE_GOLDEN names no file"),
+    }
+}

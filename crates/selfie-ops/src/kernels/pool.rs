@@ -1,0 +1,116 @@
+//! Max-pooling 3×3 stride 2 padding 1, and averages over cells.
+
+use crate::Real;
+use rayon::prelude::*;
+
+/// Maps of one size, `[images, height, width, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Maps {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+}
+
+impl Maps {
+    pub(crate) fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// The maps after the max-pool.
+    pub(crate) fn halved(&self) -> Self {
+        Self { height: self.height.div_ceil(2), width: self.width.div_ceil(2), channels: self.channels }
+    }
+
+    /// The input pixels of a window, in the order that decides ties, and their place in it.
+    fn window(&self, y: usize, x: usize) -> impl Iterator<Item = (u8, usize)> + use<> {
+        let (height, width) = (self.height, self.width);
+        (0..9u8).filter_map(move |at| {
+            let (y, x) = (2 * y + usize::from(at / 3), 2 * x + usize::from(at % 3));
+            let inside = y >= 1 && x >= 1 && y <= height && x <= width;
+            inside.then(|| (at, (y - 1) * width + x - 1))
+        })
+    }
+}
+
+/// The largest of each window, and which of its nine places it came from (the first among equals; a NaN wins).
+pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
+    let out = maps.halved();
+    let images = x.len() / maps.len();
+    let mut y = vec![T::zero(); images * out.len()];
+    let mut places = vec![0; y.len()];
+    y.par_chunks_mut(out.len())
+        .zip(places.par_chunks_mut(out.len()))
+        .zip(x.par_chunks(maps.len()))
+        .for_each(|((y, places), x)| {
+            let rows = y.chunks_exact_mut(maps.channels).zip(places.chunks_exact_mut(maps.channels));
+            for (i, (y, places)) in rows.enumerate() {
+                for (n, (place, pixel)) in maps.window(i / out.width, i % out.width).enumerate() {
+                    let x = &x[pixel * maps.channels..][..maps.channels];
+                    for ((y, p), &x) in y.iter_mut().zip(places.iter_mut()).zip(x) {
+                        if n == 0 || x > *y || x.partial_cmp(&x).is_none() {
+                            (*y, *p) = (x, place);
+                        }
+                    }
+                }
+            }
+        });
+    (y, places)
+}
+
+/// Sends each gradient to the place its maximum came from.
+pub(crate) fn max_backward<T: Real>(maps: Maps, places: &[u8], dy: &[T]) -> Vec<T> {
+    let out = maps.halved();
+    let mut dx = vec![T::zero(); dy.len() / out.len() * maps.len()];
+    dx.par_chunks_mut(maps.len())
+        .zip(places.par_chunks(out.len()).zip(dy.par_chunks(out.len())))
+        .for_each(|(dx, (places, dy))| {
+            for (i, (places, dy)) in places.chunks_exact(maps.channels).zip(dy.chunks_exact(maps.channels)).enumerate() {
+                let (y, x) = (i / out.width, i % out.width);
+                for (c, (&place, &dy)) in places.iter().zip(dy).enumerate() {
+                    let (y, x) = (2 * y + usize::from(place / 3) - 1, 2 * x + usize::from(place % 3) - 1);
+                    dx[(y * maps.width + x) * maps.channels + c] += dy;
+                }
+            }
+        });
+    dx
+}
+
+/// The average of each of `cells × cells` equal cells: `[images, cells, cells, channels]`.
+pub(crate) fn average<T: Real>(maps: Maps, cells: usize, x: &[T]) -> Vec<T> {
+    let out_len = cells * cells * maps.channels;
+    let scale = T::from_f64(((cells * cells) as f64) / (maps.height * maps.width) as f64);
+    let mut y = vec![T::zero(); x.len() / maps.len() * out_len];
+    y.par_chunks_mut(out_len).zip(x.par_chunks(maps.len())).for_each(|(y, x)| {
+        for (pixel, x) in x.chunks_exact(maps.channels).enumerate() {
+            let y = &mut y[cell_of(maps, cells, pixel) * maps.channels..][..maps.channels];
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y += x;
+            }
+        }
+        for y in y.iter_mut() {
+            *y *= scale;
+        }
+    });
+    y
+}
+
+/// Spreads each cell's gradient evenly over its pixels.
+pub(crate) fn average_backward<T: Real>(maps: Maps, cells: usize, dy: &[T]) -> Vec<T> {
+    let out_len = cells * cells * maps.channels;
+    let scale = T::from_f64(((cells * cells) as f64) / (maps.height * maps.width) as f64);
+    let mut dx = vec![T::zero(); dy.len() / out_len * maps.len()];
+    dx.par_chunks_mut(maps.len()).zip(dy.par_chunks(out_len)).for_each(|(dx, dy)| {
+        for (pixel, dx) in dx.chunks_exact_mut(maps.channels).enumerate() {
+            let dy = &dy[cell_of(maps, cells, pixel) * maps.channels..][..maps.channels];
+            for (dx, &dy) in dx.iter_mut().zip(dy) {
+                *dx = dy * scale;
+            }
+        }
+    });
+    dx
+}
+
+fn cell_of(maps: Maps, cells: usize, pixel: usize) -> usize {
+    let (y, x) = (pixel / maps.width, pixel % maps.width);
+    y * cells / maps.height * cells + x * cells / maps.width
+}

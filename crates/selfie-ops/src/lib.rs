@@ -1,0 +1,59 @@
+//! Differentiable operations and optimizer kernels that candle 0.11.1 lacks, gets wrong, or cuts out of the graph.
+//!
+//! An operation is a unit worth fusing — a ResNet stage, a transformer layer — that takes x and one flat parameter tensor.
+//! [`UnitLayout`] names the parameters inside. Maps are channels-last, `[B, H, W, C]`; numbers are f32, or f64 to check
+//! gradients with.
+//!
+//! On the CPU each operation runs this crate's kernels (`kernels`, bridged to candle's graph by `unit`). On CUDA and Metal, and
+//! everywhere under the environment variable `SELFIE_OPS=composed`, it runs as a composition of candle's primitives
+//! (`composed`): the same result by another way, which the tests use too.
+//!
+//! Sums have a fixed order: the same input gives the same bytes on any number of threads.
+//!
+//! What does not live here: the network's shape (selfie-model) and the training loop (selfie-train).
+
+mod composed;
+mod conv;
+mod kernels;
+mod layout;
+mod loss;
+mod optimizer;
+mod pool;
+mod real;
+mod rows;
+mod stage;
+mod transformer;
+mod unit;
+
+pub use conv::{batch_norm, conv2d};
+pub use kernels::activation::Dropout;
+pub use kernels::conv::ConvSpec;
+pub use layout::{NormAt, NormSpec, ParameterKind, ParameterSpec, UnitLayout};
+pub use loss::cross_entropy;
+pub use optimizer::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, global_norm, sgd_nesterov};
+pub use pool::{average_pool, max_pool};
+pub use real::Real;
+pub use rows::{attention, dropout, gelu, layer_norm, linear};
+pub use stage::{BlockForm, StageSpec, stage};
+pub use transformer::{LayerDropout, TransformerSpec, transformer_layer};
+pub use unit::Normalised;
+
+use candle_core::{DType, Result, Tensor};
+
+/// Which statistics a batch normalisation uses.
+#[derive(Clone, Copy, Debug)]
+pub enum NormMode<'a> {
+    /// Those of the batch, which are returned for the running ones to follow.
+    Batch,
+    /// Running ones: for every norm of the unit in layout order, `[mean…, variance…]`, end to end.
+    Running(&'a Tensor),
+}
+
+impl NormMode<'_> {
+    fn running_values(self) -> Result<Option<Vec<f64>>> {
+        match self {
+            NormMode::Batch => Ok(None),
+            NormMode::Running(statistics) => statistics.to_dtype(DType::F64)?.to_vec1().map(Some),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! In-place optimizer updates over flat parameter tensors.
+
+use crate::Real;
+use crate::kernels::pieces::{ELEMENTS_PER_PIECE, vectorised};
+use crate::unit::{runs_composed, values};
+use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, Var, bail};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// One step of SGD with Nesterov momentum, as PyTorch computes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdNesterov {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum, 0 ≤ μ < 1.
+    pub momentum: f64,
+    /// Decay added to the gradient of decayed parameters.
+    pub weight_decay: f64,
+    /// Factor on the gradient, for clipping.
+    pub gradient_scale: f64,
+}
+
+/// One step of AdamW, as PyTorch computes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled decay of decayed parameters.
+    pub weight_decay: f64,
+    /// Factor on the gradient, for clipping.
+    pub gradient_scale: f64,
+    /// This step's number, from 1: corrects the moments' bias.
+    pub step: u32,
+}
+
+/// Updates `parameter` and its momentum buffer; `decayed` are the ranges that weight decay applies to.
+///
+/// # Errors
+///
+/// If the three are not flat tensors of one length and type.
+pub fn sgd_nesterov(
+    parameter: &Var,
+    momentum: &Var,
+    gradient: &Tensor,
+    step: SgdNesterov,
+    decayed: &[Range<usize>],
+) -> Result<()> {
+    let gradient = gradient.contiguous()?;
+    run(momentum, &gradient, parameter, Momentum(step), decayed)?;
+    run(parameter, momentum, &gradient, SgdUpdate(step), decayed)
+}
+
+/// Updates `parameter` and its two moments; `decayed` are the ranges that weight decay applies to.
+///
+/// # Errors
+///
+/// If the four are not flat tensors of one length and type.
+pub fn adamw(parameter: &Var, moments: (&Var, &Var), gradient: &Tensor, step: AdamW, decayed: &[Range<usize>]) -> Result<()> {
+    let gradient = gradient.contiguous()?;
+    run(moments.0, &gradient, &gradient, FirstMoment(step), &[])?;
+    run(moments.1, &gradient, &gradient, SecondMoment(step), &[])?;
+    run(parameter, moments.0, moments.1, AdamUpdate(step), decayed)
+}
+
+/// `sum += gradient`.
+///
+/// # Errors
+///
+/// If the two differ in length or type.
+pub fn accumulate(sum: &Var, gradient: &Tensor) -> Result<()> {
+    let gradient = gradient.contiguous()?;
+    run(sum, &gradient, &gradient, Sum, &[])
+}
+
+/// `average = decay · average + (1 − decay) · parameter`.
+///
+/// # Errors
+///
+/// If the two differ in length or type.
+pub fn exponential_average(average: &Var, parameter: &Tensor, decay: f64) -> Result<()> {
+    run(average, parameter, parameter, Average(decay), &[])
+}
+
+/// The Euclidean norm of all gradients together; NaN or infinite exactly where one of them is.
+///
+/// # Errors
+///
+/// If a gradient is of another type than f32 or f64.
+pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
+    let mut sum = 0.0;
+    for gradient in gradients {
+        sum += if runs_composed(gradient.device()) {
+            gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?
+        } else {
+            match gradient.dtype() {
+                DType::F32 => sum_of_squares::<f32>(gradient)?,
+                _ => sum_of_squares::<f64>(gradient)?,
+            }
+        };
+    }
+    Ok(sum.sqrt())
+}
+
+fn sum_of_squares<T: Real>(gradient: &Tensor) -> Result<f64> {
+    let gradient = gradient.contiguous()?;
+    let (storage, layout) = gradient.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else { bail!("global_norm: expected a tensor on the CPU") };
+    let pieces: Vec<f64> = values::<T>(storage, layout)?
+        .par_chunks(ELEMENTS_PER_PIECE)
+        .map(|piece| piece.iter().map(|v| v.to_f64() * v.to_f64()).sum())
+        .collect();
+    Ok(pieces.iter().sum())
+}
+
+/// A new value of one element from its old one and two others; `decayed` says whether weight decay applies to it.
+trait Rule: Sync {
+    const NAME: &'static str;
+    fn element<T: Real>(&self, decayed: bool, target: T, a: T, b: T) -> T;
+    /// The same on whole tensors; `decay` is 1 where weight decay applies, else 0.
+    fn composed(&self, decay: &Tensor, target: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+}
+
+struct Momentum(SgdNesterov);
+struct SgdUpdate(SgdNesterov);
+struct FirstMoment(AdamW);
+struct SecondMoment(AdamW);
+struct AdamUpdate(AdamW);
+struct Sum;
+struct Average(f64);
+
+impl Rule for Momentum {
+    const NAME: &'static str = "momentum";
+    #[inline(always)]
+    fn element<T: Real>(&self, decayed: bool, momentum: T, gradient: T, parameter: T) -> T {
+        let decay = T::from_f64(if decayed { self.0.weight_decay } else { 0.0 });
+        T::from_f64(self.0.momentum) * momentum + (gradient * T::from_f64(self.0.gradient_scale) + decay * parameter)
+    }
+    fn composed(&self, decay: &Tensor, momentum: &Tensor, gradient: &Tensor, parameter: &Tensor) -> Result<Tensor> {
+        let decayed = ((gradient * self.0.gradient_scale)? + ((parameter * decay)? * self.0.weight_decay)?)?;
+        (momentum * self.0.momentum)? + decayed
+    }
+}
+
+impl Rule for SgdUpdate {
+    const NAME: &'static str = "sgd_nesterov";
+    #[inline(always)]
+    fn element<T: Real>(&self, decayed: bool, parameter: T, momentum: T, gradient: T) -> T {
+        let decay = T::from_f64(if decayed { self.0.weight_decay } else { 0.0 });
+        let gradient = gradient * T::from_f64(self.0.gradient_scale) + decay * parameter;
+        parameter - T::from_f64(self.0.lr) * (gradient + T::from_f64(self.0.momentum) * momentum)
+    }
+    fn composed(&self, decay: &Tensor, parameter: &Tensor, momentum: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let decayed = ((gradient * self.0.gradient_scale)? + ((parameter * decay)? * self.0.weight_decay)?)?;
+        parameter - ((decayed + (momentum * self.0.momentum)?)? * self.0.lr)?
+    }
+}
+
+impl Rule for FirstMoment {
+    const NAME: &'static str = "first_moment";
+    #[inline(always)]
+    fn element<T: Real>(&self, _: bool, moment: T, gradient: T, _: T) -> T {
+        let gradient = gradient * T::from_f64(self.0.gradient_scale);
+        T::from_f64(self.0.beta1) * moment + T::from_f64(1.0 - self.0.beta1) * gradient
+    }
+    fn composed(&self, _: &Tensor, moment: &Tensor, gradient: &Tensor, _: &Tensor) -> Result<Tensor> {
+        (moment * self.0.beta1)? + (gradient * ((1.0 - self.0.beta1) * self.0.gradient_scale))?
+    }
+}
+
+impl Rule for SecondMoment {
+    const NAME: &'static str = "second_moment";
+    #[inline(always)]
+    fn element<T: Real>(&self, _: bool, moment: T, gradient: T, _: T) -> T {
+        let gradient = gradient * T::from_f64(self.0.gradient_scale);
+        T::from_f64(self.0.beta2) * moment + T::from_f64(1.0 - self.0.beta2) * gradient * gradient
+    }
+    fn composed(&self, _: &Tensor, moment: &Tensor, gradient: &Tensor, _: &Tensor) -> Result<Tensor> {
+        let gradient = (gradient * self.0.gradient_scale)?;
+        (moment * self.0.beta2)? + (gradient.sqr()? * (1.0 - self.0.beta2))?
+    }
+}
+
+impl AdamW {
+    fn corrections(&self) -> (f64, f64) {
+        let correction = |beta: f64| 1.0 - libm::pow(beta, f64::from(self.step));
+        (correction(self.beta1), correction(self.beta2).sqrt())
+    }
+}
+
+impl Rule for AdamUpdate {
+    const NAME: &'static str = "adamw";
+    #[inline(always)]
+    fn element<T: Real>(&self, decayed: bool, parameter: T, first: T, second: T) -> T {
+        let (correction1, correction2) = self.0.corrections();
+        let decay = if decayed { self.0.lr * self.0.weight_decay } else { 0.0 };
+        let denominator = second.sqrt() / T::from_f64(correction2) + T::from_f64(self.0.epsilon);
+        parameter * T::from_f64(1.0 - decay) - T::from_f64(self.0.lr / correction1) * first / denominator
+    }
+    fn composed(&self, decay: &Tensor, parameter: &Tensor, first: &Tensor, second: &Tensor) -> Result<Tensor> {
+        let (correction1, correction2) = self.0.corrections();
+        let keep = decay.affine(-self.0.lr * self.0.weight_decay, 1.0)?;
+        let denominator = ((second.sqrt()? / correction2)? + self.0.epsilon)?;
+        (parameter * keep)? - ((first / denominator)? * (self.0.lr / correction1))?
+    }
+}
+
+impl Rule for Sum {
+    const NAME: &'static str = "accumulate";
+    #[inline(always)]
+    fn element<T: Real>(&self, _: bool, sum: T, gradient: T, _: T) -> T {
+        sum + gradient
+    }
+    fn composed(&self, _: &Tensor, sum: &Tensor, gradient: &Tensor, _: &Tensor) -> Result<Tensor> {
+        sum + gradient
+    }
+}
+
+impl Rule for Average {
+    const NAME: &'static str = "exponential_average";
+    #[inline(always)]
+    fn element<T: Real>(&self, _: bool, average: T, parameter: T, _: T) -> T {
+        T::from_f64(self.0) * average + T::from_f64(1.0 - self.0) * parameter
+    }
+    fn composed(&self, _: &Tensor, average: &Tensor, parameter: &Tensor, _: &Tensor) -> Result<Tensor> {
+        (average * self.0)? + (parameter * (1.0 - self.0))?
+    }
+}
+
+fn run<R: Rule>(target: &Var, a: &Tensor, b: &Tensor, rule: R, decayed: &[Range<usize>]) -> Result<()> {
+    if target.shape() != a.shape() || target.shape() != b.shape() {
+        bail!("{}: expected one shape, got {:?}, {:?} and {:?}", R::NAME, target.dims(), a.dims(), b.dims())
+    }
+    let (a, b) = (a.detach(), b.detach());
+    if !runs_composed(target.device()) {
+        return target.as_tensor().inplace_op3(&a, &b, &InPlace { rule, decayed });
+    }
+    let mut mask = vec![0f32; target.elem_count()];
+    for range in decayed {
+        mask[range.clone()].fill(1.0);
+    }
+    let mask = Tensor::from_vec(mask, target.shape(), target.device())?.to_dtype(target.dtype())?;
+    target.set(&rule.composed(&mask, &target.as_tensor().detach(), &a, &b)?)
+}
+
+struct InPlace<'a, R> {
+    rule: R,
+    decayed: &'a [Range<usize>],
+}
+
+impl<R: Rule> InPlace<'_, R> {
+    fn update<T: Real>(&self, target: &mut [T], a: &[T], b: &[T]) {
+        let mut at = 0;
+        for range in self.decayed {
+            self.segment(false, (&mut target[at..range.start], &a[at..range.start], &b[at..range.start]));
+            self.segment(true, (&mut target[range.clone()], &a[range.clone()], &b[range.clone()]));
+            at = range.end;
+        }
+        self.segment(false, (&mut target[at..], &a[at..], &b[at..]));
+    }
+
+    fn segment<T: Real>(&self, decayed: bool, (target, a, b): (&mut [T], &[T], &[T])) {
+        target
+            .par_chunks_mut(ELEMENTS_PER_PIECE)
+            .zip(a.par_chunks(ELEMENTS_PER_PIECE))
+            .zip(b.par_chunks(ELEMENTS_PER_PIECE))
+            .for_each(|((target, a), b)| {
+                vectorised(|| {
+                    for ((t, &a), &b) in target.iter_mut().zip(a).zip(b) {
+                        *t = self.rule.element(decayed, *t, a, b);
+                    }
+                });
+            });
+    }
+}
+
+impl<R: Rule> InplaceOp3 for InPlace<'_, R> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &mut CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<()> {
+        let Some((start, end)) = l1.contiguous_offsets() else { bail!("{}: expected a contiguous target", R::NAME) };
+        match s1 {
+            CpuStorage::F32(target) => self.update(&mut target[start..end], values(s2, l2)?, values(s3, l3)?),
+            CpuStorage::F64(target) => self.update(&mut target[start..end], values(s2, l2)?, values(s3, l3)?),
+            _ => bail!("{}: expected f32 or f64", R::NAME),
+        }
+        Ok(())
+    }
+}

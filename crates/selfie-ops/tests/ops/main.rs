@@ -1,0 +1,23 @@
+//! The operations against finite differences, against PyTorch, and against themselves on other numbers of threads.
+//!
+//! Run with `SELFIE_OPS=composed` the same tests check the compositions of candle's primitives.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
+
+mod gradients;
+mod oracle;
+mod threads;
+
+use candle_core::{DType, Device, Tensor};
+use selfie_random::{Purpose, Stream};
+
+/// Standard normal numbers, a function of `tag`.
+pub(crate) fn normal(tag: u32, shape: &[usize]) -> Tensor {
+    let mut stream = Stream::new(7, Purpose::Synthetic, 0, tag);
+    let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|_| stream.normal()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}

@@ -1,0 +1,206 @@
+//! The crate's one error type and its exit codes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use selfie_eval::EvalError;
+
+use crate::config::Source;
+use crate::resume::Difference;
+
+/// What can stop a command. [`TrainError::exit_code`] is the code the program ends with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// An argument outside the configuration that cannot be used.
+    #[error("{argument}: expected {expected}, got {got}")]
+    Usage {
+        /// The argument, as typed: `--fraction`.
+        argument: String,
+        /// What it may be.
+        expected: String,
+        /// What it was.
+        got: String,
+    },
+    /// A configuration key that does not exist.
+    #[error("{origin}: there is no key `{key}`; {hint}")]
+    UnknownKey {
+        /// Where it was set.
+        origin: Source,
+        /// The key, as written.
+        key: String,
+        /// The nearest keys there are.
+        hint: String,
+    },
+    /// A configuration value that cannot be used.
+    #[error("{key} ({origin}): expected {expected}, got {got}")]
+    BadValue {
+        /// The key, with its table.
+        key: String,
+        /// Where the value came from.
+        origin: Source,
+        /// What it may be.
+        expected: String,
+        /// What it was.
+        got: String,
+    },
+    /// A value whose type or spelling is wrong.
+    #[error("{key} ({origin}): got {got}: {reason}")]
+    WrongType {
+        /// The key, with its table.
+        key: String,
+        /// Where the value came from.
+        origin: Source,
+        /// What it was.
+        got: String,
+        /// What the parser said, with what it expected.
+        reason: String,
+    },
+    /// A configuration file that is not TOML.
+    #[error("{origin} is not valid TOML: {reason}")]
+    Toml {
+        /// The file or recipe.
+        origin: Source,
+        /// What the parser said, with its line.
+        reason: String,
+    },
+    /// A run folder that was started with other values.
+    #[error(
+        "{folder} was started with other values:\n{}\nresume it with the values it was started with, or choose another --out",
+        Difference::lines(differences)
+    )]
+    ConfigChanged {
+        /// The run folder.
+        folder: PathBuf,
+        /// What differs.
+        differences: Vec<Difference>,
+    },
+    /// A stored file whose content is not what was written.
+    #[error("{path} is corrupt: {reason}")]
+    Corrupt {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// An input that is not there.
+    #[error("{path} is missing: {hint}")]
+    Missing {
+        /// The path looked for.
+        path: PathBuf,
+        /// What it is for and how to get it.
+        hint: String,
+    },
+    /// A number that stopped being finite.
+    #[error("{what} is not finite{}; lower the learning rate or set clip_norm", at_step(*step))]
+    NonFinite {
+        /// Which number.
+        what: String,
+        /// The step that produced it, if known.
+        step: Option<u64>,
+    },
+    /// A file or folder that cannot be created.
+    #[error("cannot create {path}: {source}; choose a writable --out")]
+    CannotCreate {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder that is not a run folder and not empty.
+    #[error("{path} holds other files ({found}) and is no run folder; choose another --out")]
+    NotARunFolder {
+        /// The folder.
+        path: PathBuf,
+        /// One of the files.
+        found: String,
+    },
+    /// A run folder that another process is training in.
+    #[error("{path} is in use by another process{holder}; wait for it, or choose another --out")]
+    Locked {
+        /// The run folder.
+        path: PathBuf,
+        /// ` (process 123)`, or nothing.
+        holder: String,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A measurement or record that is not valid.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// The program contradicted itself.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl TrainError {
+    /// The exit code: 2 usage, 65 bad data, 66 missing input, 70 internal, 73 cannot create output, 74 I/O, 78 bad configuration.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. }) => 65,
+            Self::Missing { .. } => 66,
+            Self::NonFinite { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
+            Self::CannotCreate { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
+            Self::Io { .. } => 74,
+            Self::UnknownKey { .. }
+            | Self::BadValue { .. }
+            | Self::WrongType { .. }
+            | Self::Toml { .. }
+            | Self::ConfigChanged { .. } => 78,
+        }
+    }
+
+    /// An error of reading `path`: [`TrainError::Missing`] if it is not there.
+    pub(crate) fn reading(path: &Path, source: io::Error, hint: &str) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing {
+                path: path.to_owned(),
+                hint: hint.to_owned(),
+            },
+            _ => Self::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+
+    /// An error of creating `path`: [`TrainError::Io`] if the disk is full, else [`TrainError::CannotCreate`].
+    pub(crate) fn creating(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::writing(path, source)
+            }
+            _ => Self::CannotCreate {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+
+    /// An error of writing to `path`, which exists.
+    pub(crate) fn writing(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn at_step(step: Option<u64>) -> String {
+    step.map_or_else(String::new, |step| format!(" at step {step}"))
+}

@@ -1,0 +1,21 @@
+//! Training: configuration → plan → loop → run folder.
+//!
+//! [`config`] layers what the user wrote, [`plan`] checks it and turns every length into steps, [`run_folder`] and [`checkpoint`] keep
+//! what a run wrote so that nothing half-written is ever read, [`progress`] and [`signals`] talk to the user. A model's tensors pass through
+//! here as bytes: this crate defines no operation and no network.
+
+pub mod checkpoint;
+pub mod config;
+mod error;
+mod files;
+pub mod machine;
+pub mod plan;
+pub mod progress;
+pub mod recipes;
+pub mod resume;
+pub mod run_folder;
+pub mod schedule;
+pub mod signals;
+
+pub use error::TrainError;
+pub use files::hash_file;

@@ -1,0 +1,40 @@
+//! The machine a run starts on, as its record describes it.
+
+use std::thread::available_parallelism;
+
+use selfie_eval::record::Machine;
+
+#[cfg(test)]
+mod tests;
+
+/// Describes this machine. What the system does not tell is `unknown` or `None`; only Linux tells processor and memory.
+#[must_use]
+pub fn describe() -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    Machine {
+        os: std::env::consts::OS.to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        cpu: field(&read("/proc/cpuinfo"), "model name")
+            .unwrap_or("unknown")
+            .to_owned(),
+        n_cores: available_parallelism().map_or(1, usize::from),
+        memory_mib: field(&read("/proc/meminfo"), "MemTotal").and_then(mebibytes),
+    }
+}
+
+/// The value of the first `name : value` line.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim())
+}
+
+fn mebibytes(kibibytes: &str) -> Option<u64> {
+    kibibytes
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .map(|kibibytes| kibibytes / 1024)
+}

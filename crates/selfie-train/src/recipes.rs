@@ -1,0 +1,56 @@
+//! The recipes: `configs/*.toml`, embedded in the binary.
+
+#[cfg(test)]
+mod tests;
+
+/// One embedded recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// The name the commands take.
+    pub name: &'static str,
+    /// The TOML file, header included.
+    pub text: &'static str,
+}
+
+impl Recipe {
+    /// The header's first line: what the recipe is.
+    #[must_use]
+    pub fn summary(&self) -> &'static str {
+        self.text
+            .lines()
+            .next()
+            .unwrap_or("")
+            .trim_start_matches('#')
+            .trim()
+    }
+}
+
+macro_rules! recipe {
+    ($name:literal) => {
+        Recipe {
+            name: $name,
+            text: include_str!(concat!("../../../configs/", $name, ".toml")),
+        }
+    };
+}
+
+/// Every recipe, the quickest first.
+pub const RECIPES: &[Recipe] = &[
+    recipe!("shapes32"),
+    recipe!("cifar10-small"),
+    recipe!("cifar10"),
+    recipe!("imagenet32"),
+    recipe!("imagenet224"),
+];
+
+/// The recipe of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Recipe> {
+    RECIPES.iter().find(|recipe| recipe.name == name)
+}
+
+/// The names of all recipes.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    RECIPES.iter().map(|recipe| recipe.name).collect()
+}

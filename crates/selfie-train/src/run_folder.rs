@@ -1,0 +1,322 @@
+//! The run folder: `run.json`, `metrics.jsonl`, `train.log`, `checkpoints/`, `weights.safetensors`, `result.json`.
+//!
+//! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process ends, however it ends.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use selfie_eval::record::{
+    Arm, Outcome, ResultRecord, RunRecord, Task, from_json, to_pretty_json, utc,
+};
+
+use crate::TrainError;
+use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
+use crate::files;
+use crate::resume;
+
+mod metrics;
+
+#[cfg(test)]
+mod tests;
+
+pub use metrics::{MetricsLog, read_metrics};
+
+/// The run's record.
+pub const RECORD: &str = "run.json";
+/// One object a step.
+pub const METRICS: &str = "metrics.jsonl";
+/// What was printed.
+pub const LOG: &str = "train.log";
+/// The folder of checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The result; a run that has one is finished.
+pub const RESULT: &str = "result.json";
+/// The file that the lock is taken on.
+const LOCK: &str = ".lock";
+
+/// What names a run folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunName {
+    /// Pretraining or fine-tuning.
+    pub task: Task,
+    /// The recipe's name.
+    pub recipe: String,
+    /// Of fine-tuning: share of the labels, in 0–1, and the arm.
+    pub finetune: Option<(f64, Arm)>,
+    /// Seed of every draw.
+    pub seed: u64,
+}
+
+impl RunName {
+    /// `runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>`
+    #[must_use]
+    pub fn default_path(&self) -> PathBuf {
+        let middle = self.finetune.map_or_else(String::new, |(fraction, arm)| {
+            format!("-{fraction}-{}", arm.name())
+        });
+        Path::new("runs").join(format!(
+            "{}-{}{middle}-s{}",
+            self.task, self.recipe, self.seed
+        ))
+    }
+}
+
+/// Whether [`RunFolder::begin`] found a run to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// The run starts now.
+    Fresh,
+    /// The run was started before, with the same values.
+    Resumed,
+}
+
+/// What [`RunFolder::finish`] cannot work out itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finish {
+    /// Updates made.
+    pub steps: u64,
+    /// What came out.
+    pub outcome: Outcome,
+    /// Wall time of all steps, over all resumptions, s.
+    pub wall_s: f64,
+    /// Training images over that time.
+    pub images_per_s: f64,
+}
+
+/// A run folder that this process alone trains in.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Dropped last: closing the file releases the lock.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Opens or creates a run folder, takes its lock and removes what interrupted writes left.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be created or written to, belongs to something else, or another process trains in it.
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        files::create_folder(path)?;
+        let names = files::names(path)?;
+        let ours = |name: &String| {
+            name.starts_with(files::TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str())
+        };
+        if let Some(found) = names
+            .iter()
+            .find(|name| !ours(name))
+            .filter(|_| !path.join(RECORD).exists())
+        {
+            return Err(TrainError::NotARunFolder {
+                path: path.to_owned(),
+                found: found.clone(),
+            });
+        }
+        let lock = lock(path)?;
+        files::remove_temporaries(path)?;
+        files::remove_temporaries(&path.join(CHECKPOINTS))?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `run.json`, or checks that this run is the one that is there; an existing record stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::ConfigChanged`] with every difference, or if the record cannot be read or written.
+    pub fn begin(&self, record: &RunRecord) -> Result<Begin, TrainError> {
+        if let Some(was) = read_record(&self.path)? {
+            let differences = resume::differences(&was, record)?;
+            if differences.is_empty() {
+                return Ok(Begin::Resumed);
+            }
+            return Err(TrainError::ConfigChanged {
+                folder: self.path.clone(),
+                differences,
+            });
+        }
+        files::write_atomic(
+            &self.path.join(RECORD),
+            to_pretty_json(RECORD, record)?.as_bytes(),
+        )?;
+        Ok(Begin::Fresh)
+    }
+
+    /// The folder's checkpoints, of which the last `keep` are kept.
+    #[must_use]
+    pub fn checkpoints(&self, keep: usize) -> CheckpointStore {
+        CheckpointStore::new(self.path.join(CHECKPOINTS), keep)
+    }
+
+    /// Opens `metrics.jsonl` cut to its first `metrics_len` bytes: those of the checkpoint the run goes on from, or 0.
+    ///
+    /// # Errors
+    ///
+    /// If the file is shorter than that, does not end in a whole line there, or cannot be opened.
+    pub fn metrics(&self, metrics_len: u64) -> Result<MetricsLog, TrainError> {
+        MetricsLog::open(&self.path.join(METRICS), metrics_len)
+    }
+
+    /// Opens `train.log` for appending.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn train_log(&self) -> Result<File, TrainError> {
+        let path = self.path.join(LOG);
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|source| TrainError::creating(&path, source))
+    }
+
+    /// Writes the weights, then the result: a run is finished once its result is there.
+    ///
+    /// # Errors
+    ///
+    /// If a number is not finite or a file cannot be written.
+    pub fn finish(&self, weights: &[u8], finish: Finish) -> Result<ResultRecord, TrainError> {
+        let Finish {
+            steps,
+            outcome,
+            wall_s,
+            images_per_s,
+        } = finish;
+        require_finite_tensors("the weights", weights, Some(steps))?;
+        let weights_hash = blake3::hash(weights).to_hex().to_string();
+        let finished = utc(SystemTime::now());
+        let result = ResultRecord {
+            steps,
+            outcome,
+            weights_hash,
+            wall_s,
+            images_per_s,
+            finished,
+        };
+        let text = result.to_json()?;
+        files::write_atomic(&self.path.join(WEIGHTS), weights)?;
+        files::write_atomic(&self.path.join(RESULT), text.as_bytes())?;
+        Ok(result)
+    }
+}
+
+/// The run folder's record; `None` if it has none. Takes no lock.
+///
+/// # Errors
+///
+/// If the file cannot be read or is damaged.
+pub fn read_record(folder: &Path) -> Result<Option<RunRecord>, TrainError> {
+    read_json(&folder.join(RECORD))
+}
+
+/// The run folder's result; `None` if the run is not finished. Takes no lock.
+///
+/// # Errors
+///
+/// If the file cannot be read or is damaged.
+pub fn read_result(folder: &Path) -> Result<Option<ResultRecord>, TrainError> {
+    read_json(&folder.join(RESULT))
+}
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinishedRun {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How it was started.
+    pub record: RunRecord,
+    /// What came out.
+    pub result: ResultRecord,
+}
+
+/// The finished runs of a task among the folders in `runs`, the newest first. A folder whose records are damaged is passed over.
+///
+/// # Errors
+///
+/// If `runs` cannot be read; that it is not there is no error.
+pub fn finished_runs(runs: &Path, task: Task) -> Result<Vec<FinishedRun>, TrainError> {
+    let finished = |name: &String| {
+        let path = runs.join(name);
+        let record = read_record(&path).ok()??;
+        let result = read_result(&path).ok()??;
+        (record.task == task).then_some(FinishedRun {
+            path,
+            record,
+            result,
+        })
+    };
+    let mut runs: Vec<FinishedRun> = files::names(runs)?.iter().filter_map(finished).collect();
+    runs.sort_by(|left, right| {
+        (&right.result.finished, &left.path).cmp(&(&left.result.finished, &right.path))
+    });
+    Ok(runs)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(from_json(&path.display().to_string(), &text)?)),
+        // A path that goes through a file holds no record either.
+        Err(error)
+            if [
+                std::io::ErrorKind::NotFound,
+                std::io::ErrorKind::NotADirectory,
+            ]
+            .contains(&error.kind()) =>
+        {
+            Ok(None)
+        }
+        Err(source) => Err(TrainError::reading(path, source, "a record")),
+    }
+}
+
+/// Takes the folder's lock and notes this process in it.
+fn lock(folder: &Path) -> Result<File, TrainError> {
+    let path = folder.join(LOCK);
+    let opened = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path);
+    let mut file = opened.map_err(|source| TrainError::creating(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let read = file.read_to_string(&mut holder).is_ok();
+            let holder = if read && !holder.is_empty() {
+                format!(" (process {})", holder.trim())
+            } else {
+                String::new()
+            };
+            return Err(TrainError::Locked {
+                path: folder.to_owned(),
+                holder,
+            });
+        }
+        Err(TryLockError::Error(source)) => {
+            return Err(TrainError::Io {
+                action: "lock",
+                path,
+                source,
+            });
+        }
+    }
+    // Only the message of a second process reads the number: a full disk may lose it.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}

@@ -1,0 +1,297 @@
+use std::collections::BTreeMap;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use selfie_eval::record::{Machine, StepMetrics, StepTime};
+
+use super::*;
+
+fn record(seed: u64) -> RunRecord {
+    RunRecord {
+        version: "0.1.0".into(),
+        task: Task::Pretrain,
+        recipe: "shapes32".into(),
+        seed,
+        fraction: None,
+        pretrained_from: None,
+        device: "cpu".into(),
+        dtype: "f32".into(),
+        config: serde_json::json!({"pretrain": {"batch": 8}}),
+        config_sources: BTreeMap::new(),
+        data_hashes: BTreeMap::new(),
+        subset_hash: None,
+        machine: Machine {
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            cpu: "a".into(),
+            n_cores: 2,
+            memory_mib: None,
+        },
+        created: "2025-01-01T00:00:00Z".into(),
+    }
+}
+
+fn metrics(step: u64) -> StepMetrics {
+    let time = StepTime {
+        step_s: 0.5,
+        images_per_s: 16.0,
+        data_wait: 0.0,
+    };
+    StepMetrics {
+        step,
+        loss: 1.0,
+        accuracy: 0.5,
+        chance: 0.25,
+        collapse: None,
+        lr: 0.1,
+        grad_norm: 1.0,
+        time,
+    }
+}
+
+fn weights(value: f32) -> Vec<u8> {
+    let bytes = value.to_le_bytes();
+    let view = TensorView::new(Dtype::F32, vec![1], &bytes).unwrap();
+    safetensors::serialize(BTreeMap::from([("w".to_owned(), view)]), None).unwrap()
+}
+
+fn finish() -> Finish {
+    let outcome = Outcome::Pretext {
+        loss: 1.0,
+        accuracy: 0.5,
+        chance: 0.25,
+    };
+    Finish {
+        steps: 10,
+        outcome,
+        wall_s: 5.0,
+        images_per_s: 16.0,
+    }
+}
+
+#[test]
+fn the_default_path_names_task_recipe_fraction_arm_and_seed() {
+    let pretrain = RunName {
+        task: Task::Pretrain,
+        recipe: "cifar10-small".into(),
+        finetune: None,
+        seed: 0,
+    };
+    assert_eq!(
+        pretrain.default_path(),
+        Path::new("runs/pretrain-cifar10-small-s0")
+    );
+    let finetune = RunName {
+        task: Task::Finetune,
+        finetune: Some((0.08, Arm::Scratch)),
+        seed: 3,
+        ..pretrain
+    };
+    assert_eq!(
+        finetune.default_path(),
+        Path::new("runs/finetune-cifar10-small-0.08-scratch-s3")
+    );
+}
+
+#[test]
+fn a_second_process_is_kept_out_until_the_first_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    // A lock belongs to an open file, so a second opening in this process stands for another process.
+    let first = RunFolder::open(&path).unwrap();
+    let error = RunFolder::open(&path).unwrap_err();
+    assert_eq!(error.exit_code(), 73);
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("(process {})", std::process::id())),
+        "{error}"
+    );
+    drop(first);
+    // The lock file is still there, as after a crash.
+    assert!(path.join(LOCK).exists());
+    RunFolder::open(&path).unwrap();
+}
+
+#[test]
+fn the_same_command_resumes_and_another_one_is_refused_with_the_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    assert_eq!(run.begin(&record(0)).unwrap(), Begin::Fresh);
+    assert_eq!(run.begin(&record(0)).unwrap(), Begin::Resumed);
+    let error = run.begin(&record(1)).unwrap_err();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains("seed: was 0, now 1"), "{error}");
+    assert_eq!(read_record(folder.path()).unwrap(), Some(record(0)));
+}
+
+#[test]
+fn a_folder_of_other_files_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("thesis.tex"), b"text").unwrap();
+    let error = RunFolder::open(folder.path()).unwrap_err();
+    assert!(
+        error.exit_code() == 73 && error.to_string().contains("thesis.tex"),
+        "{error}"
+    );
+    assert_eq!(files::names(folder.path()).unwrap(), ["thesis.tex"]);
+}
+
+#[test]
+fn a_folder_that_a_crash_left_before_its_record_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [LOCK, LOG, ".tmp-run.json"] {
+        std::fs::write(folder.path().join(name), b"").unwrap();
+    }
+    let run = RunFolder::open(folder.path()).unwrap();
+    assert_eq!(run.begin(&record(0)).unwrap(), Begin::Fresh);
+    assert!(!folder.path().join(".tmp-run.json").exists());
+}
+
+#[test]
+fn a_damaged_record_is_bad_data() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(RECORD), b"{\"version\": ").unwrap();
+    let error = read_record(folder.path()).unwrap_err();
+    assert!(
+        error.exit_code() == 65 && error.to_string().contains(RECORD),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_resume_cuts_the_metrics_to_the_checkpoints_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let mut log = run.metrics(0).unwrap();
+    log.append(&metrics(1)).unwrap();
+    let metrics_len = log.sync().unwrap();
+    log.append(&metrics(2)).unwrap();
+    drop(log);
+    // As a killed process would leave it.
+    let mut torn = File::options()
+        .append(true)
+        .open(folder.path().join(METRICS))
+        .unwrap();
+    torn.write_all(b"{\"step\":3,\"lo").unwrap();
+
+    let mut log = run.metrics(metrics_len).unwrap();
+    assert_eq!(log.metrics_len(), metrics_len);
+    log.append(&metrics(2)).unwrap();
+    log.append(&metrics(3)).unwrap();
+    assert_eq!(
+        read_metrics(folder.path()).unwrap(),
+        [metrics(1), metrics(2), metrics(3)]
+    );
+}
+
+#[test]
+fn a_fresh_start_empties_the_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    run.metrics(0).unwrap().append(&metrics(1)).unwrap();
+    assert_eq!(run.metrics(0).unwrap().metrics_len(), 0);
+    assert_eq!(read_metrics(folder.path()).unwrap(), []);
+}
+
+#[test]
+fn metrics_that_do_not_reach_the_checkpoint_are_bad_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let mut log = run.metrics(0).unwrap();
+    log.append(&metrics(1)).unwrap();
+    let metrics_len = log.sync().unwrap();
+    assert_eq!(run.metrics(metrics_len + 1).unwrap_err().exit_code(), 65);
+    assert_eq!(run.metrics(metrics_len - 1).unwrap_err().exit_code(), 65);
+    assert_eq!(run.metrics(metrics_len).unwrap().metrics_len(), metrics_len);
+}
+
+#[test]
+fn a_non_finite_metric_leaves_the_file_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let mut log = run.metrics(0).unwrap();
+    assert!(
+        log.append(&StepMetrics {
+            loss: f64::NAN,
+            ..metrics(1)
+        })
+        .is_err()
+    );
+    log.append(&metrics(2)).unwrap();
+    assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(2)]);
+}
+
+#[test]
+fn a_run_is_finished_once_its_result_is_there_and_its_weights_match() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    run.begin(&record(0)).unwrap();
+    assert_eq!(read_result(folder.path()).unwrap(), None);
+    let result = run.finish(&weights(1.0), finish()).unwrap();
+    assert_eq!(read_result(folder.path()).unwrap().as_ref(), Some(&result));
+    assert_eq!(
+        files::hash_file(&folder.path().join(WEIGHTS)).unwrap(),
+        result.weights_hash
+    );
+
+    assert!(
+        crate::checkpoint::verify(folder.path()).unwrap()[0]
+            .result
+            .is_ok()
+    );
+    std::fs::write(folder.path().join(WEIGHTS), weights(2.0)).unwrap();
+    assert!(
+        crate::checkpoint::verify(folder.path()).unwrap()[0]
+            .result
+            .is_err()
+    );
+}
+
+#[test]
+fn non_finite_weights_finish_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    assert_eq!(
+        run.finish(&weights(f32::NAN), finish())
+            .unwrap_err()
+            .exit_code(),
+        70
+    );
+    assert!(!folder.path().join(WEIGHTS).exists() && !folder.path().join(RESULT).exists());
+}
+
+#[test]
+fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones() {
+    let runs = tempfile::tempdir().unwrap();
+    for (name, finished) in [
+        ("a", "2025-01-02T00:00:00Z"),
+        ("b", "2025-01-03T00:00:00Z"),
+        ("c", "2025-01-01T00:00:00Z"),
+    ] {
+        let run = RunFolder::open(&runs.path().join(name)).unwrap();
+        run.begin(&record(0)).unwrap();
+        let mut result = run.finish(&weights(1.0), finish()).unwrap();
+        result.finished = finished.into();
+        std::fs::write(run.path().join(RESULT), result.to_json().unwrap()).unwrap();
+    }
+    RunFolder::open(&runs.path().join("unfinished"))
+        .unwrap()
+        .begin(&record(0))
+        .unwrap();
+    std::fs::create_dir(runs.path().join("damaged")).unwrap();
+    std::fs::write(runs.path().join("damaged").join(RESULT), b"{").unwrap();
+    let names = |task| -> Vec<String> {
+        let finished = finished_runs(runs.path(), task).unwrap();
+        finished
+            .iter()
+            .map(|run| run.path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(names(Task::Pretrain), ["b", "a", "c"]);
+    assert_eq!(names(Task::Finetune), Vec::<String>::new());
+    assert_eq!(
+        finished_runs(&runs.path().join("none"), Task::Pretrain).unwrap(),
+        []
+    );
+}
