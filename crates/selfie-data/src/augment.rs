@@ -8,7 +8,8 @@ use crate::{DataError, N_CHANNELS};
 mod tests;
 
 /// What lies outside the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// The image mirrored at its edge pixels, which are not repeated.
     Reflect,
@@ -30,11 +31,7 @@ pub struct Augmentation {
 impl Default for Augmentation {
     /// Pad by 4 pixels by reflection, crop, flip.
     fn default() -> Self {
-        Self {
-            pad: 4,
-            padding: Padding::Reflect,
-            flip: true,
-        }
+        Self { pad: 4, padding: Padding::Reflect, flip: true }
     }
 }
 
@@ -46,11 +43,7 @@ impl Augmentation {
     /// If they cannot.
     pub fn check(&self, side: usize) -> Result<(), DataError> {
         if self.pad >= side {
-            return Err(DataError::setting(
-                "augmentation pad",
-                format!("less than the side {side}"),
-                self.pad,
-            ));
+            return Err(DataError::setting("augmentation pad", format!("less than the side {side}"), self.pad));
         }
         Ok(())
     }
@@ -86,9 +79,7 @@ impl Augmentation {
             for (x, pixel) in out_line.chunks_exact_mut(N_CHANNELS).enumerate() {
                 let column = if flip { side - 1 - x } else { x };
                 match self.source(left + column, side) {
-                    Some(source_x) => {
-                        pixel.copy_from_slice(&source_line[source_x * N_CHANNELS..][..N_CHANNELS])
-                    }
+                    Some(source_x) => pixel.copy_from_slice(&source_line[source_x * N_CHANNELS..][..N_CHANNELS]),
                     None => pixel.fill(0),
                 }
             }

@@ -56,8 +56,7 @@ impl SetReport {
     #[must_use]
     pub fn new(data: &DataSet) -> Self {
         let (train, test) = (sorted_hashes(&data.train), sorted_hashes(&data.test));
-        let in_train =
-            |hash: &[u8; 32]| train.binary_search_by(|(other, _)| other.cmp(hash)).is_ok();
+        let in_train = |hash: &[u8; 32]| train.binary_search_by(|(other, _)| other.cmp(hash)).is_ok();
         Self {
             name: data.name.clone(),
             train: SplitReport::new(&data.train, &train),
@@ -75,19 +74,12 @@ impl SplitReport {
         Self {
             n_images: images.len(),
             side: images.side(),
-            classes: counts
-                .map(|(name, n_images)| ClassCount {
-                    name: name.clone(),
-                    n_images,
-                })
-                .collect(),
+            classes: counts.map(|(name, n_images)| ClassCount { name: name.clone(), n_images }).collect(),
             mean,
             std,
             content_hash: images.content_hash(),
             n_duplicates: duplicates.clone().count(),
-            n_duplicates_with_another_label: duplicates
-                .filter(|pair| pair[0].1 != pair[1].1)
-                .count(),
+            n_duplicates_with_another_label: duplicates.filter(|pair| pair[0].1 != pair[1].1).count(),
         }
     }
 }
@@ -96,12 +88,7 @@ impl SplitReport {
 fn sorted_hashes(images: &Images) -> Vec<([u8; 32], u16)> {
     let mut hashes: Vec<([u8; 32], u16)> = (0..images.len())
         .into_par_iter()
-        .map(|idx| {
-            (
-                *blake3::hash(images.image(idx)).as_bytes(),
-                images.label(idx),
-            )
-        })
+        .map(|idx| (*blake3::hash(images.image(idx)).as_bytes(), images.label(idx)))
         .collect();
     hashes.par_sort_unstable();
     hashes

@@ -17,30 +17,15 @@ const SIDE: usize = 32;
 const PLANE_BYTES: usize = SIDE * SIDE;
 const IMAGE_BYTES: usize = PLANE_BYTES * N_CHANNELS;
 const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
-const TRAIN_FILES: [&str; 5] = [
-    "data_batch_1.bin",
-    "data_batch_2.bin",
-    "data_batch_3.bin",
-    "data_batch_4.bin",
-    "data_batch_5.bin",
-];
+const TRAIN_FILES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
 const TEST_FILE: &str = "test_batch.bin";
 const CLASS_NAMES_FILE: &str = "batches.meta.txt";
 const FOLDER: &str = "cifar-10-batches-bin";
 const ARCHIVE: &str = "cifar-10-binary.tar.gz";
 /// The classes in the order of the labels, as in the official file; used where that file is missing.
-pub(crate) const CLASS_NAMES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
+pub(crate) const CLASS_NAMES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 /// Ten times the size of an official file: no wrong file fills the memory.
 const MAX_FILE_BYTES: u64 = 100_000 * RECORD_BYTES as u64;
 const MAX_CLASS_NAMES_BYTES: u64 = 4096;
@@ -61,10 +46,7 @@ pub fn open(path: &Path) -> Result<DataSet, DataError> {
             let mut entries = archive::read(&archive)?;
             read(|name, _| {
                 let path = archive.join(FOLDER).join(name);
-                entries
-                    .remove(name)
-                    .map(|bytes| (path.clone(), bytes))
-                    .ok_or(DataError::MissingFile { path })
+                entries.remove(name).map(|bytes| (path.clone(), bytes)).ok_or(DataError::MissingFile { path })
             })
         }
     }
@@ -90,17 +72,12 @@ fn find(path: &Path) -> Result<Layout, DataError> {
     } else if archive.is_file() {
         Ok(Layout::Archive(archive))
     } else {
-        Err(DataError::MissingSet {
-            set: "cifar10".to_owned(),
-            looked_in: vec![path.join(TEST_FILE), folder, archive],
-        })
+        Err(DataError::MissingSet { set: "cifar10".to_owned(), looked_in: vec![path.join(TEST_FILE), folder, archive] })
     }
 }
 
 /// `get`: from a file's name and size limit to where it lies and what it holds.
-fn read(
-    mut get: impl FnMut(&str, u64) -> Result<(PathBuf, Vec<u8>), DataError>,
-) -> Result<DataSet, DataError> {
+fn read(mut get: impl FnMut(&str, u64) -> Result<(PathBuf, Vec<u8>), DataError>) -> Result<DataSet, DataError> {
     let class_names = match get(CLASS_NAMES_FILE, MAX_CLASS_NAMES_BYTES) {
         Ok((path, bytes)) => parse_class_names(&path, &bytes)?,
         Err(DataError::MissingFile { .. }) => CLASS_NAMES.map(str::to_owned).to_vec(),
@@ -114,11 +91,7 @@ fn read(
         }
         Images::new(SIDE, pixels, labels, class_names.clone())
     };
-    Ok(DataSet {
-        name: "cifar10".to_owned(),
-        train: split(&TRAIN_FILES)?,
-        test: split(&[TEST_FILE])?,
-    })
+    Ok(DataSet { name: "cifar10".to_owned(), train: split(&TRAIN_FILES)?, test: split(&[TEST_FILE])? })
 }
 
 fn read_file(path: &Path, limit: u64) -> Result<(PathBuf, Vec<u8>), DataError> {
@@ -126,73 +99,41 @@ fn read_file(path: &Path, limit: u64) -> Result<(PathBuf, Vec<u8>), DataError> {
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::with_capacity(size.min(limit) as usize);
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
-        return Err(DataError::TooLarge {
-            path: path.to_path_buf(),
-            limit,
-            got: size,
-        });
+        return Err(DataError::TooLarge { path: path.to_path_buf(), limit, got: size });
     }
     Ok((path.to_path_buf(), bytes))
 }
 
 fn parse_class_names(path: &Path, bytes: &[u8]) -> Result<Vec<String>, DataError> {
     let text = String::from_utf8_lossy(bytes);
-    let names: Vec<String> = text
-        .lines()
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<String> = text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     if names.len() != CLASS_NAMES.len() {
         let path = path.to_path_buf();
-        return Err(DataError::ClassNames {
-            path,
-            expected: CLASS_NAMES.len(),
-            got: names.len(),
-        });
+        return Err(DataError::ClassNames { path, expected: CLASS_NAMES.len(), got: names.len() });
     }
     Ok(names)
 }
 
 /// Adds a file's images, `[n, H, W, C]`, and labels.
-fn parse_records(
-    path: &Path,
-    bytes: &[u8],
-    pixels: &mut Vec<u8>,
-    labels: &mut Vec<u16>,
-) -> Result<(), DataError> {
+fn parse_records(path: &Path, bytes: &[u8], pixels: &mut Vec<u8>, labels: &mut Vec<u16>) -> Result<(), DataError> {
     let (n_records, n_left) = (bytes.len() / RECORD_BYTES, bytes.len() % RECORD_BYTES);
     if n_left != 0 || n_records == 0 {
         let path = path.to_path_buf();
-        return Err(DataError::CifarLength {
-            path,
-            record_idx: n_records,
-            expected: RECORD_BYTES,
-            got: n_left,
-        });
+        return Err(DataError::CifarLength { path, record_idx: n_records, expected: RECORD_BYTES, got: n_left });
     }
     for (record_idx, record) in bytes.chunks_exact(RECORD_BYTES).enumerate() {
         if usize::from(record[0]) >= CLASS_NAMES.len() {
             let path = path.to_path_buf();
-            return Err(DataError::CifarLabel {
-                path,
-                record_idx,
-                n_classes: CLASS_NAMES.len(),
-                got: record[0],
-            });
+            return Err(DataError::CifarLabel { path, record_idx, n_classes: CLASS_NAMES.len(), got: record[0] });
         }
         labels.push(u16::from(record[0]));
     }
     let start = pixels.len();
     pixels.resize(start + n_records * IMAGE_BYTES, 0);
     let images = pixels[start..].par_chunks_exact_mut(IMAGE_BYTES);
-    images
-        .zip(bytes.par_chunks_exact(RECORD_BYTES))
-        .for_each(|(image, record)| interleave(&record[1..], image));
+    images.zip(bytes.par_chunks_exact(RECORD_BYTES)).for_each(|(image, record)| interleave(&record[1..], image));
     Ok(())
 }
 
@@ -200,10 +141,7 @@ fn parse_records(
 fn interleave(planes: &[u8], image: &mut [u8]) {
     let (red, rest) = planes.split_at(PLANE_BYTES);
     let (green, blue) = rest.split_at(PLANE_BYTES);
-    for (pixel, ((&red, &green), &blue)) in image
-        .chunks_exact_mut(N_CHANNELS)
-        .zip(red.iter().zip(green).zip(blue))
-    {
+    for (pixel, ((&red, &green), &blue)) in image.chunks_exact_mut(N_CHANNELS).zip(red.iter().zip(green).zip(blue)) {
         pixel.copy_from_slice(&[red, green, blue]);
     }
 }

@@ -25,9 +25,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A set this version knows by name only.
-    #[error(
-        "data set {set}: reading it arrives in a later version; cifar10 and shapes32 can be read now"
-    )]
+    #[error("data set {set}: reading it arrives in a later version; cifar10 and shapes32 can be read now")]
     NotYet {
         /// The set's name.
         set: String,
@@ -156,9 +154,7 @@ pub enum DataError {
         got: String,
     },
     /// The program failed while it made a batch.
-    #[error(
-        "step {step}: expected a batch, the loader's worker panicked: {message}; this is a bug, please report it"
-    )]
+    #[error("step {step}: expected a batch, the loader's worker panicked: {message}; this is a bug, please report it")]
     WorkerPanic {
         /// Which step's batch.
         step: u64,
@@ -188,9 +184,7 @@ impl DataError {
     #[must_use]
     pub fn kind(&self) -> DataErrorKind {
         match self {
-            Self::MissingSet { .. } | Self::MissingFile { .. } | Self::NotYet { .. } => {
-                DataErrorKind::MissingInput
-            }
+            Self::MissingSet { .. } | Self::MissingFile { .. } | Self::NotYet { .. } => DataErrorKind::MissingInput,
             Self::Io { .. } | Self::Hub { .. } => DataErrorKind::Io,
             Self::CifarLength { .. }
             | Self::CifarLabel { .. }
@@ -209,31 +203,16 @@ impl DataError {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::NotFound => Self::MissingFile { path },
-            _ => Self::Io {
-                action,
-                path,
-                source,
-            },
+            _ => Self::Io { action, path, source },
         }
     }
 
-    pub(crate) fn setting(
-        setting: &'static str,
-        expected: impl Into<String>,
-        got: impl ToString,
-    ) -> Self {
-        Self::Setting {
-            setting,
-            expected: expected.into(),
-            got: got.to_string(),
-        }
+    pub(crate) fn setting(setting: &'static str, expected: impl Into<String>, got: impl ToString) -> Self {
+        Self::Setting { setting, expected: expected.into(), got: got.to_string() }
     }
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     shown.join(", ")
 }

@@ -23,10 +23,7 @@ impl PatchGrid {
             let expected = format!("a divisor of the image's side {image_side}");
             return Err(DataError::setting("patch side", expected, patch_side));
         }
-        Ok(Self {
-            image_side,
-            patch_side,
-        })
+        Ok(Self { image_side, patch_side })
     }
 
     /// Side of the image in pixels.

@@ -30,24 +30,13 @@ const N_TEST: i64 = 10_000;
 ///
 /// If the hub cannot be reached, if it does not hold one file of 50,000 and one of 10,000 rows, or if a row is wrong.
 pub fn cifar10() -> Result<DataSet, DataError> {
-    let failed = |action, reason: String| DataError::Hub {
-        set: SET.to_owned(),
-        action,
-        reason,
-    };
-    let client =
-        HFClientSync::new().map_err(|error| failed("starting the client", error.to_string()))?;
-    let files = from_hub(&client, SET.to_owned())
-        .map_err(|error| failed("downloading", error.to_string()))?;
+    let failed = |action, reason: String| DataError::Hub { set: SET.to_owned(), action, reason };
+    let client = HFClientSync::new().map_err(|error| failed("starting the client", error.to_string()))?;
+    let files = from_hub(&client, SET.to_owned()).map_err(|error| failed("downloading", error.to_string()))?;
     // The hub gives readers without names; the official splits differ in size.
     let with_rows = |n_rows| {
-        let is_it = |file: &&SerializedFileReader<File>| {
-            file.metadata().file_metadata().num_rows() == n_rows
-        };
-        files
-            .iter()
-            .find(is_it)
-            .ok_or_else(|| failed("reading", format!("no parquet file of {n_rows} rows")))
+        let is_it = |file: &&SerializedFileReader<File>| file.metadata().file_metadata().num_rows() == n_rows;
+        files.iter().find(is_it).ok_or_else(|| failed("reading", format!("no parquet file of {n_rows} rows")))
     };
     Ok(DataSet {
         name: "cifar10".to_owned(),
@@ -65,63 +54,37 @@ pub fn cifar10() -> Result<DataSet, DataError> {
 pub fn read_parquet(path: &Path) -> Result<Images, DataError> {
     let file = File::open(path).map_err(|source| DataError::io("opening", path, source))?;
     let name = path.display().to_string();
-    let reader = SerializedFileReader::new(file)
-        .map_err(|error| row_error(&name, 0, "a parquet file", error.to_string()))?;
+    let reader =
+        SerializedFileReader::new(file).map_err(|error| row_error(&name, 0, "a parquet file", error.to_string()))?;
     decode(&name, &reader)
 }
 
 /// `name`: what messages call the file.
 fn decode(name: &str, file: &SerializedFileReader<File>) -> Result<Images, DataError> {
-    let rows = file
-        .get_row_iter(None)
-        .map_err(|error| row_error(name, 0, "rows", error.to_string()))?;
+    let rows = file.get_row_iter(None).map_err(|error| row_error(name, 0, "rows", error.to_string()))?;
     let mut encoded = Vec::new();
     let mut labels = Vec::new();
     for (row_idx, row) in rows.enumerate() {
         let row = row.map_err(|error| row_error(name, row_idx, "a row", error.to_string()))?;
         let (png, label) = image_and_label(&row).map_err(|error| {
-            row_error(
-                name,
-                row_idx,
-                "columns `img` (`bytes`, `path`) and `label`",
-                error.to_string(),
-            )
+            row_error(name, row_idx, "columns `img` (`bytes`, `path`) and `label`", error.to_string())
         })?;
-        let class = u16::try_from(label)
-            .ok()
-            .filter(|&class| usize::from(class) < CLASS_NAMES.len());
-        labels.push(
-            class
-                .ok_or_else(|| row_error(name, row_idx, "a label of 0 to 9", label.to_string()))?,
-        );
+        let class = u16::try_from(label).ok().filter(|&class| usize::from(class) < CLASS_NAMES.len());
+        labels.push(class.ok_or_else(|| row_error(name, row_idx, "a label of 0 to 9", label.to_string()))?);
         encoded.push(png);
     }
     let mut pixels = vec![0; encoded.len() * IMAGE_BYTES];
     let decode_row = |(row_idx, (out, png)): (usize, (&mut [u8], &Vec<u8>))| {
-        let image =
-            decode_png(png).map_err(|got| row_error(name, row_idx, "a 32 × 32 PNG image", got))?;
+        let image = decode_png(png).map_err(|got| row_error(name, row_idx, "a 32 × 32 PNG image", got))?;
         out.copy_from_slice(&image);
         Ok(())
     };
-    pixels
-        .par_chunks_exact_mut(IMAGE_BYTES)
-        .zip(&encoded)
-        .enumerate()
-        .map(decode_row)
-        .collect::<Result<(), _>>()?;
-    Images::new(
-        SIDE,
-        pixels,
-        labels,
-        CLASS_NAMES.map(str::to_owned).to_vec(),
-    )
+    pixels.par_chunks_exact_mut(IMAGE_BYTES).zip(&encoded).enumerate().map(decode_row).collect::<Result<(), _>>()?;
+    Images::new(SIDE, pixels, labels, CLASS_NAMES.map(str::to_owned).to_vec())
 }
 
 fn image_and_label(row: &Row) -> Result<(Vec<u8>, i64), parquet::errors::ParquetError> {
-    Ok((
-        row.get_group(0)?.get_bytes(0)?.data().to_vec(),
-        row.get_long(1)?,
-    ))
+    Ok((row.get_group(0)?.get_bytes(0)?.data().to_vec(), row.get_long(1)?))
 }
 
 /// The pixels, `[H, W, C]`: the order in which the decoder gives them, row by row.
@@ -131,10 +94,7 @@ fn decode_png(png: &[u8]) -> Result<Vec<u8>, String> {
     limits.max_image_height = Some(SIDE as u32);
     let mut reader = ImageReader::with_format(Cursor::new(png), ImageFormat::Png);
     reader.limits(limits);
-    let image = reader
-        .decode()
-        .map_err(|error| error.to_string())?
-        .into_rgb8();
+    let image = reader.decode().map_err(|error| error.to_string())?.into_rgb8();
     if image.dimensions() != (SIDE as u32, SIDE as u32) {
         return Err(format!("{} × {} pixels", image.width(), image.height()));
     }
@@ -142,10 +102,5 @@ fn decode_png(png: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn row_error(file: &str, row_idx: usize, expected: &str, got: String) -> DataError {
-    DataError::ParquetRow {
-        file: file.to_owned(),
-        row_idx,
-        expected: expected.to_owned(),
-        got,
-    }
+    DataError::ParquetRow { file: file.to_owned(), row_idx, expected: expected.to_owned(), got }
 }

@@ -42,65 +42,26 @@ impl Images {
     ///
     /// If the number of bytes does not follow from the number of labels and the side, if a label has no class name, or
     /// if there are more images than a `u32` counts.
-    pub fn new(
-        side: usize,
-        pixels: Vec<u8>,
-        labels: Vec<u16>,
-        class_names: Vec<String>,
-    ) -> Result<Self, DataError> {
-        let inconsistent = |what, expected: String, got: String| DataError::Inconsistent {
-            what,
-            expected,
-            got,
-        };
+    pub fn new(side: usize, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Result<Self, DataError> {
+        let inconsistent = |what, expected: String, got: String| DataError::Inconsistent { what, expected, got };
         let image_bytes = side * side * N_CHANNELS;
         if pixels.len() != labels.len() * image_bytes || side == 0 {
             let expected = format!("{} labels of {image_bytes} bytes each", labels.len());
-            return Err(inconsistent(
-                "pixels",
-                expected,
-                format!("{} bytes", pixels.len()),
-            ));
+            return Err(inconsistent("pixels", expected, format!("{} bytes", pixels.len())));
         }
         if u32::try_from(labels.len()).is_err() {
-            return Err(inconsistent(
-                "number of images",
-                format!("at most {}", u32::MAX),
-                labels.len().to_string(),
-            ));
+            return Err(inconsistent("number of images", format!("at most {}", u32::MAX), labels.len().to_string()));
         }
-        if let Some(label) = labels
-            .iter()
-            .find(|&&label| usize::from(label) >= class_names.len())
-        {
-            return Err(inconsistent(
-                "labels",
-                format!("below {}", class_names.len()),
-                label.to_string(),
-            ));
+        if let Some(label) = labels.iter().find(|&&label| usize::from(label) >= class_names.len()) {
+            return Err(inconsistent("labels", format!("below {}", class_names.len()), label.to_string()));
         }
-        Ok(Self {
-            side,
-            pixels,
-            labels,
-            class_names,
-        })
+        Ok(Self { side, pixels, labels, class_names })
     }
 
     /// [`Images::new`] for a caller inside the crate that made all parts of the same number of images.
-    pub(crate) fn of_known_sizes(
-        side: usize,
-        pixels: Vec<u8>,
-        labels: Vec<u16>,
-        class_names: Vec<String>,
-    ) -> Self {
+    pub(crate) fn of_known_sizes(side: usize, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Self {
         debug_assert_eq!(pixels.len(), labels.len() * side * side * N_CHANNELS);
-        Self {
-            side,
-            pixels,
-            labels,
-            class_names,
-        }
+        Self { side, pixels, labels, class_names }
     }
 
     /// How many images there are.
@@ -200,11 +161,7 @@ impl Images {
         hasher.update(b"selfie images 1\0");
         hasher.update(&(self.side as u64).to_le_bytes());
         hasher.update(&(self.len() as u64).to_le_bytes());
-        let labels: Vec<u8> = self
-            .labels
-            .iter()
-            .flat_map(|label| label.to_le_bytes())
-            .collect();
+        let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
         hasher.update(&labels);
         hasher.update(&self.pixels);
         hasher.finalize().to_hex().to_string()
@@ -233,9 +190,7 @@ impl Images {
         let mean = sums.map(|sum| sum as f64 / n / 255.0);
         let std = std::array::from_fn(|channel| {
             let mean_square = squares[channel] as f64 / n / (255.0 * 255.0);
-            (mean_square - mean[channel] * mean[channel])
-                .max(0.0)
-                .sqrt() as f32
+            (mean_square - mean[channel] * mean[channel]).max(0.0).sqrt() as f32
         });
         (mean.map(|mean| mean as f32), std)
     }

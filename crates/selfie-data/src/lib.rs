@@ -68,7 +68,6 @@ pub use mask::MaskSampler;
 pub use order::ExampleOrder;
 pub use set::{SetName, open};
 pub use source::{
-    LabelledBatch, LabelledSettings, LabelledSource, PretrainBatch, PretrainSettings,
-    PretrainSource, SequentialSource,
+    LabelledBatch, LabelledSettings, LabelledSource, PretrainBatch, PretrainSettings, PretrainSource, SequentialSource,
 };
 pub use subset::{Splits, Subset, labelled_subset};

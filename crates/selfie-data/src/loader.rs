@@ -60,11 +60,7 @@ impl<T: Send + 'static> Loader<T> {
             claim_end: steps.start.saturating_add(queue.max(1) as u64),
             stopped: false,
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            made: Condvar::new(),
-            taken: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::new(state), made: Condvar::new(), taken: Condvar::new() });
         let source: Arc<Source<T>> = Arc::new(source);
         let spawn = |worker: usize| {
             let (source, shared) = (source.clone(), shared.clone());
@@ -72,24 +68,14 @@ impl<T: Send + 'static> Loader<T> {
             thread.spawn(move || shared.work(&source)).ok()
         };
         let workers: Vec<JoinHandle<()>> = (0..workers).map_while(spawn).collect();
-        Self {
-            source,
-            steps,
-            shared,
-            workers,
-            waited: Duration::ZERO,
-        }
+        Self { source, steps, shared, workers, waited: Duration::ZERO }
     }
 
     /// The batch of the next step; none after the last one or after an error.
     pub fn next_batch(&mut self) -> Option<Result<T, DataError>> {
         let start = Instant::now();
         let step = self.steps.next()?;
-        let batch = if self.workers.is_empty() {
-            make(&self.source, step)
-        } else {
-            self.shared.take(step)
-        };
+        let batch = if self.workers.is_empty() { make(&self.source, step) } else { self.shared.take(step) };
         if batch.is_err() {
             self.steps.start = self.steps.end;
             self.shared.stop();
@@ -153,19 +139,10 @@ impl<T> Shared<T> {
     /// The next step to make, when there is room for its batch; none when there is nothing left to do.
     fn claim(&self) -> Option<u64> {
         let full = |state: &mut State<T>| {
-            !state.stopped
-                && !state.unclaimed.is_empty()
-                && state.unclaimed.start >= state.claim_end
+            !state.stopped && !state.unclaimed.is_empty() && state.unclaimed.start >= state.claim_end
         };
-        let mut state = self
-            .taken
-            .wait_while(self.lock(), full)
-            .unwrap_or_else(PoisonError::into_inner);
-        if state.stopped {
-            None
-        } else {
-            state.unclaimed.next()
-        }
+        let mut state = self.taken.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        if state.stopped { None } else { state.unclaimed.next() }
     }
 
     fn take(&self, step: u64) -> Result<T, DataError> {
@@ -173,12 +150,7 @@ impl<T> Shared<T> {
         let batch = loop {
             match state.ready.remove(&step) {
                 Some(batch) => break batch,
-                None => {
-                    state = self
-                        .made
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
+                None => state = self.made.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         };
         state.claim_end += 1;
@@ -194,16 +166,11 @@ impl<T> Shared<T> {
 }
 
 fn make<T>(source: &Arc<Source<T>>, step: u64) -> Result<T, DataError> {
-    catch_unwind(AssertUnwindSafe(|| source(step))).unwrap_or_else(|payload| {
-        Err(DataError::WorkerPanic {
-            step,
-            message: message(payload.as_ref()),
-        })
-    })
+    catch_unwind(AssertUnwindSafe(|| source(step)))
+        .unwrap_or_else(|payload| Err(DataError::WorkerPanic { step, message: message(payload.as_ref()) }))
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

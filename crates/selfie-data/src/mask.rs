@@ -22,20 +22,10 @@ impl MaskSampler {
     /// If there is no choice between targets (fewer than two) or no context patch left.
     pub fn new(n_patches: usize, n_targets: usize) -> Result<Self, DataError> {
         if n_targets < 2 || n_targets >= n_patches || u32::try_from(n_patches).is_err() {
-            let expected = format!(
-                "2 to {} of {n_patches} patches",
-                n_patches.saturating_sub(1)
-            );
-            return Err(DataError::setting(
-                "number of target patches",
-                expected,
-                n_targets,
-            ));
+            let expected = format!("2 to {} of {n_patches} patches", n_patches.saturating_sub(1));
+            return Err(DataError::setting("number of target patches", expected, n_targets));
         }
-        Ok(Self {
-            n_patches,
-            n_targets,
-        })
+        Ok(Self { n_patches, n_targets })
     }
 
     /// N.

@@ -24,12 +24,7 @@ pub enum SetName {
 
 impl SetName {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Shapes32,
-        Self::Cifar10,
-        Self::Imagenet32,
-        Self::Imagenet224,
-    ];
+    pub const ALL: [Self; 4] = [Self::Shapes32, Self::Cifar10, Self::Imagenet32, Self::Imagenet224];
 
     /// The name on the command line, in recipes and of the folder.
     #[must_use]
@@ -54,9 +49,7 @@ impl FromStr for SetName {
 
     fn from_str(name: &str) -> Result<Self, DataError> {
         let found = Self::ALL.into_iter().find(|set| set.as_str() == name);
-        found.ok_or_else(|| DataError::UnknownSet {
-            got: name.to_owned(),
-        })
+        found.ok_or_else(|| DataError::UnknownSet { got: name.to_owned() })
     }
 }
 
@@ -74,9 +67,7 @@ pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
             let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);
             cifar10::open(&locate(name, dir, root.as_deref())?)
         }
-        SetName::Imagenet32 | SetName::Imagenet224 => Err(DataError::NotYet {
-            set: name.to_string(),
-        }),
+        SetName::Imagenet32 | SetName::Imagenet224 => Err(DataError::NotYet { set: name.to_string() }),
     }
 }
 
@@ -84,17 +75,10 @@ pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
 fn locate(name: SetName, dir: Option<&Path>, root: Option<&Path>) -> Result<PathBuf, DataError> {
     let places: Vec<PathBuf> = match dir {
         Some(dir) => vec![dir.to_path_buf()],
-        None => root
-            .into_iter()
-            .chain([Path::new("data")])
-            .map(|root| root.join(name.as_str()))
-            .collect(),
+        None => root.into_iter().chain([Path::new("data")]).map(|root| root.join(name.as_str())).collect(),
     };
     match places.iter().find(|place| place.exists()) {
         Some(place) => Ok(place.clone()),
-        None => Err(DataError::MissingSet {
-            set: name.to_string(),
-            looked_in: places,
-        }),
+        None => Err(DataError::MissingSet { set: name.to_string(), looked_in: places }),
     }
 }

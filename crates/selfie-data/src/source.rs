@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use selfie_random::{Purpose, Stream};
-
 use crate::{Augmentation, DataError, ExampleOrder, Images, MaskSampler, PatchGrid};
 
+mod examples;
 #[cfg(test)]
 mod tests;
+
+use examples::{Draw, Examples};
 
 /// A step's patches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,13 +79,7 @@ impl PretrainSource {
         examples: Option<Arc<[u32]>>,
         settings: PretrainSettings,
     ) -> Result<Self, DataError> {
-        let PretrainSettings {
-            grid,
-            masks,
-            augmentation,
-            seed,
-            batch,
-        } = settings;
+        let PretrainSettings { grid, masks, augmentation, seed, batch } = settings;
         if grid.image_side() != images.side() {
             return Err(DataError::setting(
                 "image side",
@@ -93,20 +88,12 @@ impl PretrainSource {
             ));
         }
         if masks.n_patches() != grid.n_patches() {
-            return Err(DataError::setting(
-                "patches of the masks",
-                grid.n_patches().to_string(),
-                masks.n_patches(),
-            ));
+            return Err(DataError::setting("patches of the masks", grid.n_patches().to_string(), masks.n_patches()));
         }
         check_batch(batch, augmentation, images.side())?;
         let examples = Examples::new(images, examples)?;
         let order = ExampleOrder::new(seed, examples.len())?;
-        Ok(Self {
-            examples,
-            order,
-            settings,
-        })
+        Ok(Self { examples, order, settings })
     }
 
     /// How many examples an epoch has.
@@ -121,41 +108,21 @@ impl PretrainSource {
     ///
     /// None today; readers that go to the disk will have some.
     pub fn batch(&self, step: u64) -> Result<PretrainBatch, DataError> {
-        let PretrainSettings {
-            grid,
-            masks,
-            augmentation,
-            seed,
-            batch,
-        } = self.settings;
+        let PretrainSettings { grid, masks, augmentation, seed, batch } = self.settings;
         let mut patches = vec![0; batch * grid.image_bytes()];
         let mut image = vec![0; grid.image_bytes()];
         let mut order = Vec::with_capacity(batch * grid.n_patches());
         let mut examples = Vec::with_capacity(batch);
-        for ((epoch, position), patches) in self
-            .order
-            .batch(step, batch)
-            .zip(patches.chunks_exact_mut(grid.image_bytes()))
+        for ((epoch, position), patches) in
+            self.order.batch(step, batch).zip(patches.chunks_exact_mut(grid.image_bytes()))
         {
             let example = self.examples.at(position);
-            self.examples.write(
-                Draw {
-                    seed,
-                    epoch,
-                    example,
-                },
-                augmentation,
-                &mut image,
-            );
+            self.examples.write(Draw { seed, epoch, example }, augmentation, &mut image);
             grid.cut(&image, patches);
             order.extend(masks.order(seed, epoch, example));
             examples.push(example);
         }
-        Ok(PretrainBatch {
-            patches,
-            order,
-            examples,
-        })
+        Ok(PretrainBatch { patches, order, examples })
     }
 }
 
@@ -173,19 +140,11 @@ impl LabelledSource {
     /// # Errors
     ///
     /// If the batch is 0, the augmentation does not fit the images, or an example is not there or there is none.
-    pub fn new(
-        images: Arc<Images>,
-        examples: Arc<[u32]>,
-        settings: LabelledSettings,
-    ) -> Result<Self, DataError> {
+    pub fn new(images: Arc<Images>, examples: Arc<[u32]>, settings: LabelledSettings) -> Result<Self, DataError> {
         check_batch(settings.batch, settings.augmentation, images.side())?;
         let examples = Examples::new(images, Some(examples))?;
         let order = ExampleOrder::new(settings.seed, examples.len())?;
-        Ok(Self {
-            examples,
-            order,
-            settings,
-        })
+        Ok(Self { examples, order, settings })
     }
 
     /// How many examples an epoch has.
@@ -200,19 +159,11 @@ impl LabelledSource {
     ///
     /// None today; readers that go to the disk will have some.
     pub fn batch(&self, step: u64) -> Result<LabelledBatch, DataError> {
-        let LabelledSettings {
-            augmentation,
-            seed,
-            batch,
-        } = self.settings;
+        let LabelledSettings { augmentation, seed, batch } = self.settings;
         let draws: Vec<Draw> = self
             .order
             .batch(step, batch)
-            .map(|(epoch, position)| Draw {
-                seed,
-                epoch,
-                example: self.examples.at(position),
-            })
+            .map(|(epoch, position)| Draw { seed, epoch, example: self.examples.at(position) })
             .collect();
         Ok(self.examples.labelled(&draws, augmentation))
     }
@@ -231,16 +182,9 @@ impl SequentialSource {
     /// # Errors
     ///
     /// If the batch is 0 or an example is not there.
-    pub fn new(
-        images: Arc<Images>,
-        examples: Option<Arc<[u32]>>,
-        batch: usize,
-    ) -> Result<Self, DataError> {
+    pub fn new(images: Arc<Images>, examples: Option<Arc<[u32]>>, batch: usize) -> Result<Self, DataError> {
         check_batch(batch, None, images.side())?;
-        Ok(Self {
-            examples: Examples::new(images, examples)?,
-            batch,
-        })
+        Ok(Self { examples: Examples::new(images, examples)?, batch })
     }
 
     /// How many examples there are.
@@ -265,104 +209,13 @@ impl SequentialSource {
         let first = step.saturating_mul(self.batch as u64).min(n);
         let end = first.saturating_add(self.batch as u64).min(n);
         let draws: Vec<Draw> = (first..end)
-            .map(|position| Draw {
-                seed: 0,
-                epoch: 0,
-                example: self.examples.at(position as u32),
-            })
+            .map(|position| Draw { seed: 0, epoch: 0, example: self.examples.at(position as u32) })
             .collect();
         Ok(self.examples.labelled(&draws, None))
     }
 }
 
-/// Some of the images, all of which exist.
-#[derive(Clone, Debug)]
-struct Examples {
-    images: Arc<Images>,
-    chosen: Option<Arc<[u32]>>,
-}
-
-/// One appearance of an example.
-#[derive(Clone, Copy, Debug)]
-struct Draw {
-    seed: u64,
-    epoch: u32,
-    example: u32,
-}
-
-impl Examples {
-    fn new(images: Arc<Images>, chosen: Option<Arc<[u32]>>) -> Result<Self, DataError> {
-        let too_large = chosen
-            .iter()
-            .flat_map(|chosen| chosen.iter())
-            .find(|&&example| example as usize >= images.len());
-        if let Some(example) = too_large {
-            return Err(DataError::setting(
-                "examples",
-                format!("indices below {}", images.len()),
-                example,
-            ));
-        }
-        if chosen
-            .as_ref()
-            .is_some_and(|chosen| u32::try_from(chosen.len()).is_err())
-        {
-            return Err(DataError::setting(
-                "examples",
-                format!("at most {}", u32::MAX),
-                "more",
-            ));
-        }
-        Ok(Self { images, chosen })
-    }
-
-    fn len(&self) -> u32 {
-        self.chosen
-            .as_ref()
-            .map_or(self.images.len(), |chosen| chosen.len()) as u32
-    }
-
-    fn at(&self, position: u32) -> u32 {
-        self.chosen
-            .as_ref()
-            .map_or(position, |chosen| chosen[position as usize])
-    }
-
-    /// Writes the image of one draw, `[H, W, C]`.
-    fn write(&self, draw: Draw, augmentation: Option<Augmentation>, out: &mut [u8]) {
-        let image = self.images.image(draw.example as usize);
-        match augmentation {
-            None => out.copy_from_slice(image),
-            Some(augmentation) => {
-                let mut draws =
-                    Stream::new(draw.seed, Purpose::Augmentation, draw.epoch, draw.example);
-                augmentation.apply(image, self.images.side(), &mut draws, out);
-            }
-        }
-    }
-
-    fn labelled(&self, draws: &[Draw], augmentation: Option<Augmentation>) -> LabelledBatch {
-        let image_bytes = self.images.image_bytes();
-        let mut images = vec![0; draws.len() * image_bytes];
-        for (draw, image) in draws.iter().zip(images.chunks_exact_mut(image_bytes)) {
-            self.write(*draw, augmentation, image);
-        }
-        LabelledBatch {
-            images,
-            labels: draws
-                .iter()
-                .map(|draw| u32::from(self.images.label(draw.example as usize)))
-                .collect(),
-            examples: draws.iter().map(|draw| draw.example).collect(),
-        }
-    }
-}
-
-fn check_batch(
-    batch: usize,
-    augmentation: Option<Augmentation>,
-    side: usize,
-) -> Result<(), DataError> {
+fn check_batch(batch: usize, augmentation: Option<Augmentation>, side: usize) -> Result<(), DataError> {
     if batch == 0 {
         return Err(DataError::setting("batch", "at least 1", batch));
     }

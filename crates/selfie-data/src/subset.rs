@@ -30,8 +30,7 @@ impl Splits {
         let all: Vec<u32> = (0..labels.len() as u32).collect();
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for (class, mut members) in by_class(labels, &all).into_iter().enumerate() {
-            Stream::new(VALIDATION_SEED, Purpose::Validation, class as u32, 0)
-                .shuffle(&mut members);
+            Stream::new(VALIDATION_SEED, Purpose::Validation, class as u32, 0).shuffle(&mut members);
             let n_validation = (members.len() + VALIDATION_ONE_OF / 2) / VALIDATION_ONE_OF;
             train.extend(members.split_off(n_validation));
             validation.extend(members);
@@ -73,25 +72,12 @@ pub fn labelled_subset(
     seed: u64,
 ) -> Result<Subset, DataError> {
     if !(fraction > 0.0 && fraction <= 1.0) {
-        return Err(DataError::setting(
-            "labelled fraction",
-            "more than 0 and at most 1",
-            fraction,
-        ));
+        return Err(DataError::setting("labelled fraction", "more than 0 and at most 1", fraction));
     }
-    if labels.len() != n_train_total || rest.iter().any(|&example| example as usize >= labels.len())
-    {
-        let got = format!(
-            "{} labels and a largest example of {:?}",
-            labels.len(),
-            rest.iter().max()
-        );
+    if labels.len() != n_train_total || rest.iter().any(|&example| example as usize >= labels.len()) {
+        let got = format!("{} labels and a largest example of {:?}", labels.len(), rest.iter().max());
         let expected = format!("a label for each of {n_train_total} training examples");
-        return Err(DataError::Inconsistent {
-            what: "labelled subset",
-            expected,
-            got,
-        });
+        return Err(DataError::Inconsistent { what: "labelled subset", expected, got });
     }
     if fraction == 1.0 {
         return Ok(Subset::new((0..n_train_total as u32).collect()));
@@ -106,10 +92,8 @@ pub fn labelled_subset(
     Stream::new(seed, Purpose::Subset, CLASS_TURNS, 0).shuffle(&mut classes);
     let wanted = ((fraction * n_train_total as f64).round() as usize).max(classes.len());
     if wanted > rest.len() {
-        let expected = format!(
-            "at most {} (or 1) beside the validation split",
-            rest.len() as f64 / n_train_total as f64
-        );
+        let expected =
+            format!("at most {} (or 1) beside the validation split", rest.len() as f64 / n_train_total as f64);
         return Err(DataError::setting("labelled fraction", expected, fraction));
     }
     let mut examples = Vec::with_capacity(wanted);
@@ -123,23 +107,14 @@ pub fn labelled_subset(
 impl Subset {
     fn new(mut examples: Vec<u32>) -> Self {
         examples.sort_unstable();
-        let bytes: Vec<u8> = examples
-            .iter()
-            .flat_map(|example| example.to_le_bytes())
-            .collect();
-        Self {
-            examples,
-            hash: blake3::hash(&bytes).to_hex().to_string(),
-        }
+        let bytes: Vec<u8> = examples.iter().flat_map(|example| example.to_le_bytes()).collect();
+        Self { examples, hash: blake3::hash(&bytes).to_hex().to_string() }
     }
 }
 
 /// The given examples of every class, in the given order.
 fn by_class(labels: &[u16], examples: &[u32]) -> Vec<Vec<u32>> {
-    let n_classes = labels
-        .iter()
-        .max()
-        .map_or(0, |&label| usize::from(label) + 1);
+    let n_classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
     let mut classes = vec![Vec::new(); n_classes];
     for &example in examples {
         classes[usize::from(labels[example as usize])].push(example);

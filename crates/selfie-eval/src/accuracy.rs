@@ -20,14 +20,11 @@ impl AccuracyMeter {
     /// An empty accumulator over `n_classes` classes.
     #[must_use]
     pub fn new(n_classes: usize) -> Self {
-        Self {
-            n_classes,
-            confusion: vec![0; n_classes * n_classes],
-            cross_entropy_sum: 0.0,
-        }
+        Self { n_classes, confusion: vec![0; n_classes * n_classes], cross_entropy_sum: 0.0 }
     }
 
-    /// Adds one batch. The prediction is the largest logit, the first of equal ones. A rejected batch leaves nothing behind.
+    /// Adds one batch. The prediction is the largest logit, the first of equal ones. A rejected batch leaves nothing
+    /// behind.
     ///
     /// # Shapes
     ///
@@ -40,33 +37,15 @@ impl AccuracyMeter {
     pub fn add(&mut self, logits: &[f32], labels: &[u32]) -> Result<(), EvalError> {
         let n_classes = self.n_classes;
         if logits.len() != labels.len() * n_classes {
-            return Err(EvalError::LogitsShape {
-                n_labels: labels.len(),
-                n_classes,
-                got: logits.len(),
-            });
+            return Err(EvalError::LogitsShape { n_labels: labels.len(), n_classes, got: logits.len() });
         }
-        if let Some((example_idx, &label)) = labels
-            .iter()
-            .enumerate()
-            .find(|(_, label)| **label as usize >= n_classes)
+        if let Some((example_idx, &label)) = labels.iter().enumerate().find(|(_, label)| **label as usize >= n_classes)
         {
-            return Err(EvalError::Label {
-                example_idx,
-                label,
-                n_classes,
-            });
+            return Err(EvalError::Label { example_idx, label, n_classes });
         }
         if let Some(logit_idx) = logits.iter().position(|logit| !logit.is_finite()) {
-            let what = format!(
-                "the logit of class {} of example {}",
-                logit_idx % n_classes,
-                logit_idx / n_classes
-            );
-            return Err(EvalError::NonFinite {
-                what,
-                value: f64::from(logits[logit_idx]),
-            });
+            let what = format!("the logit of class {} of example {}", logit_idx % n_classes, logit_idx / n_classes);
+            return Err(EvalError::NonFinite { what, value: f64::from(logits[logit_idx]) });
         }
         for (row, &label) in logits.chunks_exact(n_classes.max(1)).zip(labels) {
             let label = label as usize;
@@ -85,26 +64,20 @@ impl AccuracyMeter {
     /// Share of right predictions, in 0–1; `None` before the first example.
     #[must_use]
     pub fn top1_accuracy(&self) -> Option<f64> {
-        let right: u64 = (0..self.n_classes)
-            .map(|class| self.confusion(class, class))
-            .sum();
+        let right: u64 = (0..self.n_classes).map(|class| self.confusion(class, class)).sum();
         ratio(right, self.n_examples())
     }
 
     /// Share of right predictions among the examples of each class, in 0–1; `None` for a class without examples.
     #[must_use]
     pub fn per_class(&self) -> Vec<Option<f64>> {
-        (0..self.n_classes)
-            .map(|class| ratio(self.confusion(class, class), self.n_examples_of(class)))
-            .collect()
+        (0..self.n_classes).map(|class| ratio(self.confusion(class, class), self.n_examples_of(class))).collect()
     }
 
     /// Examples of one true class.
     #[must_use]
     pub fn n_examples_of(&self, class: usize) -> u64 {
-        (0..self.n_classes)
-            .map(|predicted| self.confusion(class, predicted))
-            .sum()
+        (0..self.n_classes).map(|predicted| self.confusion(class, predicted)).sum()
     }
 
     /// Examples of class `truth` predicted to be `predicted`; 0 for a class there is not.
@@ -142,9 +115,6 @@ fn first_maximum(row: &[f32]) -> usize {
 /// −log softmax(row)[label], shifted by the row's maximum so that no exponential overflows.
 fn cross_entropy(row: &[f32], label: usize) -> f64 {
     let maximum = f64::from(row[first_maximum(row)]);
-    let sum: f64 = row
-        .iter()
-        .map(|logit| (f64::from(*logit) - maximum).exp())
-        .sum();
+    let sum: f64 = row.iter().map(|logit| (f64::from(*logit) - maximum).exp()).sum();
     sum.ln() + maximum - f64::from(row[label])
 }

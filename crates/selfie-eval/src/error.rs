@@ -18,9 +18,7 @@ pub enum EvalError {
         got: usize,
     },
     /// A label outside the classes.
-    #[error(
-        "label {label} of example {example_idx} is not below the number of classes, {n_classes}"
-    )]
+    #[error("label {label} of example {example_idx} is not below the number of classes, {n_classes}")]
     Label {
         /// Position in the batch.
         example_idx: usize,
@@ -65,4 +63,10 @@ pub enum EvalError {
         /// What serde_json found.
         source: serde_json::Error,
     },
+    /// The data set failed.
+    #[error(transparent)]
+    Data(#[from] selfie_data::DataError),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
 }

@@ -1,7 +1,7 @@
 //! The formats of a run folder's records: `run.json`, a line of `metrics.jsonl`, `result.json`.
 //!
-//! Only the formats live here; `selfie-train` writes and reads the files. A reader accepts keys it does not know, so that an older program
-//! can read a newer run.
+//! Only the formats live here; `selfie-train` writes and reads the files. A reader accepts keys it does not know, so
+//! that an older program can read a newer run.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,6 +38,25 @@ impl Task {
 impl std::fmt::Display for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// What a finished classifier is measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// The fixed tenth of the training set: for choices such as the learning rate.
+    Validation,
+    /// The test set: read once, by the last step of an evaluation.
+    Test,
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
     }
 }
 
@@ -113,10 +132,38 @@ pub struct RunRecord {
     pub data_hashes: BTreeMap<String, String>,
     /// BLAKE3 of the labelled subset's example list; `None` in pretraining.
     pub subset_hash: Option<String>,
+    /// What the finished classifier is measured on; `None` in pretraining.
+    pub split: Option<Split>,
     /// The machine the run started on.
     pub machine: Machine,
     /// When the run began, UTC, RFC 3339.
     pub created: String,
+}
+
+impl RunRecord {
+    /// A record of a configuration, everything else empty.
+    #[must_use]
+    pub fn new(task: Task, recipe: &str, config: serde_json::Value, config_sources: BTreeMap<String, String>) -> Self {
+        let machine =
+            Machine { os: String::new(), arch: String::new(), cpu: String::new(), n_cores: 0, memory_mib: None };
+        Self {
+            version: String::new(),
+            task,
+            recipe: recipe.to_owned(),
+            seed: 0,
+            fraction: None,
+            pretrained_from: None,
+            device: String::new(),
+            dtype: String::new(),
+            config,
+            config_sources,
+            data_hashes: BTreeMap::new(),
+            subset_hash: None,
+            split: None,
+            machine,
+            created: String::new(),
+        }
+    }
 }
 
 /// The wall-clock part of a [`StepMetrics`]: the only part that differs between two runs of the same seed.
@@ -141,7 +188,8 @@ pub struct StepMetrics {
     pub accuracy: f64,
     /// The accuracy of guessing, in 0–1.
     pub chance: f64,
-    /// Mean standard deviation of the normalised patch embeddings: near 0 when they have collapsed. Pretraining only.
+    /// Spread of the normalised patch embeddings: 0 when all point the same way, 1 when they point everywhere alike.
+    /// Pretraining only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse: Option<f64>,
     /// Learning rate of the update.
@@ -173,8 +221,7 @@ impl StepMetrics {
         for (name, value) in numbers {
             require_finite(|| format!("{name} of step {}", self.step), value)?;
         }
-        let line =
-            serde_json::to_string(self).map_err(|source| json_error("a metrics line", source))?;
+        let line = serde_json::to_string(self).map_err(|source| json_error("a metrics line", source))?;
         Ok(line + "\n")
     }
 
@@ -186,8 +233,7 @@ impl StepMetrics {
     pub fn parse_lines(text: &str) -> Result<Vec<Self>, EvalError> {
         let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
         let parse = |(line_idx, line)| {
-            serde_json::from_str(line)
-                .map_err(|source| json_error(&format!("metrics line {}", line_idx + 1), source))
+            serde_json::from_str(line).map_err(|source| json_error(&format!("metrics line {}", line_idx + 1), source))
         };
         complete.lines().enumerate().map(parse).collect()
     }
@@ -217,13 +263,15 @@ pub enum Outcome {
         /// The accuracy of guessing, in 0–1.
         chance: f64,
     },
-    /// Fine-tuning: the test split, read once.
-    Test {
+    /// Fine-tuning: the classifier on a split.
+    Classification {
+        /// The split: the test set is read once, by this.
+        split: Split,
         /// Top-1 accuracy, in 0–1.
         top1_accuracy: f64,
         /// Mean cross entropy, nats.
         loss: f64,
-        /// Test examples.
+        /// Examples of the split.
         n_examples: u64,
         /// Accuracy of each class.
         per_class: Vec<ClassAccuracy>,
@@ -256,18 +304,10 @@ impl ResultRecord {
     pub fn to_json(&self) -> Result<String, EvalError> {
         let (loss, accuracy) = match &self.outcome {
             Outcome::Pretext { loss, accuracy, .. } => (*loss, *accuracy),
-            Outcome::Test {
-                loss,
-                top1_accuracy,
-                ..
-            } => (*loss, *top1_accuracy),
+            Outcome::Classification { loss, top1_accuracy, .. } => (*loss, *top1_accuracy),
         };
-        let numbers = [
-            ("loss", loss),
-            ("accuracy", accuracy),
-            ("wall_s", self.wall_s),
-            ("images_per_s", self.images_per_s),
-        ];
+        let numbers =
+            [("loss", loss), ("accuracy", accuracy), ("wall_s", self.wall_s), ("images_per_s", self.images_per_s)];
         for (name, value) in numbers {
             require_finite(|| format!("the result's {name}"), value)?;
         }
@@ -297,46 +337,25 @@ pub fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, EvalE
 /// A moment as UTC, RFC 3339, to the second: sorting the texts sorts the moments. Moments before 1970 read as 1970.
 #[must_use]
 pub fn utc(moment: SystemTime) -> String {
-    let seconds = moment
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to a civil date, counted in 400-year eras that begin on 1 March (Howard Hinnant, "chrono-compatible low-level date algorithms").
+    // Days to a civil date, counted in 400-year eras that begin on 1 March (Howard Hinnant, "chrono-compatible
+    // low-level date algorithms").
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 fn require_finite(what: impl Fn() -> String, value: f64) -> Result<(), EvalError> {
-    if value.is_finite() {
-        Ok(())
-    } else {
-        Err(EvalError::NonFinite {
-            what: what(),
-            value,
-        })
-    }
+    if value.is_finite() { Ok(()) } else { Err(EvalError::NonFinite { what: what(), value }) }
 }
 
 fn json_error(what: &str, source: serde_json::Error) -> EvalError {
-    EvalError::Json {
-        what: what.to_owned(),
-        source,
-    }
+    EvalError::Json { what: what.to_owned(), source }
 }

@@ -41,11 +41,7 @@ impl Summary {
     /// The summary of some runs; `None` of none.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
-        Some(Self {
-            n_runs: values.len(),
-            mean: mean(values)?,
-            std: sample_std(values),
-        })
+        Some(Self { n_runs: values.len(), mean: mean(values)?, std: sample_std(values) })
     }
 }
 
@@ -68,38 +64,22 @@ pub struct PairedDifference {
 
 /// Compares two arms run by run: `treated[i]` and `control[i]` share a seed.
 ///
-/// When every difference is the same, the interval is that one point and the p-value is 0, or 1 if the differences are 0.
+/// When every difference is the same, the interval is that one point and the p-value is 0, or 1 if the differences are
+/// 0.
 ///
 /// # Errors
 ///
 /// If the two lengths differ, there are fewer than two pairs or a value is not finite.
 pub fn paired_difference(treated: &[f64], control: &[f64]) -> Result<PairedDifference, EvalError> {
     if treated.len() != control.len() {
-        return Err(EvalError::Unpaired {
-            treated: treated.len(),
-            control: control.len(),
-        });
+        return Err(EvalError::Unpaired { treated: treated.len(), control: control.len() });
     }
-    let differences: Vec<f64> = treated
-        .iter()
-        .zip(control)
-        .map(|(treated, control)| treated - control)
-        .collect();
-    if let Some(&value) = differences
-        .iter()
-        .find(|difference| !difference.is_finite())
-    {
-        return Err(EvalError::NonFinite {
-            what: "a paired difference".into(),
-            value,
-        });
+    let differences: Vec<f64> = treated.iter().zip(control).map(|(treated, control)| treated - control).collect();
+    if let Some(&value) = differences.iter().find(|difference| !difference.is_finite()) {
+        return Err(EvalError::NonFinite { what: "a paired difference".into(), value });
     }
     let n_pairs = differences.len();
-    let too_few = EvalError::TooFew {
-        what: "a paired difference",
-        expected: 2,
-        got: n_pairs,
-    };
+    let too_few = EvalError::TooFew { what: "a paired difference", expected: 2, got: n_pairs };
     let (Some(mean), Some(std)) = (mean(&differences), sample_std(&differences)) else {
         return Err(too_few);
     };
@@ -115,12 +95,5 @@ pub fn paired_difference(treated: &[f64], control: &[f64]) -> Result<PairedDiffe
         // The lower tail: 1 − cdf would cancel for large differences.
         (false, _) => 2.0 * student.cdf(-(mean / standard_error).abs()),
     };
-    Ok(PairedDifference {
-        n_pairs,
-        mean,
-        std,
-        low: mean - half_width,
-        high: mean + half_width,
-        p_value,
-    })
+    Ok(PairedDifference { n_pairs, mean, std, low: mean - half_width, high: mean + half_width, p_value })
 }

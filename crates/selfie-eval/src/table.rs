@@ -44,17 +44,17 @@ impl Variance {
                 "the fine-tuning seeds (initialisation of the new layers, batch order, labelled subset); one pretraining run serves them \
                  all, so the spread between pretraining runs is not in it"
             }
-            Self::PretrainingAndFinetuningSeeds => {
-                "the pretraining seeds and the fine-tuning seeds together"
-            }
+            Self::PretrainingAndFinetuningSeeds => "the pretraining seeds and the fine-tuning seeds together",
         }
     }
 }
 
-/// The comparison of two arms as a Markdown table: mean ± sample standard deviation in per cent, the difference `treated − control` of the
-/// paired runs in percentage points with its 95 % interval, and a sentence that says which variance the table shows.
+/// The comparison of two arms as a Markdown table: mean ± sample standard deviation in per cent, the difference
+/// `treated − control` of the paired runs in percentage points with its 95 % interval, and a sentence that says which
+/// variance the table shows.
 ///
-/// A fraction that only one arm has stays in the table; a run without a partner of its seed counts in its mean but not in the difference.
+/// A fraction that only one arm has stays in the table; a run without a partner of its seed counts in its mean but not
+/// in the difference.
 ///
 /// # Errors
 ///
@@ -65,11 +65,7 @@ pub fn comparison(treated: &Arm, control: &Arm, variance: Variance) -> Result<St
     for fraction in &fractions {
         // Eight decimals hide the binary tail of e.g. 0.08 × 100.
         let percent = format!("{:.8}", fraction * 100.0);
-        let _ = write!(
-            text,
-            " {} % of the labels |",
-            percent.trim_end_matches('0').trim_end_matches('.')
-        );
+        let _ = write!(text, " {} % of the labels |", percent.trim_end_matches('0').trim_end_matches('.'));
     }
     text.push_str("\n|---|");
     text.push_str(&"---:|".repeat(fractions.len()));
@@ -95,88 +91,45 @@ pub fn comparison(treated: &Arm, control: &Arm, variance: Variance) -> Result<St
 }
 
 fn fractions(treated: &Arm, control: &Arm) -> Vec<f64> {
-    let mut fractions: Vec<f64> = treated
-        .runs
-        .iter()
-        .chain(&control.runs)
-        .map(|run| run.fraction)
-        .collect();
+    let mut fractions: Vec<f64> = treated.runs.iter().chain(&control.runs).map(|run| run.fraction).collect();
     fractions.sort_by(f64::total_cmp);
     fractions.dedup();
     fractions
 }
 
 fn accuracies(arm: &Arm, fraction: f64) -> Vec<f64> {
-    arm.runs
-        .iter()
-        .filter(|run| run.fraction == fraction)
-        .map(|run| run.top1_accuracy)
-        .collect()
+    arm.runs.iter().filter(|run| run.fraction == fraction).map(|run| run.top1_accuracy).collect()
 }
 
 fn summary_cell(accuracies: &[f64]) -> Result<String, EvalError> {
     if let Some(&value) = accuracies.iter().find(|accuracy| !accuracy.is_finite()) {
-        return Err(EvalError::NonFinite {
-            what: "a test accuracy".into(),
-            value,
-        });
+        return Err(EvalError::NonFinite { what: "a test accuracy".into(), value });
     }
     Ok(match Summary::of(accuracies) {
         None => "not run".to_owned(),
-        Some(Summary {
-            n_runs,
-            mean,
-            std: None,
-        }) => format!("{:.2} (n = {n_runs})", mean * 100.0),
-        Some(Summary {
-            n_runs,
-            mean,
-            std: Some(std),
-        }) => {
+        Some(Summary { n_runs, mean, std: None }) => format!("{:.2} (n = {n_runs})", mean * 100.0),
+        Some(Summary { n_runs, mean, std: Some(std) }) => {
             format!("{:.2} ± {:.2} (n = {n_runs})", mean * 100.0, std * 100.0)
         }
     })
 }
 
 fn difference_cell(treated: &Arm, control: &Arm, fraction: f64) -> Result<String, EvalError> {
-    let control_of = |seed| {
-        control
-            .runs
-            .iter()
-            .find(|run| run.fraction == fraction && run.seed == seed)
-    };
+    let control_of = |seed| control.runs.iter().find(|run| run.fraction == fraction && run.seed == seed);
     let pairs: Vec<(f64, f64)> = treated
         .runs
         .iter()
         .filter(|run| run.fraction == fraction)
-        .filter_map(|run| {
-            Some((
-                run.top1_accuracy * 100.0,
-                control_of(run.seed)?.top1_accuracy * 100.0,
-            ))
-        })
+        .filter_map(|run| Some((run.top1_accuracy * 100.0, control_of(run.seed)?.top1_accuracy * 100.0)))
         .collect();
     let (treated, control): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     match pairs.as_slice() {
         [] => Ok("no pairs".to_owned()),
         [(treated, control)] => Ok(format!("{:+.2} (one pair)", treated - control)),
         _ => {
-            let PairedDifference {
-                n_pairs,
-                mean,
-                low,
-                high,
-                p_value,
-                ..
-            } = paired_difference(&treated, &control)?;
-            let p_value = if p_value < 0.001 {
-                "p < 0.001".to_owned()
-            } else {
-                format!("p = {p_value:.3}")
-            };
-            Ok(format!(
-                "{mean:+.2} [{low:+.2}, {high:+.2}], {p_value} ({n_pairs} pairs)"
-            ))
+            let PairedDifference { n_pairs, mean, low, high, p_value, .. } = paired_difference(&treated, &control)?;
+            let p_value = if p_value < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p_value:.3}") };
+            Ok(format!("{mean:+.2} [{low:+.2}, {high:+.2}], {p_value} ({n_pairs} pairs)"))
         }
     }
 }

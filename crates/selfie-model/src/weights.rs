@@ -2,9 +2,10 @@
 
 use crate::config::{ClassifierConfig, Normalization, SelfieConfig};
 use crate::error::{ModelError, Result};
+use crate::tensors::{tensors_from_bytes, tensors_to_bytes};
 use crate::unit::ParameterUnit;
-use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use candle_core::Tensor;
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -84,15 +85,8 @@ impl WeightsFile {
         })?;
         let metadata: Metadata =
             serde_json::from_str(text).map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
-            if name.ends_with(IGNORED) {
-                continue;
-            }
-            let tensor = read_tensor(&view).map_err(|error| format(format!("tensor `{name}`: {error}")))?;
-            tensors.insert(name.to_owned(), tensor);
-        }
+        let mut tensors = tensors_from_bytes(bytes, path)?;
+        tensors.retain(|name, _| !name.ends_with(IGNORED));
         Ok(Self { metadata, tensors })
     }
 
@@ -127,38 +121,6 @@ impl WeightsFile {
             ModelError::Write { path: path.to_owned(), source }
         })
     }
-}
-
-/// Serialises tensors as f32 with the metadata given.
-fn tensors_to_bytes(
-    tensors: &BTreeMap<String, Tensor>,
-    metadata: HashMap<String, String>,
-) -> Result<Vec<u8>, ModelError> {
-    let mut data = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(candle_core::Error::Msg(format!("tensor `{name}` holds {value}: not written")).into());
-        }
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        data.push((name, tensor.dims().to_vec(), bytes));
-    }
-    let views = data.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
-    let views: Result<Vec<_>, safetensors::SafeTensorError> = views.collect();
-    views
-        .and_then(|views| safetensors::serialize(views, Some(metadata)))
-        .map_err(|error| candle_core::Error::Msg(error.to_string()).into())
-}
-
-fn read_tensor(view: &TensorView<'_>) -> Result<Tensor> {
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        other => candle_core::bail!("expected floating-point numbers, got {other:?}"),
-    };
-    Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
 }
 
 /// Every tensor of the units by name.

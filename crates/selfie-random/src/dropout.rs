@@ -53,11 +53,7 @@ impl DropoutKey {
             return;
         };
         let choose = |word: u32| {
-            if word < threshold {
-                values[0]
-            } else {
-                values[1]
-            }
+            if word < threshold { values[0] } else { values[1] }
         };
         let misalignment = (offset % WORDS_PER_BLOCK as u64) as usize;
         let n_head = ((WORDS_PER_BLOCK - misalignment) % WORDS_PER_BLOCK).min(out.len());
@@ -78,11 +74,7 @@ impl DropoutKey {
             }
             block_idx += N_LANES as u64;
         }
-        for (slots, block_idx) in groups
-            .into_remainder()
-            .chunks_mut(WORDS_PER_BLOCK)
-            .zip(block_idx..)
-        {
+        for (slots, block_idx) in groups.into_remainder().chunks_mut(WORDS_PER_BLOCK).zip(block_idx..) {
             for (slot, word) in slots.iter_mut().zip(self.block(block_idx)) {
                 *slot = choose(word);
             }
@@ -92,12 +84,7 @@ impl DropoutKey {
     fn counter(&self, block_idx: u64) -> [u32; 4] {
         // 56 bits of block index beside the purpose: more elements than any memory holds.
         let high = ((block_idx >> 32) as u32) << 8;
-        [
-            block_idx as u32,
-            high | Purpose::Dropout as u32,
-            self.step,
-            self.layer,
-        ]
+        [block_idx as u32, high | Purpose::Dropout as u32, self.step, self.layer]
     }
 
     fn block(&self, block_idx: u64) -> [u32; WORDS_PER_BLOCK] {

@@ -29,13 +29,7 @@ impl Permutation {
     pub fn new(seed: u64, purpose: Purpose, major: u32, n: u32) -> Self {
         let bits = u32::BITS - n.saturating_sub(1).leading_zeros();
         let half_bits = bits.div_ceil(2).max(1);
-        Self {
-            key: seed_key(seed),
-            purpose: purpose as u32,
-            major,
-            n,
-            half_bits,
-        }
+        Self { key: seed_key(seed), purpose: purpose as u32, major, n, half_bits }
     }
 
     /// How many numbers are permuted.
@@ -65,12 +59,7 @@ impl Permutation {
         let mask = (1 << self.half_bits) - 1;
         let (mut left, mut right) = (value >> self.half_bits, value & mask);
         for round in 0..N_ROUNDS {
-            let counter = [
-                right,
-                PERMUTATION_FLAG | round << 8 | self.purpose,
-                self.major,
-                0,
-            ];
+            let counter = [right, PERMUTATION_FLAG | round << 8 | self.purpose, self.major, 0];
             let mixed = philox4x32(counter, self.key)[0] & mask;
             (left, right) = (right, left ^ mixed);
         }

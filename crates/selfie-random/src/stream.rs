@@ -67,10 +67,7 @@ impl Stream {
     #[inline]
     pub fn next_u32(&mut self) -> u32 {
         if self.n_used == self.words.len() {
-            self.words = philox4x32(
-                [self.block_idx, self.purpose, self.major, self.minor],
-                self.key,
-            );
+            self.words = philox4x32([self.block_idx, self.purpose, self.major, self.minor], self.key);
             self.block_idx = self.block_idx.wrapping_add(1);
             self.n_used = 0;
         }
@@ -134,11 +131,7 @@ impl Stream {
     /// If there are more than `u32::MAX` items.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         let n = items.len();
-        assert!(
-            n <= u32::MAX as usize,
-            "shuffling {n} items: expected at most {}",
-            u32::MAX
-        );
+        assert!(n <= u32::MAX as usize, "shuffling {n} items: expected at most {}", u32::MAX);
         for last in (1..n).rev() {
             let other = self.below(last as u32 + 1);
             items.swap(last, other as usize);

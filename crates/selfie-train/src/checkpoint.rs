@@ -1,7 +1,8 @@
 //! Checkpoints: everything a resume needs, whole or not there.
 //!
-//! A checkpoint is a folder `step-00012000` of two safetensors files and a manifest with their hashes and its own. It is written under a
-//! temporary name, made durable and renamed; the last ones are kept. This layer knows bytes: what the tensors mean is the loops' business.
+//! A checkpoint is a folder `step-00012000` of two safetensors files and a manifest with their hashes and its own. It
+//! is written under a temporary name, made durable and renamed; the last ones are kept. This layer knows bytes: what
+//! the tensors mean is the loops' business.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,27 +67,21 @@ impl CheckpointStore {
     /// The checkpoints in `folder`, of which the last `keep`, at least two, are kept. The folder need not be there yet.
     #[must_use]
     pub fn new(folder: PathBuf, keep: usize) -> Self {
-        Self {
-            folder,
-            keep: keep.max(2),
-        }
+        Self { folder, keep: keep.max(2) }
     }
 
     /// Writes a checkpoint and removes those that are not to be kept. Returns its folder.
     ///
-    /// A checkpoint of the same step is replaced. Those of later steps are removed: they are left from a timeline that a resume gave up
-    /// because they were corrupt.
+    /// A checkpoint of the same step is replaced. Those of later steps are removed: they are left from a timeline that
+    /// a resume gave up because they were corrupt.
     ///
     /// # Errors
     ///
-    /// If a tensor is not finite or the files cannot be written; nothing is left behind then and older checkpoints are untouched.
+    /// If a tensor is not finite or the files cannot be written; nothing is left behind then and older checkpoints are
+    /// untouched.
     pub fn save(&self, snapshot: &Snapshot) -> Result<PathBuf, TrainError> {
         require_finite_tensors("the weights", &snapshot.weights, Some(snapshot.step))?;
-        require_finite_tensors(
-            "the optimizer state",
-            &snapshot.optimizer,
-            Some(snapshot.step),
-        )?;
+        require_finite_tensors("the optimizer state", &snapshot.optimizer, Some(snapshot.step))?;
         files::create_folder(&self.folder)?;
         let name = step_name(snapshot.step);
         let temporary = self.folder.join(format!("{TEMPORARY_PREFIX}{name}"));
@@ -94,8 +89,7 @@ impl CheckpointStore {
             files::remove(&temporary)?;
         }
         let target = self.folder.join(&name);
-        let written = write_folder(&temporary, snapshot)
-            .and_then(|()| self.put_in_place(&temporary, &target));
+        let written = write_folder(&temporary, snapshot).and_then(|()| self.put_in_place(&temporary, &target));
         if let Err(error) = written {
             // The write's own error says more than a failed clean-up would.
             let _ = fs::remove_dir_all(&temporary);
@@ -106,9 +100,7 @@ impl CheckpointStore {
     }
 
     fn put_in_place(&self, temporary: &Path, target: &Path) -> Result<(), TrainError> {
-        let rename = |from: &Path, to: &Path| {
-            fs::rename(from, to).map_err(|source| TrainError::writing(to, source))
-        };
+        let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|source| TrainError::writing(to, source));
         if target.exists() {
             let replaced = self.folder.join(format!("{TEMPORARY_PREFIX}replaced"));
             if replaced.exists() {
@@ -134,39 +126,20 @@ impl CheckpointStore {
             match read_folder(&path) {
                 Err(error) => rejected.push(error),
                 Ok(snapshot) if snapshot.config_hash != config_hash => {
-                    let reason = format!(
-                        "config hash: expected {config_hash}, got {}",
-                        snapshot.config_hash
-                    );
-                    return Err(TrainError::Corrupt {
-                        path: path.join(MANIFEST),
-                        reason,
-                    });
+                    let reason = format!("config hash: expected {config_hash}, got {}", snapshot.config_hash);
+                    return Err(TrainError::Corrupt { path: path.join(MANIFEST), reason });
                 }
                 Ok(snapshot) => {
-                    return Ok(Some(Loaded {
-                        snapshot,
-                        path,
-                        rejected,
-                    }));
+                    return Ok(Some(Loaded { snapshot, path, rejected }));
                 }
             }
         }
         if rejected.is_empty() {
             return Ok(None);
         }
-        let reasons: Vec<String> = rejected
-            .iter()
-            .map(|error| format!("\n  {error}"))
-            .collect();
-        let reason = format!(
-            "no checkpoint is intact; remove the folder to start anew{}",
-            reasons.concat()
-        );
-        Err(TrainError::Corrupt {
-            path: self.folder.clone(),
-            reason,
-        })
+        let reasons: Vec<String> = rejected.iter().map(|error| format!("\n  {error}")).collect();
+        let reason = format!("no checkpoint is intact; remove the folder to start anew{}", reasons.concat());
+        Err(TrainError::Corrupt { path: self.folder.clone(), reason })
     }
 
     /// Removes what interrupted writes left. Only for the process that holds the run folder's lock.
@@ -180,16 +153,11 @@ impl CheckpointStore {
 
     fn prune(&self, saved_step: u64) -> Result<(), TrainError> {
         let folders = step_folders(&self.folder)?;
-        let n_current = folders
-            .iter()
-            .filter(|(step, _)| *step <= saved_step)
-            .count();
+        let n_current = folders.iter().filter(|(step, _)| *step <= saved_step).count();
         for (position, (step, path)) in folders.iter().enumerate() {
             if *step > saved_step || position + self.keep < n_current {
                 // Renamed first: an interrupted removal must not leave half a checkpoint under a checkpoint's name.
-                let removed = self
-                    .folder
-                    .join(format!("{TEMPORARY_PREFIX}removed-{}", step_name(*step)));
+                let removed = self.folder.join(format!("{TEMPORARY_PREFIX}removed-{}", step_name(*step)));
                 fs::rename(path, &removed).map_err(|source| TrainError::Io {
                     action: "remove",
                     path: path.clone(),
@@ -231,23 +199,13 @@ fn read_folder(folder: &Path) -> Result<Snapshot, TrainError> {
     let manifest = Manifest::read(folder)?;
     let weights = manifest.read_file(folder, WEIGHTS)?;
     let optimizer = manifest.read_file(folder, OPTIMIZER)?;
-    let (step, metrics_len, config_hash) =
-        (manifest.step, manifest.metrics_len, manifest.config_hash);
-    if folder.file_name().is_some_and(|name| {
-        name.to_string_lossy().starts_with(STEP_PREFIX) && *name != *step_name(step)
-    }) {
-        let reason =
-            format!("the folder's name and the manifest disagree: the manifest says step {step}");
-        return Err(TrainError::Corrupt {
-            path: folder.to_owned(),
-            reason,
-        });
+    let (step, metrics_len, config_hash) = (manifest.step, manifest.metrics_len, manifest.config_hash);
+    if folder
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(STEP_PREFIX) && *name != *step_name(step))
+    {
+        let reason = format!("the folder's name and the manifest disagree: the manifest says step {step}");
+        return Err(TrainError::Corrupt { path: folder.to_owned(), reason });
     }
-    Ok(Snapshot {
-        step,
-        metrics_len,
-        config_hash,
-        weights,
-        optimizer,
-    })
+    Ok(Snapshot { step, metrics_len, config_hash, weights, optimizer })
 }

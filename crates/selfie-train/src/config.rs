@@ -1,21 +1,27 @@
 //! The configuration as it is written: tables, keys, types and defaults.
 //!
-//! serde lives here and in the layering below ([`resolve`]); what the values mean together is checked by [`crate::plan`], and nothing else
-//! reads these structs.
+//! serde lives here and in the layering below ([`resolve`]); what the values mean together is checked by
+//! [`crate::plan`], and nothing else reads these structs.
 
 use serde::{Deserialize, Serialize};
 
+mod layers;
 mod nearest;
 mod resolve;
+mod settings;
 mod source;
 
 #[cfg(test)]
 mod tests;
 
+pub use selfie_data::Padding;
+pub use selfie_model::{Architecture, ClassifierKind, LogitScale, Positions, Stem};
+
 pub use resolve::{Base, FlagValue, Overrides, Resolved, resolve};
 pub use source::Source;
 
-/// Every table. The defaults are the paper's CIFAR-10 setting where the paper says, and docs/paper.md where it does not.
+/// Every table. The defaults are the paper's CIFAR-10 setting where the paper says, and docs/paper.md where it does
+/// not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -65,50 +71,6 @@ pub struct ModelConfig {
     pub temperature: f64,
 }
 
-/// The convolutional network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Architecture {
-    /// Pre-activation ResNet-50.
-    #[serde(rename = "resnet50v2")]
-    Resnet50V2,
-    /// Post-activation ResNet-50 with the stride on the 3×3 convolution.
-    #[serde(rename = "resnet50v1.5")]
-    Resnet50V15,
-}
-
-/// The first convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stem {
-    /// 3×3, stride 1, no pool: for small patches.
-    #[serde(rename = "3x3")]
-    ThreeByThree,
-    /// 7×7, stride 2, then a 3×3 max-pool of stride 2.
-    #[serde(rename = "7x7")]
-    SevenBySeven,
-}
-
-/// How a patch's place is embedded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Positions {
-    /// One vector a place.
-    PerPatch,
-    /// The sum of a row's and a column's vector.
-    RowColumn,
-}
-
-/// How the pointer decoder scales its scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogitScale {
-    /// Plain dot products.
-    Raw,
-    /// Dot products over √D.
-    InverseSqrt,
-    /// Cosines over `temperature`.
-    Cosine,
-}
-
 /// `[data]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,16 +89,6 @@ pub struct DataConfig {
     pub padding: Padding,
     /// Whether half of the images are mirrored.
     pub flip: bool,
-}
-
-/// What the border of a padded image is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// The image mirrored at its edge.
-    Reflect,
-    /// Black, which tells the network where a patch was.
-    Zero,
 }
 
 /// `[loader]`
@@ -176,7 +128,8 @@ pub struct TrainingConfig {
     pub examples: Option<u64>,
     /// Images an update.
     pub batch: usize,
-    /// Images that share batch statistics; a batch is accumulated from such pieces. 0, or more than `batch`: the whole batch.
+    /// Images that share batch statistics; a batch is accumulated from such pieces. 0, or more than `batch`: the whole
+    /// batch.
     pub micro_batch: usize,
     /// Rule of the update.
     pub optimizer: OptimizerKind,
@@ -223,16 +176,6 @@ pub struct FinetuneConfig {
     pub stage4_norm_from_patch_network: bool,
 }
 
-/// What turns the patch network into a classifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClassifierKind {
-    /// A fresh stage 4 and an average pool.
-    Stage4,
-    /// The pretrained attention pooling.
-    AttentionPooling,
-}
-
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
@@ -269,19 +212,13 @@ impl Default for DataConfig {
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self {
-            workers: 1,
-            queue: 4,
-        }
+        Self { workers: 1, queue: 4 }
     }
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self {
-            every_steps: 1000,
-            keep: 2,
-        }
+        Self { every_steps: 1000, keep: 2 }
     }
 }
 
@@ -318,9 +255,7 @@ impl Default for FinetuneConfig {
 }
 
 /// A count that may be written as a float, such as `1e6`, if it is whole.
-fn whole_number<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<u64>, D::Error> {
+fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     /// Below this, a float holds every whole number exactly.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[derive(Deserialize)]
@@ -332,11 +267,9 @@ fn whole_number<'de, D: serde::Deserializer<'de>>(
     match Option::<Number>::deserialize(deserializer)? {
         None => Ok(None),
         Some(Number::Whole(count)) => Ok(Some(count)),
-        Some(Number::Float(count)) if (0.0..=EXACT).contains(&count) && count.fract() == 0.0 => {
-            Ok(Some(count as u64))
+        Some(Number::Float(count)) if (0.0..=EXACT).contains(&count) && count.fract() == 0.0 => Ok(Some(count as u64)),
+        Some(Number::Float(count)) => {
+            Err(serde::de::Error::custom(format!("expected a whole number that is not negative, got {count}")))
         }
-        Some(Number::Float(count)) => Err(serde::de::Error::custom(format!(
-            "expected a whole number that is not negative, got {count}"
-        ))),
     }
 }

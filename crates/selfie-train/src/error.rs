@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use selfie_data::{DataError, DataErrorKind};
+use selfie_model::ModelError;
 use selfie_eval::EvalError;
 
 use crate::config::Source;
@@ -133,6 +135,12 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// The data is missing, wrong or cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A network or its weights.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A measurement or record that is not valid.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -145,11 +153,20 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// The exit code: 2 usage, 65 bad data, 66 missing input, 70 internal, 73 cannot create output, 74 I/O, 78 bad configuration.
+    /// The exit code: 2 usage, 65 bad data, 66 missing input, 70 internal, 73 cannot create output, 74 I/O, 78 bad
+    /// configuration.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => 2,
+            Self::Data(error) => match error.kind() {
+                DataErrorKind::BadData => 65,
+                DataErrorKind::MissingInput => 66,
+                DataErrorKind::Io => 74,
+                DataErrorKind::Configuration => 78,
+                _ => 70,
+            },
+            Self::Model(error) => model_exit_code(error),
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. }) => 65,
             Self::Missing { .. } => 66,
             Self::NonFinite { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
@@ -166,38 +183,33 @@ impl TrainError {
     /// An error of reading `path`: [`TrainError::Missing`] if it is not there.
     pub(crate) fn reading(path: &Path, source: io::Error, hint: &str) -> Self {
         match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing {
-                path: path.to_owned(),
-                hint: hint.to_owned(),
-            },
-            _ => Self::Io {
-                action: "read",
-                path: path.to_owned(),
-                source,
-            },
+            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned(), hint: hint.to_owned() },
+            _ => Self::Io { action: "read", path: path.to_owned(), source },
         }
     }
 
     /// An error of creating `path`: [`TrainError::Io`] if the disk is full, else [`TrainError::CannotCreate`].
     pub(crate) fn creating(path: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::writing(path, source)
-            }
-            _ => Self::CannotCreate {
-                path: path.to_owned(),
-                source,
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::writing(path, source),
+            _ => Self::CannotCreate { path: path.to_owned(), source },
         }
     }
 
     /// An error of writing to `path`, which exists.
     pub(crate) fn writing(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            action: "write",
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { action: "write", path: path.to_owned(), source }
+    }
+}
+
+/// The exit code of an error of a network or its weights.
+fn model_exit_code(error: &ModelError) -> u8 {
+    match error {
+        ModelError::Config { .. } => 78,
+        ModelError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => 66,
+        ModelError::Read { .. } | ModelError::Write { .. } => 74,
+        ModelError::Format { .. } | ModelError::Tensors { .. } | ModelError::Kind { .. } | ModelError::Image { .. } => 65,
+        _ => 70,
     }
 }
 

@@ -1,20 +1,27 @@
 //! Training: configuration → plan → loop → run folder.
 //!
-//! [`config`] layers what the user wrote, [`plan`] checks it and turns every length into steps, [`run_folder`] and [`checkpoint`] keep
-//! what a run wrote so that nothing half-written is ever read, [`progress`] and [`signals`] talk to the user. A model's tensors pass through
-//! here as bytes: this crate defines no operation and no network.
+//! [`config`] layers what the user wrote, [`plan`] checks it and turns every length into steps, [`run_folder`] and
+//! [`checkpoint`] keep what a run wrote so that nothing half-written is ever read, [`progress`] and [`signals`] talk to
+//! the user. [`pretrain::run`] and [`finetune::run`] are the two loops, each read from top to bottom; what they share
+//! around a step is in [`session`]. To the run folder a model's tensors are bytes; this crate defines no operation and
+//! no network.
 
 pub mod checkpoint;
 pub mod config;
 mod error;
 mod files;
+pub mod finetune;
 pub mod machine;
+mod network;
+mod optimizer;
 pub mod plan;
+pub mod pretrain;
 pub mod progress;
 pub mod recipes;
 pub mod resume;
 pub mod run_folder;
 pub mod schedule;
+pub mod session;
 pub mod signals;
 
 pub use error::TrainError;

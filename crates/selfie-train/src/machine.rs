@@ -14,9 +14,7 @@ pub fn describe() -> Machine {
     Machine {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
-        cpu: field(&read("/proc/cpuinfo"), "model name")
-            .unwrap_or("unknown")
-            .to_owned(),
+        cpu: field(&read("/proc/cpuinfo"), "model name").unwrap_or("unknown").to_owned(),
         n_cores: available_parallelism().map_or(1, usize::from),
         memory_mib: field(&read("/proc/meminfo"), "MemTotal").and_then(mebibytes),
     }
@@ -31,10 +29,5 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn mebibytes(kibibytes: &str) -> Option<u64> {
-    kibibytes
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .map(|kibibytes| kibibytes / 1024)
+    kibibytes.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes / 1024)
 }

@@ -75,13 +75,7 @@ impl Progress {
         Self::with_stderr(mode, steps, first_step, log, Box::new(io::stderr()))
     }
 
-    fn with_stderr(
-        mode: Mode,
-        steps: u64,
-        first_step: u64,
-        log: Option<File>,
-        stderr: Box<dyn Write + Send>,
-    ) -> Self {
+    fn with_stderr(mode: Mode, steps: u64, first_step: u64, log: Option<File>, stderr: Box<dyn Write + Send>) -> Self {
         let bar = (mode == Mode::Bar).then(|| {
             let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
             // A template that is wrong would be a bar in indicatif's default style.
@@ -92,17 +86,7 @@ impl Progress {
             bar
         });
         let (started, n_seen, last_line, means) = (Instant::now(), 0, None, Means::default());
-        Self {
-            mode,
-            bar,
-            stderr,
-            log,
-            steps,
-            started,
-            n_seen,
-            last_line,
-            means,
-        }
+        Self { mode, bar, stderr, log, steps, started, n_seen, last_line, means }
     }
 
     /// Shows a step.
@@ -118,18 +102,9 @@ impl Progress {
             bar.set_message(self.figures(metrics));
         }
         let first = self.n_seen <= N_FIRST_STEPS || metrics.step == self.steps;
-        if first
-            || self
-                .last_line
-                .is_none_or(|last| elapsed.saturating_sub(last) >= INTERVAL)
-        {
+        if first || self.last_line.is_none_or(|last| elapsed.saturating_sub(last) >= INTERVAL) {
             self.last_line = Some(elapsed);
-            let line = format!(
-                "step {}/{} {}",
-                metrics.step,
-                self.steps,
-                self.figures(metrics)
-            );
+            let line = format!("step {}/{} {}", metrics.step, self.steps, self.figures(metrics));
             self.log(&line);
             if self.mode == Mode::Plain {
                 self.print(&line);
@@ -161,17 +136,9 @@ impl Progress {
 
     /// Loss, accuracy beside chance, speed, data wait, learning rate and the time left at the present speed.
     fn figures(&self, metrics: &StepMetrics) -> String {
-        let Means {
-            loss,
-            accuracy,
-            step_s,
-            images_per_s,
-            data_wait,
-        } = self.means;
+        let Means { loss, accuracy, step_s, images_per_s, data_wait } = self.means;
         let left = time_left(self.steps, metrics.step, step_s);
-        let collapse = metrics
-            .collapse
-            .map_or_else(String::new, |collapse| format!(" collapse {collapse:.4}"));
+        let collapse = metrics.collapse.map_or_else(String::new, |collapse| format!(" collapse {collapse:.4}"));
         format!(
             "loss {loss:.4} accuracy {accuracy:.3} (chance {:.3}){collapse} lr {:.2e} {images_per_s:.1} images/s wait {:.0} % ETA {left}",
             metrics.chance,
@@ -220,10 +187,5 @@ impl Means {
 /// The time left as `h:mm:ss`.
 fn time_left(steps: u64, step: u64, step_s: f64) -> String {
     let seconds = (steps.saturating_sub(step) as f64 * step_s).round() as u64;
-    format!(
-        "{}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -16,32 +16,19 @@ impl Recipe {
     /// The header's first line: what the recipe is.
     #[must_use]
     pub fn summary(&self) -> &'static str {
-        self.text
-            .lines()
-            .next()
-            .unwrap_or("")
-            .trim_start_matches('#')
-            .trim()
+        self.text.lines().next().unwrap_or("").trim_start_matches('#').trim()
     }
 }
 
 macro_rules! recipe {
     ($name:literal) => {
-        Recipe {
-            name: $name,
-            text: include_str!(concat!("../../../configs/", $name, ".toml")),
-        }
+        Recipe { name: $name, text: include_str!(concat!("../../../configs/", $name, ".toml")) }
     };
 }
 
 /// Every recipe, the quickest first.
-pub const RECIPES: &[Recipe] = &[
-    recipe!("shapes32"),
-    recipe!("cifar10-small"),
-    recipe!("cifar10"),
-    recipe!("imagenet32"),
-    recipe!("imagenet224"),
-];
+pub const RECIPES: &[Recipe] =
+    &[recipe!("shapes32"), recipe!("cifar10-small"), recipe!("cifar10"), recipe!("imagenet32"), recipe!("imagenet224")];
 
 /// The recipe of that name.
 #[must_use]

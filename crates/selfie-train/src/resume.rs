@@ -26,23 +26,18 @@ pub struct Difference {
 impl Difference {
     pub(crate) fn lines(differences: &[Self]) -> String {
         let line = |difference: &Self| {
-            let source = difference
-                .source
-                .as_ref()
-                .map_or_else(String::new, |source| format!(" ({source})"));
-            format!(
-                "  {}: was {}, now {}{source}",
-                difference.key, difference.was, difference.now
-            )
+            let source = difference.source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
+            format!("  {}: was {}, now {}{source}", difference.key, difference.was, difference.now)
         };
         differences.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 
-/// What decides the bytes a run writes: task, seed, data, starting weights, device, number type and the tables the task reads.
+/// What decides the bytes a run writes: task, seed, data, starting weights, device, number type and the tables the task
+/// reads.
 ///
-/// Left out, because they may change from one resumption to the next: the loader's and the checkpoints' tables, the other task's table, the
-/// program's version, the machine and every path.
+/// Left out, because they may change from one resumption to the next: the loader's and the checkpoints' tables, the
+/// other task's table, the program's version, the machine and every path.
 fn identity(record: &RunRecord) -> Value {
     let table = |name: &str| record.config.get(name).cloned().unwrap_or(Value::Null);
     json!({
@@ -54,6 +49,7 @@ fn identity(record: &RunRecord) -> Value {
         "dtype": record.dtype,
         "data": record.data_hashes,
         "subset": record.subset_hash,
+        "measured on": record.split,
         "config": { "model": table("model"), "data": table("data"), record.task.name(): table(record.task.name()) },
     })
 }
@@ -86,17 +82,13 @@ pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, 
     let difference = |key: &String| {
         let (was, now) = (shown(&was, key), shown(&now, key));
         let key = key.strip_prefix("config.").unwrap_or(key).to_owned();
-        (was != now).then(|| Difference {
-            source: sources.get(&key).cloned(),
-            key,
-            was,
-            now,
-        })
+        (was != now).then(|| Difference { source: sources.get(&key).cloned(), key, was, now })
     };
     Ok(keys.into_iter().filter_map(difference).collect())
 }
 
-/// The identity as `path.to.value` → value. Both records pass through JSON text, so that a stored number and a computed one compare equal.
+/// The identity as `path.to.value` → value. Both records pass through JSON text, so that a stored number and a computed
+/// one compare equal.
 fn leaves(record: &RunRecord) -> Result<BTreeMap<String, Value>, TrainError> {
     let text = to_pretty_json("the run's identity", &identity(record))?;
     let identity: Value = selfie_eval::record::from_json("the run's identity", &text)?;
@@ -109,11 +101,7 @@ fn collect_leaves(path: &str, value: &Value, leaves: &mut BTreeMap<String, Value
     match value {
         Value::Object(values) => {
             for (key, value) in values {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 collect_leaves(&path, value, leaves);
             }
         }

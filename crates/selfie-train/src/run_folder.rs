@@ -1,15 +1,14 @@
 //! The run folder: `run.json`, `metrics.jsonl`, `train.log`, `checkpoints/`, `weights.safetensors`, `result.json`.
 //!
-//! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process ends, however it ends.
+//! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process
+//! ends, however it ends.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use selfie_eval::record::{
-    Arm, Outcome, ResultRecord, RunRecord, Task, from_json, to_pretty_json, utc,
-};
+use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task, from_json, to_pretty_json, utc};
 
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
@@ -53,13 +52,8 @@ impl RunName {
     /// `runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>`
     #[must_use]
     pub fn default_path(&self) -> PathBuf {
-        let middle = self.finetune.map_or_else(String::new, |(fraction, arm)| {
-            format!("-{fraction}-{}", arm.name())
-        });
-        Path::new("runs").join(format!(
-            "{}-{}{middle}-s{}",
-            self.task, self.recipe, self.seed
-        ))
+        let middle = self.finetune.map_or_else(String::new, |(fraction, arm)| format!("-{fraction}-{}", arm.name()));
+        Path::new("runs").join(format!("{}-{}{middle}-s{}", self.task, self.recipe, self.seed))
     }
 }
 
@@ -102,26 +96,14 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         files::create_folder(path)?;
         let names = files::names(path)?;
-        let ours = |name: &String| {
-            name.starts_with(files::TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str())
-        };
-        if let Some(found) = names
-            .iter()
-            .find(|name| !ours(name))
-            .filter(|_| !path.join(RECORD).exists())
-        {
-            return Err(TrainError::NotARunFolder {
-                path: path.to_owned(),
-                found: found.clone(),
-            });
+        let ours = |name: &String| name.starts_with(files::TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str());
+        if let Some(found) = names.iter().find(|name| !ours(name)).filter(|_| !path.join(RECORD).exists()) {
+            return Err(TrainError::NotARunFolder { path: path.to_owned(), found: found.clone() });
         }
         let lock = lock(path)?;
         files::remove_temporaries(path)?;
         files::remove_temporaries(&path.join(CHECKPOINTS))?;
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The folder.
@@ -141,15 +123,9 @@ impl RunFolder {
             if differences.is_empty() {
                 return Ok(Begin::Resumed);
             }
-            return Err(TrainError::ConfigChanged {
-                folder: self.path.clone(),
-                differences,
-            });
+            return Err(TrainError::ConfigChanged { folder: self.path.clone(), differences });
         }
-        files::write_atomic(
-            &self.path.join(RECORD),
-            to_pretty_json(RECORD, record)?.as_bytes(),
-        )?;
+        files::write_atomic(&self.path.join(RECORD), to_pretty_json(RECORD, record)?.as_bytes())?;
         Ok(Begin::Fresh)
     }
 
@@ -175,11 +151,7 @@ impl RunFolder {
     /// If it cannot be opened.
     pub fn train_log(&self) -> Result<File, TrainError> {
         let path = self.path.join(LOG);
-        File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| TrainError::creating(&path, source))
+        File::options().create(true).append(true).open(&path).map_err(|source| TrainError::creating(&path, source))
     }
 
     /// Writes the weights, then the result: a run is finished once its result is there.
@@ -188,23 +160,11 @@ impl RunFolder {
     ///
     /// If a number is not finite or a file cannot be written.
     pub fn finish(&self, weights: &[u8], finish: Finish) -> Result<ResultRecord, TrainError> {
-        let Finish {
-            steps,
-            outcome,
-            wall_s,
-            images_per_s,
-        } = finish;
+        let Finish { steps, outcome, wall_s, images_per_s } = finish;
         require_finite_tensors("the weights", weights, Some(steps))?;
         let weights_hash = blake3::hash(weights).to_hex().to_string();
         let finished = utc(SystemTime::now());
-        let result = ResultRecord {
-            steps,
-            outcome,
-            weights_hash,
-            wall_s,
-            images_per_s,
-            finished,
-        };
+        let result = ResultRecord { steps, outcome, weights_hash, wall_s, images_per_s, finished };
         let text = result.to_json()?;
         files::write_atomic(&self.path.join(WEIGHTS), weights)?;
         files::write_atomic(&self.path.join(RESULT), text.as_bytes())?;
@@ -241,7 +201,8 @@ pub struct FinishedRun {
     pub result: ResultRecord,
 }
 
-/// The finished runs of a task among the folders in `runs`, the newest first. A folder whose records are damaged is passed over.
+/// The finished runs of a task among the folders in `runs`, the newest first. A folder whose records are damaged is
+/// passed over.
 ///
 /// # Errors
 ///
@@ -251,16 +212,10 @@ pub fn finished_runs(runs: &Path, task: Task) -> Result<Vec<FinishedRun>, TrainE
         let path = runs.join(name);
         let record = read_record(&path).ok()??;
         let result = read_result(&path).ok()??;
-        (record.task == task).then_some(FinishedRun {
-            path,
-            record,
-            result,
-        })
+        (record.task == task).then_some(FinishedRun { path, record, result })
     };
     let mut runs: Vec<FinishedRun> = files::names(runs)?.iter().filter_map(finished).collect();
-    runs.sort_by(|left, right| {
-        (&right.result.finished, &left.path).cmp(&(&left.result.finished, &right.path))
-    });
+    runs.sort_by(|left, right| (&right.result.finished, &left.path).cmp(&(&left.result.finished, &right.path)));
     Ok(runs)
 }
 
@@ -268,13 +223,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, T
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(from_json(&path.display().to_string(), &text)?)),
         // A path that goes through a file holds no record either.
-        Err(error)
-            if [
-                std::io::ErrorKind::NotFound,
-                std::io::ErrorKind::NotADirectory,
-            ]
-            .contains(&error.kind()) =>
-        {
+        Err(error) if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&error.kind()) => {
             Ok(None)
         }
         Err(source) => Err(TrainError::reading(path, source, "a record")),
@@ -284,39 +233,22 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, T
 /// Takes the folder's lock and notes this process in it.
 fn lock(folder: &Path) -> Result<File, TrainError> {
     let path = folder.join(LOCK);
-    let opened = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path);
+    let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(|source| TrainError::creating(&path, source))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let read = file.read_to_string(&mut holder).is_ok();
-            let holder = if read && !holder.is_empty() {
-                format!(" (process {})", holder.trim())
-            } else {
-                String::new()
-            };
-            return Err(TrainError::Locked {
-                path: folder.to_owned(),
-                holder,
-            });
+            let holder =
+                if read && !holder.is_empty() { format!(" (process {})", holder.trim()) } else { String::new() };
+            return Err(TrainError::Locked { path: folder.to_owned(), holder });
         }
         Err(TryLockError::Error(source)) => {
-            return Err(TrainError::Io {
-                action: "lock",
-                path,
-                source,
-            });
+            return Err(TrainError::Io { action: "lock", path, source });
         }
     }
     // Only the message of a second process reads the number: a full disk may lose it.
-    let _ = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }

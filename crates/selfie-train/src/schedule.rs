@@ -19,14 +19,11 @@ impl Schedule {
     /// A schedule of `steps` updates that reaches `peak` at update `warmup_steps`.
     #[must_use]
     pub fn new(peak: f64, warmup_steps: u64, steps: u64) -> Self {
-        Self {
-            peak,
-            warmup_steps,
-            steps,
-        }
+        Self { peak, warmup_steps, steps }
     }
 
-    /// The learning rate of update `step_idx`, counted from 0: `peak / warmup_steps` first, never 0 before the end, 0 from `steps` on.
+    /// The learning rate of update `step_idx`, counted from 0: `peak / warmup_steps` first, never 0 before the end, 0
+    /// from `steps` on.
     #[must_use]
     pub fn at(&self, step_idx: u64) -> f64 {
         if step_idx < self.warmup_steps {
@@ -35,8 +32,7 @@ impl Schedule {
         if step_idx >= self.steps {
             return 0.0;
         }
-        let progress =
-            (step_idx - self.warmup_steps) as f64 / (self.steps - self.warmup_steps) as f64;
+        let progress = (step_idx - self.warmup_steps) as f64 / (self.steps - self.warmup_steps) as f64;
         self.peak * 0.5 * (1.0 + (PI * progress).cos())
     }
 

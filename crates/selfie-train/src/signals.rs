@@ -82,11 +82,7 @@ impl Signals {
             if signal == StopSignal::Hangup && ignores_hangup() {
                 continue;
             }
-            flag::register_usize(
-                signal.number(),
-                Arc::clone(&received),
-                signal.number() as usize,
-            )?;
+            flag::register_usize(signal.number(), Arc::clone(&received), signal.number() as usize)?;
         }
         Ok(Self { received })
     }
@@ -95,20 +91,16 @@ impl Signals {
     #[must_use]
     pub fn received(&self) -> Option<StopSignal> {
         let number = self.received.load(Ordering::Relaxed);
-        StopSignal::ALL
-            .into_iter()
-            .find(|signal| signal.number() as usize == number)
+        StopSignal::ALL.into_iter().find(|signal| signal.number() as usize == number)
     }
 }
 
 /// Whether this process was started with SIGHUP ignored. Known on Linux only.
 fn ignores_hangup() -> bool {
-    std::fs::read_to_string("/proc/self/status")
-        .is_ok_and(|status| ignored_mask(&status) & (1 << (SIGHUP - 1)) != 0)
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignored_mask(&status) & (1 << (SIGHUP - 1)) != 0)
 }
 
 fn ignored_mask(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -3,9 +3,7 @@ use selfie_random::Purpose;
 
 /// An image whose pixel says where it is: (y, x, 255).
 fn coordinates(side: usize) -> Vec<u8> {
-    (0..side * side)
-        .flat_map(|i| [(i / side) as u8, (i % side) as u8, 255])
-        .collect()
+    (0..side * side).flat_map(|i| [(i / side) as u8, (i % side) as u8, 255]).collect()
 }
 
 fn augmented(augmentation: Augmentation, side: usize, example: u32) -> Vec<u8> {
@@ -26,11 +24,7 @@ fn drawn(augmentation: Augmentation, example: u32) -> (i32, i32, bool) {
 
 #[test]
 fn nothing_to_do_leaves_the_image() {
-    let none = Augmentation {
-        pad: 0,
-        padding: Padding::Reflect,
-        flip: false,
-    };
+    let none = Augmentation { pad: 0, padding: Padding::Reflect, flip: false };
     assert_eq!(augmented(none, 5, 0), coordinates(5));
 }
 
@@ -47,11 +41,7 @@ fn crops_are_shifted_and_mirrored_at_the_edge_pixel() {
         }
     };
     for padding in [Padding::Reflect, Padding::Zero] {
-        let augmentation = Augmentation {
-            pad: 5,
-            padding,
-            flip: true,
-        };
+        let augmentation = Augmentation { pad: 5, padding, flip: true };
         for example in 0..50 {
             let out = augmented(augmentation, 6, example);
             let (top, left, flip) = drawn(augmentation, example);
@@ -63,11 +53,7 @@ fn crops_are_shifted_and_mirrored_at_the_edge_pixel() {
                         Padding::Zero if outside => [0, 0, 0],
                         _ => [reflect(from_y) as u8, reflect(from_x) as u8, 255],
                     };
-                    assert_eq!(
-                        out[((y * side + x) * 3) as usize..][..3],
-                        expected,
-                        "{example}: {y} {x}"
-                    );
+                    assert_eq!(out[((y * side + x) * 3) as usize..][..3], expected, "{example}: {y} {x}");
                 }
             }
         }
@@ -76,10 +62,7 @@ fn crops_are_shifted_and_mirrored_at_the_edge_pixel() {
 
 #[test]
 fn shifts_and_flips_are_uniform() {
-    let augmentation = Augmentation {
-        pad: 3,
-        ..Augmentation::default()
-    };
+    let augmentation = Augmentation { pad: 3, ..Augmentation::default() };
     let mut shifts = [0_u32; 49];
     let mut n_flipped = 0_u32;
     for example in 0..9_800 {
@@ -89,29 +72,12 @@ fn shifts_and_flips_are_uniform() {
         shifts[usize::from(middle[0] - 1) * 7 + usize::from(middle[1] - 1)] += 1;
         n_flipped += u32::from(middle[4] < middle[1]);
     }
-    assert!(
-        shifts.iter().all(|count| count.abs_diff(200) < 75),
-        "{shifts:?}"
-    );
+    assert!(shifts.iter().all(|count| count.abs_diff(200) < 75), "{shifts:?}");
     assert!(n_flipped.abs_diff(4900) < 250, "{n_flipped}");
 }
 
 #[test]
 fn a_pad_as_large_as_the_image_is_refused() {
-    assert!(
-        Augmentation {
-            pad: 8,
-            ..Augmentation::default()
-        }
-        .check(8)
-        .is_err()
-    );
-    assert!(
-        Augmentation {
-            pad: 7,
-            ..Augmentation::default()
-        }
-        .check(8)
-        .is_ok()
-    );
+    assert!(Augmentation { pad: 8, ..Augmentation::default() }.check(8).is_err());
+    assert!(Augmentation { pad: 7, ..Augmentation::default() }.check(8).is_ok());
 }

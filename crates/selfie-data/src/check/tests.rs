@@ -13,40 +13,18 @@ fn duplicates_are_counted_within_and_between_the_splits() {
         test: images(&[3, 9, 3, 4], vec![0, 1, 0, 0]),
     };
     let report = SetReport::new(&data);
-    assert_eq!(
-        (
-            report.train.n_duplicates,
-            report.train.n_duplicates_with_another_label
-        ),
-        (3, 1)
-    );
-    assert_eq!(
-        (
-            report.test.n_duplicates,
-            report.test.n_duplicates_with_another_label
-        ),
-        (1, 0)
-    );
+    assert_eq!((report.train.n_duplicates, report.train.n_duplicates_with_another_label), (3, 1));
+    assert_eq!((report.test.n_duplicates, report.test.n_duplicates_with_another_label), (1, 0));
     assert_eq!(report.n_test_images_in_train, 2);
 }
 
 #[test]
 fn counts_statistics_and_hash_are_the_images_own() {
     let train = images(&[0, 255, 255], vec![1, 1, 0]);
-    let data = DataSet {
-        name: "x".into(),
-        test: train.clone(),
-        train,
-    };
+    let data = DataSet { name: "x".into(), test: train.clone(), train };
     let report = SetReport::new(&data).train;
     assert_eq!((report.n_images, report.side), (3, 2));
-    assert_eq!(
-        report.classes[1],
-        ClassCount {
-            name: "b".into(),
-            n_images: 2
-        }
-    );
+    assert_eq!(report.classes[1], ClassCount { name: "b".into(), n_images: 2 });
     assert_eq!((report.mean, report.std), data.train.mean_std());
     assert_eq!(report.content_hash, data.train.content_hash());
 }

@@ -7,9 +7,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{
-    CLASS_NAMES_FILE, FOLDER, MAX_CLASS_NAMES_BYTES, MAX_FILE_BYTES, TEST_FILE, TRAIN_FILES,
-};
+use super::{CLASS_NAMES_FILE, FOLDER, MAX_CLASS_NAMES_BYTES, MAX_FILE_BYTES, TEST_FILE, TRAIN_FILES};
 use crate::DataError;
 
 /// About three times the official archive's unpacked size: an archive that unpacks to more is not read to its end.
@@ -30,11 +28,7 @@ pub(super) fn read_at_most(path: &Path, max_bytes: u64) -> Result<Entries, DataE
     let entries = read_entries(path, &mut unpacked);
     if unpacked.limit() == 0 {
         let (path, limit) = (path.to_path_buf(), max_bytes);
-        return Err(DataError::TooLarge {
-            path,
-            limit,
-            got: max_bytes,
-        });
+        return Err(DataError::TooLarge { path, limit, got: max_bytes });
     }
     entries
 }
@@ -55,16 +49,10 @@ fn read_entries(path: &Path, unpacked: &mut impl Read) -> Result<Entries, DataEr
         }
         let size = entry.size();
         if size > limit {
-            return Err(DataError::TooLarge {
-                path: path.join(entry_path),
-                limit,
-                got: size,
-            });
+            return Err(DataError::TooLarge { path: path.join(entry_path), limit, got: size });
         }
         let mut bytes = Vec::with_capacity(size as usize);
-        entry
-            .read_to_end(&mut bytes)
-            .map_err(|source| failed(name, source))?;
+        entry.read_to_end(&mut bytes).map_err(|source| failed(name, source))?;
         if bytes.len() as u64 != size {
             return Err(failed(name, io::Error::from(io::ErrorKind::UnexpectedEof)));
         }
@@ -73,8 +61,7 @@ fn read_entries(path: &Path, unpacked: &mut impl Read) -> Result<Entries, DataEr
         }
     }
     // The checksum stands at the end of the stream, behind the last entry.
-    io::copy(&mut archive.into_inner(), &mut io::sink())
-        .map_err(|source| failed("the end", source))?;
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|source| failed("the end", source))?;
     Ok(found)
 }
 
@@ -85,10 +72,7 @@ fn wanted(entry: &Path) -> Option<(&'static str, u64)> {
     if entry == Path::new(CLASS_NAMES_FILE) {
         return Some((CLASS_NAMES_FILE, MAX_CLASS_NAMES_BYTES));
     }
-    let name = TRAIN_FILES
-        .into_iter()
-        .chain([TEST_FILE])
-        .find(|name| entry == Path::new(name))?;
+    let name = TRAIN_FILES.into_iter().chain([TEST_FILE]).find(|name| entry == Path::new(name))?;
     Some((name, MAX_FILE_BYTES))
 }
 
@@ -96,10 +80,6 @@ fn wanted(entry: &Path) -> Option<(&'static str, u64)> {
 fn damaged(path: &Path, entry: &str, source: io::Error) -> DataError {
     match source.raw_os_error() {
         Some(_) => DataError::io("reading", path, source),
-        None => DataError::Archive {
-            path: path.into(),
-            entry: entry.to_owned(),
-            reason: source.to_string(),
-        },
+        None => DataError::Archive { path: path.into(), entry: entry.to_owned(), reason: source.to_string() },
     }
 }

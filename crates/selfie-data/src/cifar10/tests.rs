@@ -6,13 +6,7 @@ use tempfile::TempDir;
 /// A record whose pixel at (y, x) is (y, x, label).
 fn record(label: u8) -> Vec<u8> {
     let plane = |value: fn(usize) -> u8| (0..PLANE_BYTES).map(value).collect::<Vec<u8>>();
-    [
-        vec![label],
-        plane(|i| (i / SIDE) as u8),
-        plane(|i| (i % SIDE) as u8),
-        vec![label; PLANE_BYTES],
-    ]
-    .concat()
+    [vec![label], plane(|i| (i / SIDE) as u8), plane(|i| (i % SIDE) as u8), vec![label; PLANE_BYTES]].concat()
 }
 
 fn records(labels: &[u8]) -> Vec<u8> {
@@ -21,10 +15,7 @@ fn records(labels: &[u8]) -> Vec<u8> {
 
 /// File names and contents of a small data set: two records in each training file, one test record.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
-    let mut files: Vec<_> = (0_u8..)
-        .zip(TRAIN_FILES)
-        .map(|(i, name)| (name, records(&[2 * i, 2 * i + 1])))
-        .collect();
+    let mut files: Vec<_> = (0_u8..).zip(TRAIN_FILES).map(|(i, name)| (name, records(&[2 * i, 2 * i + 1]))).collect();
     files.push((TEST_FILE, records(&[7])));
     files.push((CLASS_NAMES_FILE, "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n".into()));
     files
@@ -45,8 +36,7 @@ fn archive(prefix: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
         // Not `append_data`: it refuses the names that a hostile archive may hold.
-        header.as_old_mut().name[..prefix.len() + name.len()]
-            .copy_from_slice(format!("{prefix}{name}").as_bytes());
+        header.as_old_mut().name[..prefix.len() + name.len()].copy_from_slice(format!("{prefix}{name}").as_bytes());
         header.set_cksum();
         builder.append(&header, bytes.as_slice()).unwrap();
     }
@@ -66,11 +56,7 @@ fn planes_become_channels_last_pixels_in_the_files_order() {
     assert_eq!(data.train.class_names()[3], "d");
     let image = data.train.image(4);
     for (y, x) in [(0, 0), (0, 31), (31, 0), (5, 17)] {
-        assert_eq!(
-            image[(y * 32 + x) * 3..][..3],
-            [y as u8, x as u8, 4],
-            "y {y} x {x}"
-        );
+        assert_eq!(image[(y * 32 + x) * 3..][..3], [y as u8, x as u8, 4], "y {y} x {x}");
     }
 }
 
@@ -85,10 +71,7 @@ fn all_layouts_give_the_same_data() {
     assert_eq!(open(nested.path()).unwrap(), expected);
     let packed = folder(&[(ARCHIVE, archive("cifar-10-batches-bin/", &files()))]);
     assert_eq!(open(packed.path()).unwrap(), expected);
-    assert_eq!(
-        open_archive(&archive("./cifar-10-batches-bin/", &files())).unwrap(),
-        expected
-    );
+    assert_eq!(open_archive(&archive("./cifar-10-batches-bin/", &files())).unwrap(), expected);
     assert_eq!(open_archive(&archive("", &files())).unwrap(), expected);
 }
 
@@ -106,12 +89,8 @@ fn a_cut_off_file_is_named_with_the_first_record_that_is_not_whole() {
         let error = open(folder(&files).path()).unwrap_err();
         assert_eq!(error.kind(), DataErrorKind::BadData);
         let message = error.to_string();
-        let expected =
-            format!("data_batch_3.bin: record {record_idx}: expected records of 3073 bytes");
-        assert!(
-            message.contains(&expected) && message.contains(&format!("got {got} bytes")),
-            "{message}"
-        );
+        let expected = format!("data_batch_3.bin: record {record_idx}: expected records of 3073 bytes");
+        assert!(message.contains(&expected) && message.contains(&format!("got {got} bytes")), "{message}");
     }
 }
 
@@ -120,10 +99,7 @@ fn a_label_that_is_no_class_is_named_with_its_record() {
     let mut files = files();
     files[4].1[RECORD_BYTES] = 10;
     let message = open(folder(&files).path()).unwrap_err().to_string();
-    assert!(
-        message.contains("data_batch_5.bin: record 1: expected a label of 0 to 9, got 10"),
-        "{message}"
-    );
+    assert!(message.contains("data_batch_5.bin: record 1: expected a label of 0 to 9, got 10"), "{message}");
 }
 
 #[test]
@@ -149,26 +125,14 @@ fn a_wrong_list_of_names_is_refused() {
     let mut files = files();
     files[6].1 = b"a\nb\n".to_vec();
     let message = open(folder(&files).path()).unwrap_err().to_string();
-    assert!(
-        message.contains("expected 10 class names, one a line, got 2"),
-        "{message}"
-    );
+    assert!(message.contains("expected 10 class names, one a line, got 2"), "{message}");
 }
 
 #[test]
 fn a_file_far_too_large_is_refused_before_it_is_read() {
     let folder = folder(&files());
-    File::create(folder.path().join(TEST_FILE))
-        .unwrap()
-        .set_len(1 << 40)
-        .unwrap();
-    assert!(matches!(
-        open(folder.path()),
-        Err(DataError::TooLarge {
-            got: 0x100_0000_0000,
-            ..
-        })
-    ));
+    File::create(folder.path().join(TEST_FILE)).unwrap().set_len(1 << 40).unwrap();
+    assert!(matches!(open(folder.path()), Err(DataError::TooLarge { got: 0x100_0000_0000, .. })));
 }
 
 #[test]
@@ -176,32 +140,18 @@ fn damaged_archives_are_bad_data_wherever_they_are_cut() {
     let whole = archive("cifar-10-batches-bin/", &files());
     for n_bytes in [0, 5, 100, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
         let error = open_archive(&whole[..n_bytes]).unwrap_err();
-        assert_eq!(
-            error.kind(),
-            DataErrorKind::BadData,
-            "{n_bytes} of {} bytes: {error}",
-            whole.len()
-        );
+        assert_eq!(error.kind(), DataErrorKind::BadData, "{n_bytes} of {} bytes: {error}", whole.len());
     }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 0x10;
-    assert_eq!(
-        open_archive(&flipped).unwrap_err().kind(),
-        DataErrorKind::BadData
-    );
-    assert_eq!(
-        open_archive(b"no archive at all").unwrap_err().kind(),
-        DataErrorKind::BadData
-    );
+    assert_eq!(open_archive(&flipped).unwrap_err().kind(), DataErrorKind::BadData);
+    assert_eq!(open_archive(b"no archive at all").unwrap_err().kind(), DataErrorKind::BadData);
 }
 
 #[test]
 fn names_that_point_out_of_the_archive_are_ignored_and_double_ones_refused() {
     let hostile = archive("../../cifar-10-batches-bin/", &files());
-    assert_eq!(
-        open_archive(&hostile).unwrap_err().kind(),
-        DataErrorKind::MissingInput
-    );
+    assert_eq!(open_archive(&hostile).unwrap_err().kind(), DataErrorKind::MissingInput);
     let twice = [files(), files()].concat();
     let message = open_archive(&archive("", &twice)).unwrap_err().to_string();
     assert!(message.contains("twice"), "{message}");
@@ -215,10 +165,7 @@ fn an_archive_is_not_read_past_the_limit_of_its_unpacked_size() {
     assert!(archive::read_at_most(&path, 4_000_000).is_ok());
     for limit in [1_000_000, 3_000_512] {
         let error = archive::read_at_most(&path, limit).unwrap_err();
-        assert!(
-            matches!(error, DataError::TooLarge { got, .. } if got == limit),
-            "{error}"
-        );
+        assert!(matches!(error, DataError::TooLarge { got, .. } if got == limit), "{error}");
     }
 }
 
@@ -226,10 +173,7 @@ fn an_archive_is_not_read_past_the_limit_of_its_unpacked_size() {
 #[test]
 fn real_cifar10_has_its_published_counts_and_statistics() {
     let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);
-    let Some(path) = root
-        .map(|root| root.join("cifar10"))
-        .filter(|path| path.is_dir())
-    else {
+    let Some(path) = root.map(|root| root.join("cifar10")).filter(|path| path.is_dir()) else {
         println!("skipped: SELFIE_DATA names no folder with cifar10");
         return;
     };
@@ -239,11 +183,7 @@ fn real_cifar10_has_its_published_counts_and_statistics() {
     assert_eq!(data.train.class_names(), CLASS_NAMES);
     // The means and standard deviations everyone normalises with.
     let (mean, std) = data.train.mean_std();
-    for (got, published) in mean
-        .into_iter()
-        .chain(std)
-        .zip([0.4914, 0.4822, 0.4465, 0.2470, 0.2435, 0.2616])
-    {
+    for (got, published) in mean.into_iter().chain(std).zip([0.4914, 0.4822, 0.4465, 0.2470, 0.2435, 0.2616]) {
         assert!((got - published).abs() < 5e-5, "{got} {published}");
     }
     // The first training image is a frog.

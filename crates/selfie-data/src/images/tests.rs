@@ -12,10 +12,7 @@ fn wrong_byte_counts_and_labels_without_a_class_are_refused() {
         Images::new(2, vec![0; 24], vec![0, 2], names(2)),
         Images::new(0, vec![], vec![0], names(2)),
     ] {
-        assert_eq!(
-            bad.map_err(|error| error.kind()),
-            Err(DataErrorKind::BadData)
-        );
+        assert_eq!(bad.map_err(|error| error.kind()), Err(DataErrorKind::BadData));
     }
     assert!(Images::new(2, vec![0; 24], vec![0, 1], names(2)).is_ok());
 }
@@ -41,11 +38,7 @@ fn mean_and_std_are_per_channel_and_in_units_of_255() {
 
 #[test]
 fn the_content_hash_depends_on_pixels_labels_and_shape() {
-    let hash = |side, pixels: Vec<u8>, labels| {
-        Images::new(side, pixels, labels, names(9))
-            .unwrap()
-            .content_hash()
-    };
+    let hash = |side, pixels: Vec<u8>, labels| Images::new(side, pixels, labels, names(9)).unwrap().content_hash();
     let base = hash(1, vec![0; 12], vec![0, 1, 2, 3]);
     assert_eq!(base, hash(1, vec![0; 12], vec![0, 1, 2, 3]));
     assert_ne!(base, hash(1, vec![0; 12], vec![0, 1, 2, 4]));

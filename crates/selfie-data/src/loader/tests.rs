@@ -15,10 +15,7 @@ fn batches_come_in_the_order_of_the_steps() {
         for queue in [0, 1, 3, 100] {
             let loader = Loader::new(slow_when_even, 5..25, workers, queue);
             let squares: Vec<u64> = loader.map(Result::unwrap).collect();
-            assert!(
-                squares.into_iter().eq((5..25).map(|step| step * step)),
-                "{workers} workers, queue {queue}"
-            );
+            assert!(squares.into_iter().eq((5..25).map(|step| step * step)), "{workers} workers, queue {queue}");
         }
     }
 }
@@ -43,11 +40,7 @@ fn the_queue_is_bounded() {
 fn an_error_comes_in_its_place_and_ends_the_loader() {
     for workers in [0, 1, 4] {
         let source = |step| {
-            if step == 3 {
-                Err(DataError::setting("x", "y", "z"))
-            } else {
-                Ok(step)
-            }
+            if step == 3 { Err(DataError::setting("x", "y", "z")) } else { Ok(step) }
         };
         let mut loader = Loader::new(source, 0..10, workers, 4);
         for step in 0..3 {
@@ -62,8 +55,7 @@ fn an_error_comes_in_its_place_and_ends_the_loader() {
 #[test]
 fn a_panic_of_the_source_arrives_as_an_error_with_its_message() {
     for workers in [0, 2] {
-        let mut loader: Loader<()> =
-            Loader::new(|step| panic!("step {step} is bad"), 7..9, workers, 4);
+        let mut loader: Loader<()> = Loader::new(|step| panic!("step {step} is bad"), 7..9, workers, 4);
         let error = loader.next_batch().unwrap().unwrap_err();
         assert_eq!(error.kind(), DataErrorKind::Internal);
         assert!(error.to_string().contains("step 7 is bad"), "{error}");
@@ -82,11 +74,7 @@ fn dropping_the_loader_ends_its_threads() {
     loader.next_batch().unwrap().unwrap();
     assert_eq!(Arc::strong_count(&alive), 2);
     drop(loader);
-    assert_eq!(
-        Arc::strong_count(&alive),
-        1,
-        "a thread still holds the source"
-    );
+    assert_eq!(Arc::strong_count(&alive), 1, "a thread still holds the source");
 }
 
 #[test]
@@ -98,18 +86,10 @@ fn waiting_is_counted() {
     for workers in [0, 1] {
         let mut loader = Loader::new(source, 0..3, workers, 1);
         loader.next_batch().unwrap().unwrap();
-        assert!(
-            loader.waited() >= Duration::from_millis(3),
-            "{workers} workers: {:?}",
-            loader.waited()
-        );
+        assert!(loader.waited() >= Duration::from_millis(3), "{workers} workers: {:?}", loader.waited());
     }
     let mut loader = Loader::new(Ok, 0..1, 1, 1);
     std::thread::sleep(Duration::from_millis(30));
     loader.next_batch().unwrap().unwrap();
-    assert!(
-        loader.waited() < Duration::from_millis(20),
-        "the batch was ready: {:?}",
-        loader.waited()
-    );
+    assert!(loader.waited() < Duration::from_millis(20), "the batch was ready: {:?}", loader.waited());
 }

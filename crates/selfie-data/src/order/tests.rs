@@ -1,9 +1,7 @@
 use super::*;
 
 fn positions(order: &ExampleOrder, batch: usize, steps: u64) -> Vec<(u32, u32)> {
-    (0..steps)
-        .flat_map(|step| order.batch(step, batch).collect::<Vec<_>>())
-        .collect()
+    (0..steps).flat_map(|step| order.batch(step, batch).collect::<Vec<_>>()).collect()
 }
 
 #[test]
@@ -11,18 +9,8 @@ fn every_epoch_holds_every_example_once_in_another_order() {
     let order = ExampleOrder::new(5, 100).unwrap();
     let run = positions(&order, 7, 43);
     for epoch in 0..3 {
-        let mut examples: Vec<u32> = run
-            .iter()
-            .filter(|(of, _)| *of == epoch)
-            .map(|(_, example)| *example)
-            .collect();
-        assert_ne!(
-            examples,
-            run[..100]
-                .iter()
-                .map(|(_, e)| e + u32::from(epoch == 0))
-                .collect::<Vec<_>>()
-        );
+        let mut examples: Vec<u32> = run.iter().filter(|(of, _)| *of == epoch).map(|(_, example)| *example).collect();
+        assert_ne!(examples, run[..100].iter().map(|(_, e)| e + u32::from(epoch == 0)).collect::<Vec<_>>());
         examples.sort_unstable();
         assert!(examples.into_iter().eq(0..100), "epoch {epoch}");
     }
@@ -38,10 +26,7 @@ fn the_sequence_does_not_depend_on_the_batch() {
 fn a_batch_larger_than_the_data_is_full() {
     let order = ExampleOrder::new(0, 3).unwrap();
     let batch: Vec<_> = order.batch(1, 8).collect();
-    assert_eq!(
-        batch.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(),
-        [2, 3, 3, 3, 4, 4, 4, 5]
-    );
+    assert_eq!(batch.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [2, 3, 3, 3, 4, 4, 4, 5]);
 }
 
 #[test]

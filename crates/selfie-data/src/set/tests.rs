@@ -17,10 +17,7 @@ fn the_given_folder_comes_before_the_environment() {
     let in_root = root.path().join("cifar10");
     std::fs::create_dir(&in_root).unwrap();
     let place = |dir, root| locate(SetName::Cifar10, dir, root);
-    assert_eq!(
-        place(Some(given.path()), Some(root.path())).unwrap(),
-        given.path()
-    );
+    assert_eq!(place(Some(given.path()), Some(root.path())).unwrap(), given.path());
     assert_eq!(place(None, Some(root.path())).unwrap(), in_root);
 }
 
@@ -28,18 +25,10 @@ fn the_given_folder_comes_before_the_environment() {
 fn a_given_folder_that_is_not_there_is_not_replaced_by_another() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("cifar10")).unwrap();
-    let error = locate(
-        SetName::Cifar10,
-        Some(Path::new("no/such/folder")),
-        Some(root.path()),
-    )
-    .unwrap_err();
+    let error = locate(SetName::Cifar10, Some(Path::new("no/such/folder")), Some(root.path())).unwrap_err();
     assert_eq!(error.kind(), DataErrorKind::MissingInput);
     let message = error.to_string();
-    assert!(
-        message.contains("no/such/folder") && message.contains("data fetch cifar10"),
-        "{message}"
-    );
+    assert!(message.contains("no/such/folder") && message.contains("data fetch cifar10"), "{message}");
 }
 
 #[test]

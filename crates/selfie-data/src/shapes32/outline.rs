@@ -30,13 +30,7 @@ const STAR: [Point; 10] = [
 ];
 
 impl Outline {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Disc,
-        Self::Ring,
-        Self::Square,
-        Self::Triangle,
-        Self::Star,
-    ];
+    pub(super) const ALL: [Self; 5] = [Self::Disc, Self::Ring, Self::Square, Self::Triangle, Self::Star];
 
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -84,14 +84,7 @@ impl Scene {
         let n_spots = 1 + draws.below(4);
         let spots = (0..n_spots).map(|_| Spot::new(draws)).collect();
         let shadow_offset = uniform(draws, 1.5, 3.5);
-        Self {
-            background,
-            object,
-            spots,
-            light,
-            shadow_offset,
-            noise: uniform(draws, 0.015, 0.06),
-        }
+        Self { background, object, spots, light, shadow_offset, noise: uniform(draws, 0.015, 0.06) }
     }
 
     pub(super) fn colour(&self, point: Point) -> Colour {
@@ -99,15 +92,20 @@ impl Scene {
         let towards_light = self.light.map(|component| component * self.shadow_offset);
         let shadow = coverage(self.object.distance(add(point, towards_light)), 2.5);
         colour = colour.map(|value| value * (1.0 - 0.45 * shadow));
-        for spot in self.spots.iter().filter(|spot| !spot.in_front) {
-            colour = mix(colour, spot.colour, coverage(spot.distance(point), 1.0));
-        }
+        colour = self.with_spots(colour, false, point);
         let inside = coverage(self.object.distance(point), 1.0);
         if inside > 0.0 {
             colour = mix(colour, self.object.colour(point, self.light), inside);
         }
-        for spot in self.spots.iter().filter(|spot| spot.in_front) {
-            colour = mix(colour, spot.colour, coverage(spot.distance(point), 1.0));
+        self.with_spots(colour, true, point)
+    }
+
+    fn with_spots(&self, mut colour: Colour, in_front: bool, point: Point) -> Colour {
+        for spot in self.spots.iter().filter(|spot| spot.in_front == in_front) {
+            let inside = coverage(spot.distance(point), 1.0);
+            if inside > 0.0 {
+                colour = mix(colour, spot.colour, inside);
+            }
         }
         colour
     }
@@ -125,14 +123,7 @@ impl Background {
             colour: random_colour(draws, 0.1, 0.8),
         });
         let weave = draws.chance(0.3).then(|| Stripes::new(draws, 0.05, 0.15));
-        Self {
-            lit,
-            shaded,
-            light,
-            clouds: Clouds::new(draws),
-            ground,
-            weave,
-        }
+        Self { lit, shaded, light, clouds: Clouds::new(draws), ground, weave }
     }
 
     fn colour(&self, point: Point) -> Colour {
@@ -142,16 +133,9 @@ impl Background {
         if let Some(ground) = &self.ground {
             let edge = ground.y + ground.slope * from_centre[0];
             let shade = 0.6 + 0.5 * along;
-            colour = mix(
-                colour,
-                ground.colour.map(|value| value * shade),
-                coverage(edge - point[1], 1.5),
-            );
+            colour = mix(colour, ground.colour.map(|value| value * shade), coverage(edge - point[1], 1.5));
         }
-        let weave = self
-            .weave
-            .as_ref()
-            .map_or(0.0, |weave| weave.strength * weave.wave(point));
+        let weave = self.weave.as_ref().map_or(0.0, |weave| weave.strength * weave.wave(point));
         let brightness = 1.0 + 0.22 * self.clouds.value(point) + weave;
         colour.map(|value| value * brightness)
     }
@@ -184,17 +168,11 @@ impl Object {
         }
         let [x, y] = rotate(from_centre, self.axis);
         // Squeezing bends distances; near the edge, where they count, by less than a quarter.
-        self.outline
-            .distance([x / self.radius, y / (self.radius * self.squeeze)])
-            * self.radius
-            * self.squeeze
+        self.outline.distance([x / self.radius, y / (self.radius * self.squeeze)]) * self.radius * self.squeeze
     }
 
     fn colour(&self, point: Point, light: Point) -> Colour {
-        let wave = self
-            .stripes
-            .as_ref()
-            .map_or(-1.0, |stripes| stripes.strength * stripes.wave(point));
+        let wave = self.stripes.as_ref().map_or(-1.0, |stripes| stripes.strength * stripes.wave(point));
         let base = mix(self.colour, self.second_colour, 0.5 + 0.5 * wave);
         let towards_light = dot(add(point, self.centre.map(|c| -c)), light) / self.radius;
         let brightness = 1.0 + self.gloss * towards_light + 0.15 * self.clouds.value(point);
@@ -205,10 +183,7 @@ impl Object {
 impl Spot {
     fn new(draws: &mut Stream) -> Self {
         Self {
-            centre: [
-                uniform(draws, 0.0, SIDE as f64),
-                uniform(draws, 0.0, SIDE as f64),
-            ],
+            centre: [uniform(draws, 0.0, SIDE as f64), uniform(draws, 0.0, SIDE as f64)],
             radius: uniform(draws, 1.5, 4.5),
             axis: direction(draws),
             squeeze: uniform(draws, 0.4, 1.0),
@@ -251,15 +226,12 @@ impl Stripes {
 
 impl Clouds {
     fn new(draws: &mut Stream) -> Self {
-        Self(std::array::from_fn(|_| {
-            std::array::from_fn(|_| uniform(draws, -1.0, 1.0))
-        }))
+        Self(std::array::from_fn(|_| std::array::from_fn(|_| uniform(draws, -1.0, 1.0))))
     }
 
     fn value(&self, point: Point) -> f32 {
-        let place = point.map(|coordinate| {
-            (coordinate / LATTICE_SPACING).clamp(0.0, (LATTICE_SIDE - 2) as f32 + 0.999)
-        });
+        let place =
+            point.map(|coordinate| (coordinate / LATTICE_SPACING).clamp(0.0, (LATTICE_SIDE - 2) as f32 + 0.999));
         let [column, row] = place.map(|coordinate| coordinate as usize);
         let [x, y] = place.map(|coordinate| {
             let part = coordinate - coordinate as usize as f32;
@@ -306,11 +278,7 @@ fn direction(draws: &mut Stream) -> Point {
 /// From above four times of five, as outdoors.
 fn light_direction(draws: &mut Stream) -> Point {
     let [x, y] = direction(draws);
-    if draws.chance(0.6) {
-        [x, -y.abs()]
-    } else {
-        [x, y]
-    }
+    if draws.chance(0.6) { [x, -y.abs()] } else { [x, y] }
 }
 
 fn random_colour(draws: &mut Stream, low: f64, high: f64) -> Colour {

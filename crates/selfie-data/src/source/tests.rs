@@ -1,11 +1,7 @@
 use super::*;
 use crate::{Loader, shapes32};
 
-const SETTINGS: LabelledSettings = LabelledSettings {
-    augmentation: None,
-    seed: 4,
-    batch: 6,
-};
+const SETTINGS: LabelledSettings = LabelledSettings { augmentation: None, seed: 4, batch: 6 };
 
 fn images() -> Arc<Images> {
     Arc::new(shapes32::draw(20, 0).train)
@@ -23,10 +19,7 @@ fn settings() -> PretrainSettings {
 
 #[test]
 fn shapes_of_a_pretraining_batch() {
-    let batch = PretrainSource::new(images(), None, settings())
-        .unwrap()
-        .batch(0)
-        .unwrap();
+    let batch = PretrainSource::new(images(), None, settings()).unwrap().batch(0).unwrap();
     assert_eq!(batch.patches.len(), 6 * 16 * 8 * 8 * 3);
     assert_eq!((batch.order.len(), batch.examples.len()), (6 * 16, 6));
 }
@@ -46,14 +39,8 @@ fn batches_do_not_depend_on_the_number_of_workers() {
 #[test]
 fn unaugmented_patches_are_cut_from_the_image_of_their_example() {
     let images = images();
-    let settings = PretrainSettings {
-        augmentation: None,
-        ..settings()
-    };
-    let batch = PretrainSource::new(images.clone(), None, settings)
-        .unwrap()
-        .batch(3)
-        .unwrap();
+    let settings = PretrainSettings { augmentation: None, ..settings() };
+    let batch = PretrainSource::new(images.clone(), None, settings).unwrap().batch(3).unwrap();
     for (patches, &example) in batch.patches.chunks_exact(3072).zip(&batch.examples) {
         let mut joined = vec![0; 3072];
         settings.grid.join(patches, &mut joined);
@@ -64,14 +51,8 @@ fn unaugmented_patches_are_cut_from_the_image_of_their_example() {
 #[test]
 fn an_example_looks_different_in_another_epoch() {
     let one: Arc<[u32]> = Arc::from([7]);
-    let batch = PretrainSource::new(images(), Some(one), settings())
-        .unwrap()
-        .batch(0)
-        .unwrap();
-    assert_eq!(
-        batch.examples, [7; 6],
-        "a set smaller than the batch fills it"
-    );
+    let batch = PretrainSource::new(images(), Some(one), settings()).unwrap().batch(0).unwrap();
+    assert_eq!(batch.examples, [7; 6], "a set smaller than the batch fills it");
     let different = |row: usize, of: usize| batch.order[..of] != batch.order[row * of..][..of];
     assert!((1..6).all(|row| different(row, 16)), "six masks");
     assert!((1..6).any(|row| batch.patches[..3072] != batch.patches[row * 3072..][..3072]));
@@ -88,39 +69,19 @@ fn labelled_batches_hold_only_the_chosen_examples_with_their_labels() {
         for (i, &example) in batch.examples.iter().enumerate() {
             counts[example as usize] += 1;
             assert_eq!(batch.labels[i], u32::from(images.label(example as usize)));
-            assert_eq!(
-                batch.images[i * 3072..][..3072],
-                *images.image(example as usize)
-            );
+            assert_eq!(batch.images[i * 3072..][..3072], *images.image(example as usize));
         }
     }
-    assert!(
-        chosen.iter().all(|&example| counts[example as usize] == 10),
-        "{counts:?}"
-    );
+    assert!(chosen.iter().all(|&example| counts[example as usize] == 10), "{counts:?}");
 }
 
 #[test]
 fn augmentation_is_the_same_for_the_same_seed_and_another_for_another() {
     let batch = |seed| {
-        let settings = LabelledSettings {
-            augmentation: Some(Augmentation::default()),
-            seed,
-            batch: 20,
-        };
-        let mut batch = LabelledSource::new(images(), (0..20).collect(), settings)
-            .unwrap()
-            .batch(0)
-            .unwrap();
-        let place = batch
-            .examples
-            .iter()
-            .position(|&example| example == 0)
-            .unwrap();
-        batch
-            .images
-            .drain(place * 3072..(place + 1) * 3072)
-            .collect::<Vec<u8>>()
+        let settings = LabelledSettings { augmentation: Some(Augmentation::default()), seed, batch: 20 };
+        let mut batch = LabelledSource::new(images(), (0..20).collect(), settings).unwrap().batch(0).unwrap();
+        let place = batch.examples.iter().position(|&example| example == 0).unwrap();
+        batch.images.drain(place * 3072..(place + 1) * 3072).collect::<Vec<u8>>()
     };
     assert_eq!(batch(1), batch(1));
     assert_ne!(batch(1), batch(2));
@@ -130,9 +91,7 @@ fn augmentation_is_the_same_for_the_same_seed_and_another_for_another() {
 fn the_sequential_source_gives_every_example_once_in_order() {
     let source = SequentialSource::new(images(), Some(Arc::from([5, 1, 8, 2, 4])), 2).unwrap();
     assert_eq!(source.n_steps(), 3);
-    let examples: Vec<Vec<u32>> = (0..4)
-        .map(|step| source.batch(step).unwrap().examples)
-        .collect();
+    let examples: Vec<Vec<u32>> = (0..4).map(|step| source.batch(step).unwrap().examples).collect();
     assert_eq!(examples, [vec![5, 1], vec![8, 2], vec![4], vec![]]);
 }
 
@@ -140,29 +99,14 @@ fn the_sequential_source_gives_every_example_once_in_order() {
 fn settings_that_do_not_fit_are_refused() {
     let grid = PatchGrid::new(64, 16).unwrap();
     let masks = MaskSampler::new(49, 12).unwrap();
-    let pad = Some(Augmentation {
-        pad: 32,
-        ..Augmentation::default()
-    });
+    let pad = Some(Augmentation { pad: 32, ..Augmentation::default() });
     for wrong in [
         PretrainSettings { grid, ..settings() },
-        PretrainSettings {
-            masks,
-            ..settings()
-        },
-        PretrainSettings {
-            augmentation: pad,
-            ..settings()
-        },
-        PretrainSettings {
-            batch: 0,
-            ..settings()
-        },
+        PretrainSettings { masks, ..settings() },
+        PretrainSettings { augmentation: pad, ..settings() },
+        PretrainSettings { batch: 0, ..settings() },
     ] {
-        assert!(
-            PretrainSource::new(images(), None, wrong).is_err(),
-            "{wrong:?}"
-        );
+        assert!(PretrainSource::new(images(), None, wrong).is_err(), "{wrong:?}");
     }
     assert!(LabelledSource::new(images(), Arc::from([20]), SETTINGS).is_err());
     assert!(LabelledSource::new(images(), Arc::from([]), SETTINGS).is_err());

@@ -36,11 +36,7 @@ fn tiny_classes_keep_their_examples_for_training() {
 fn fractions_count_the_full_training_set_and_are_balanced() {
     for (fraction, per_class) in [(0.05, 250), (0.08, 400), (0.2, 1000)] {
         let subset = subset(50_000, fraction, 3);
-        assert_eq!(
-            class_counts(&labels(50_000), &subset.examples),
-            [per_class; 10],
-            "{fraction}"
-        );
+        assert_eq!(class_counts(&labels(50_000), &subset.examples), [per_class; 10], "{fraction}");
     }
 }
 
@@ -49,12 +45,8 @@ fn smaller_fractions_are_parts_of_larger_ones() {
     for seed in 0..5 {
         let mut larger: BTreeSet<u32> = (0..1000).collect();
         for fraction in [1.0, 0.5, 0.2, 0.08, 0.0533, 0.05, 0.001] {
-            let smaller: BTreeSet<u32> =
-                subset(1000, fraction, seed).examples.into_iter().collect();
-            assert!(
-                smaller.is_subset(&larger),
-                "seed {seed}, fraction {fraction}"
-            );
+            let smaller: BTreeSet<u32> = subset(1000, fraction, seed).examples.into_iter().collect();
+            assert!(smaller.is_subset(&larger), "seed {seed}, fraction {fraction}");
             larger = smaller;
         }
         assert_eq!(larger.len(), 10, "at least one of each class");
@@ -65,12 +57,7 @@ fn smaller_fractions_are_parts_of_larger_ones() {
 fn subsets_leave_the_validation_examples_out_unless_the_fraction_is_1() {
     let labels = labels(1000);
     let validation: BTreeSet<u32> = Splits::new(&labels).validation.into_iter().collect();
-    assert!(
-        subset(1000, 0.9, 1)
-            .examples
-            .iter()
-            .all(|example| !validation.contains(example))
-    );
+    assert!(subset(1000, 0.9, 1).examples.iter().all(|example| !validation.contains(example)));
     assert!(subset(1000, 1.0, 1).examples.into_iter().eq(0..1000));
 }
 
@@ -96,10 +83,7 @@ fn impossible_fractions_and_labels_are_refused() {
     let labels = labels(100);
     let rest = Splits::new(&labels).train;
     for fraction in [0.0, -0.1, 1.1, f64::NAN, 0.95] {
-        assert!(
-            labelled_subset(&labels, &rest, 100, fraction, 0).is_err(),
-            "{fraction}"
-        );
+        assert!(labelled_subset(&labels, &rest, 100, fraction, 0).is_err(), "{fraction}");
     }
     assert!(labelled_subset(&labels, &[100], 100, 0.5, 0).is_err());
     assert!(labelled_subset(&labels, &rest, 101, 0.5, 0).is_err());

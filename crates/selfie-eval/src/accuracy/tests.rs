@@ -46,31 +46,18 @@ fn large_logits_do_not_overflow_the_cross_entropy() {
 #[test]
 fn nothing_seen_has_no_accuracy() {
     let meter = AccuracyMeter::new(2);
-    assert_eq!(
-        (meter.top1_accuracy(), meter.mean_cross_entropy()),
-        (None, None)
-    );
+    assert_eq!((meter.top1_accuracy(), meter.mean_cross_entropy()), (None, None));
     assert_eq!(meter.per_class(), vec![None, None]);
 }
 
 #[test]
 fn a_rejected_batch_leaves_nothing_behind() {
     let mut meter = AccuracyMeter::new(2);
-    assert!(matches!(
-        meter.add(&[1.0], &[0]),
-        Err(EvalError::LogitsShape { got: 1, .. })
-    ));
+    assert!(matches!(meter.add(&[1.0], &[0]), Err(EvalError::LogitsShape { got: 1, .. })));
     assert!(matches!(
         meter.add(&[1.0, 0.0, 0.0, 1.0], &[0, 2]),
-        Err(EvalError::Label {
-            example_idx: 1,
-            label: 2,
-            n_classes: 2
-        })
+        Err(EvalError::Label { example_idx: 1, label: 2, n_classes: 2 })
     ));
-    assert!(matches!(
-        meter.add(&[1.0, 0.0, f32::NAN, 1.0], &[0, 1]),
-        Err(EvalError::NonFinite { .. })
-    ));
+    assert!(matches!(meter.add(&[1.0, 0.0, f32::NAN, 1.0], &[0, 1]), Err(EvalError::NonFinite { .. })));
     assert_eq!(meter, AccuracyMeter::new(2));
 }

@@ -11,11 +11,7 @@ fn metrics() -> StepMetrics {
         collapse: Some(0.5),
         lr: 0.1,
         grad_norm: 2.0,
-        time: StepTime {
-            step_s: 0.5,
-            images_per_s: 256.0,
-            data_wait: 0.0,
-        },
+        time: StepTime { step_s: 0.5, images_per_s: 256.0, data_wait: 0.0 },
     }
 }
 
@@ -26,48 +22,28 @@ fn a_metrics_line_keeps_wall_times_under_time_alone() {
         "{\"step\":12,\"loss\":1.375,\"accuracy\":0.25,\"chance\":0.25,\"collapse\":0.5,\"lr\":0.1,\"grad_norm\":2.0,\
          \"time\":{\"step_s\":0.5,\"images_per_s\":256.0,\"data_wait\":0.0}}\n"
     );
-    let without_collapse = StepMetrics {
-        collapse: None,
-        ..metrics()
-    };
+    let without_collapse = StepMetrics { collapse: None, ..metrics() };
     assert!(!without_collapse.to_line().unwrap().contains("collapse"));
 }
 
 #[test]
 fn a_non_finite_metric_is_refused_by_name() {
-    let message = StepMetrics {
-        grad_norm: f64::NAN,
-        ..metrics()
-    }
-    .to_line()
-    .unwrap_err()
-    .to_string();
-    assert_eq!(
-        message,
-        "grad_norm of step 12 is NaN, expected a finite number"
-    );
+    let message = StepMetrics { grad_norm: f64::NAN, ..metrics() }.to_line().unwrap_err().to_string();
+    assert_eq!(message, "grad_norm of step 12 is NaN, expected a finite number");
 }
 
 #[test]
 fn metrics_are_read_back_without_an_unfinished_last_line() {
     let line = metrics().to_line().unwrap();
     let text = format!("{line}{line}{}", &line[..20]);
-    assert_eq!(
-        StepMetrics::parse_lines(&text).unwrap(),
-        vec![metrics(), metrics()]
-    );
+    assert_eq!(StepMetrics::parse_lines(&text).unwrap(), vec![metrics(), metrics()]);
     assert_eq!(StepMetrics::parse_lines("").unwrap(), vec![]);
 }
 
 #[test]
 fn a_damaged_metrics_line_is_named() {
-    let message = StepMetrics::parse_lines(&format!("{}{{\n", metrics().to_line().unwrap()))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with("metrics line 2 is not valid"),
-        "{message}"
-    );
+    let message = StepMetrics::parse_lines(&format!("{}{{\n", metrics().to_line().unwrap())).unwrap_err().to_string();
+    assert!(message.starts_with("metrics line 2 is not valid"), "{message}");
 }
 
 /// `date -u -d @SECONDS +%FT%TZ`
@@ -88,15 +64,12 @@ fn utc_matches_date_across_leap_days() {
 fn result() -> ResultRecord {
     ResultRecord {
         steps: 3000,
-        outcome: Outcome::Test {
+        outcome: Outcome::Classification {
+            split: Split::Test,
             top1_accuracy: 0.64,
             loss: 1.1,
             n_examples: 10_000,
-            per_class: vec![ClassAccuracy {
-                class: "cat".into(),
-                n_examples: 1000,
-                top1_accuracy: Some(0.5),
-            }],
+            per_class: vec![ClassAccuracy { class: "cat".into(), n_examples: 1000, top1_accuracy: Some(0.5) }],
         },
         weights_hash: "00".into(),
         wall_s: 240.0,
@@ -108,19 +81,13 @@ fn result() -> ResultRecord {
 #[test]
 fn a_result_survives_its_json() {
     let text = result().to_json().unwrap();
-    assert_eq!(
-        from_json::<ResultRecord>("result.json", &text).unwrap(),
-        result()
-    );
+    assert_eq!(from_json::<ResultRecord>("result.json", &text).unwrap(), result());
     assert!(text.contains("\"test\""), "{text}");
 }
 
 #[test]
 fn a_non_finite_result_is_refused() {
-    let broken = ResultRecord {
-        wall_s: f64::INFINITY,
-        ..result()
-    };
+    let broken = ResultRecord { wall_s: f64::INFINITY, ..result() };
     assert!(matches!(broken.to_json(), Err(EvalError::NonFinite { .. })));
 }
 
@@ -132,10 +99,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         recipe: "cifar10-small".into(),
         seed: 1,
         fraction: Some(0.08),
-        pretrained_from: Some(PretrainedFrom {
-            path: "runs/pretrain-cifar10-small-s0".into(),
-            hash: "ab".into(),
-        }),
+        pretrained_from: Some(PretrainedFrom { path: "runs/pretrain-cifar10-small-s0".into(), hash: "ab".into() }),
         device: "cpu".into(),
         dtype: "f32".into(),
         config: serde_json::json!({"model": {"width": 16}}),
@@ -153,8 +117,5 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
     };
     let mut value = serde_json::to_value(&record).unwrap();
     value["new_key"] = serde_json::json!(1);
-    assert_eq!(
-        from_json::<RunRecord>("run.json", &value.to_string()).unwrap(),
-        record
-    );
+    assert_eq!(from_json::<RunRecord>("run.json", &value.to_string()).unwrap(), record);
 }

@@ -13,10 +13,7 @@ const CONTROL: [f64; 5] = [62.1, 62.2, 63.0, 61.8, 62.9];
 #[test]
 fn mean_and_sample_std_match_numpy() {
     assert!(close(mean(&TREATED).unwrap(), 64.559_999_999_999_99));
-    assert!(close(
-        sample_std(&TREATED).unwrap(),
-        0.450_555_213_042_750_2
-    ));
+    assert!(close(sample_std(&TREATED).unwrap(), 0.450_555_213_042_750_2));
 }
 
 /// `r = scipy.stats.ttest_rel([64.4, 65.1, 63.9, 64.8, 64.6], [62.1, 62.2, 63.0, 61.8, 62.9])`,
@@ -25,99 +22,46 @@ fn mean_and_sample_std_match_numpy() {
 fn paired_difference_of_five_pairs_matches_scipy() {
     let difference = paired_difference(&TREATED, &CONTROL).unwrap();
     assert_eq!(difference.n_pairs, 5);
-    assert!(
-        close(difference.low, 1.071_860_190_946_789_5),
-        "{difference:?}"
-    );
-    assert!(
-        close(difference.high, 3.248_139_809_053_205_3),
-        "{difference:?}"
-    );
-    assert!(
-        close(difference.p_value, 0.005_288_623_386_241_521_5),
-        "{difference:?}"
-    );
+    assert!(close(difference.low, 1.071_860_190_946_789_5), "{difference:?}");
+    assert!(close(difference.high, 3.248_139_809_053_205_3), "{difference:?}");
+    assert!(close(difference.p_value, 0.005_288_623_386_241_521_5), "{difference:?}");
 }
 
 /// `scipy.stats.ttest_rel([75.9, 76.3, 75.1], [76.0, 75.2, 75.8])`
 #[test]
 fn paired_difference_around_zero_matches_scipy() {
     let difference = paired_difference(&[75.9, 76.3, 75.1], &[76.0, 75.2, 75.8]).unwrap();
-    assert!(
-        close(difference.low, -2.176_749_820_158_050_4),
-        "{difference:?}"
-    );
-    assert!(
-        close(difference.high, 2.376_749_820_158_049),
-        "{difference:?}"
-    );
-    assert!(
-        close(difference.p_value, 0.867_546_764_293_496_5),
-        "{difference:?}"
-    );
+    assert!(close(difference.low, -2.176_749_820_158_050_4), "{difference:?}");
+    assert!(close(difference.high, 2.376_749_820_158_049), "{difference:?}");
+    assert!(close(difference.p_value, 0.867_546_764_293_496_5), "{difference:?}");
 }
 
 /// `scipy.stats.ttest_rel([0.5, 0.7], [0.4, 0.65])`: one degree of freedom, the heaviest tail there is
 #[test]
 fn paired_difference_of_two_pairs_matches_scipy() {
     let difference = paired_difference(&[0.5, 0.7], &[0.4, 0.65]).unwrap();
-    assert!(
-        close(difference.low, -0.242_655_118_404_367_65),
-        "{difference:?}"
-    );
-    assert!(
-        close(difference.high, 0.392_655_118_404_367_56),
-        "{difference:?}"
-    );
-    assert!(
-        close(difference.p_value, 0.204_832_764_699_133_78),
-        "{difference:?}"
-    );
+    assert!(close(difference.low, -0.242_655_118_404_367_65), "{difference:?}");
+    assert!(close(difference.high, 0.392_655_118_404_367_56), "{difference:?}");
+    assert!(close(difference.p_value, 0.204_832_764_699_133_78), "{difference:?}");
 }
 
 #[test]
 fn equal_differences_have_no_spread_and_a_certain_answer() {
     let shifted = paired_difference(&[2.0, 3.0, 4.0], &[1.0, 2.0, 3.0]).unwrap();
-    assert_eq!(
-        (shifted.low, shifted.high, shifted.p_value),
-        (1.0, 1.0, 0.0)
-    );
+    assert_eq!((shifted.low, shifted.high, shifted.p_value), (1.0, 1.0, 0.0));
     let same = paired_difference(&[2.0, 3.0], &[2.0, 3.0]).unwrap();
     assert_eq!((same.low, same.high, same.p_value), (0.0, 0.0, 1.0));
 }
 
 #[test]
 fn one_run_has_a_mean_but_no_spread() {
-    assert_eq!(
-        Summary::of(&[0.5]),
-        Some(Summary {
-            n_runs: 1,
-            mean: 0.5,
-            std: None
-        })
-    );
+    assert_eq!(Summary::of(&[0.5]), Some(Summary { n_runs: 1, mean: 0.5, std: None }));
     assert_eq!(Summary::of(&[]), None);
 }
 
 #[test]
 fn unpaired_single_and_non_finite_values_are_refused() {
-    assert!(matches!(
-        paired_difference(&[1.0, 2.0], &[1.0]),
-        Err(EvalError::Unpaired {
-            treated: 2,
-            control: 1
-        })
-    ));
-    assert!(matches!(
-        paired_difference(&[1.0], &[1.0]),
-        Err(EvalError::TooFew {
-            expected: 2,
-            got: 1,
-            ..
-        })
-    ));
-    assert!(matches!(
-        paired_difference(&[1.0, f64::NAN], &[1.0, 1.0]),
-        Err(EvalError::NonFinite { .. })
-    ));
+    assert!(matches!(paired_difference(&[1.0, 2.0], &[1.0]), Err(EvalError::Unpaired { treated: 2, control: 1 })));
+    assert!(matches!(paired_difference(&[1.0], &[1.0]), Err(EvalError::TooFew { expected: 2, got: 1, .. })));
+    assert!(matches!(paired_difference(&[1.0, f64::NAN], &[1.0, 1.0]), Err(EvalError::NonFinite { .. })));
 }

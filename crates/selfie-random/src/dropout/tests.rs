@@ -1,10 +1,6 @@
 use super::*;
 
-const KEY: DropoutKey = DropoutKey {
-    seed: 99,
-    step: 12,
-    layer: 3,
-};
+const KEY: DropoutKey = DropoutKey { seed: 99, step: 12, layer: 3 };
 
 fn mask(key: DropoutKey, p: f64, offset: u64, n: usize) -> Vec<bool> {
     let mut out = vec![false; n];
@@ -17,11 +13,7 @@ fn an_element_is_one_word_of_its_block() {
     let out = mask(KEY, 0.4, 0, 1000);
     for (i, &kept) in out.iter().enumerate() {
         let words = philox4x32([i as u32 / 4, Purpose::Dropout as u32, 12, 3], [99, 0]);
-        assert_eq!(
-            kept,
-            f64::from(words[i % 4]) >= 0.4 * 4_294_967_296.0,
-            "element {i}"
-        );
+        assert_eq!(kept, f64::from(words[i % 4]) >= 0.4 * 4_294_967_296.0, "element {i}");
     }
 }
 
@@ -30,11 +22,7 @@ fn pieces_of_any_size_equal_the_whole() {
     let whole = mask(KEY, 0.1, 0, 1000);
     for start in 0..140 {
         for len in [0, 1, 2, 3, 4, 5, 63, 64, 65, 200, 700] {
-            assert_eq!(
-                mask(KEY, 0.1, start as u64, len),
-                whole[start..start + len],
-                "{start} + {len}"
-            );
+            assert_eq!(mask(KEY, 0.1, start as u64, len), whole[start..start + len], "{start} + {len}");
         }
     }
 }
@@ -44,26 +32,16 @@ fn pieces_agree_where_the_block_index_passes_a_word() {
     let border = 1_u64 << 34;
     let whole = mask(KEY, 0.5, border - 100, 200);
     assert_eq!(mask(KEY, 0.5, border - 3, 103), whole[97..]);
-    assert_ne!(
-        mask(KEY, 0.5, border, 100),
-        mask(KEY, 0.5, 0, 100),
-        "the high word of the index counts"
-    );
+    assert_ne!(mask(KEY, 0.5, border, 100), mask(KEY, 0.5, 0, 100), "the high word of the index counts");
 }
 
 #[test]
 fn the_keep_rate_is_one_minus_p() {
     for p in [0.0, 0.01, 0.1, 0.5, 0.9] {
-        let n_kept = mask(KEY, p, 17, 1_000_000)
-            .into_iter()
-            .filter(|&kept| kept)
-            .count();
+        let n_kept = mask(KEY, p, 17, 1_000_000).into_iter().filter(|&kept| kept).count();
         let expected = (1.0 - p) * 1e6;
         let five_sigma = 5.0 * (1e6 * p * (1.0 - p)).sqrt();
-        assert!(
-            (n_kept as f64 - expected).abs() <= five_sigma,
-            "p = {p}: {n_kept}"
-        );
+        assert!((n_kept as f64 - expected).abs() <= five_sigma, "p = {p}: {n_kept}");
     }
     assert!(mask(KEY, 1.0, 0, 1000).into_iter().all(|kept| !kept));
 }
@@ -71,11 +49,7 @@ fn the_keep_rate_is_one_minus_p() {
 #[test]
 fn seed_step_and_layer_change_the_decisions() {
     let base = mask(KEY, 0.5, 0, 200);
-    for other in [
-        DropoutKey { seed: 100, ..KEY },
-        DropoutKey { step: 13, ..KEY },
-        DropoutKey { layer: 4, ..KEY },
-    ] {
+    for other in [DropoutKey { seed: 100, ..KEY }, DropoutKey { step: 13, ..KEY }, DropoutKey { layer: 4, ..KEY }] {
         assert_ne!(mask(other, 0.5, 0, 200), base);
     }
 }
@@ -92,8 +66,5 @@ fn scales_follow_the_mask_and_keep_the_mean() {
     }
     let mut nothing = vec![9.0_f32; 70];
     KEY.fill_keep_scale_f32(1.0, 0, &mut nothing);
-    assert!(
-        nothing.iter().all(|&scale| scale == 0.0),
-        "p = 1 must not give infinities"
-    );
+    assert!(nothing.iter().all(|&scale| scale == 0.0), "p = 1 must not give infinities");
 }

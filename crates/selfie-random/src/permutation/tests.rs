@@ -42,10 +42,7 @@ fn every_number_reaches_every_position_equally() {
             }
         }
         let worst = counts.iter().map(|count| count.abs_diff(1000)).max();
-        assert!(
-            worst < Some(170),
-            "n = {n}: a count is {worst:?} away from 1000"
-        );
+        assert!(worst < Some(170), "n = {n}: a count is {worst:?} away from 1000");
     }
 }
 
@@ -53,11 +50,7 @@ fn every_number_reaches_every_position_equally() {
 #[test]
 fn neighbours_are_torn_apart() {
     let order = values(5, 0, 10_000);
-    let mean_distance = order
-        .windows(2)
-        .map(|pair| f64::from(pair[0].abs_diff(pair[1])))
-        .sum::<f64>()
-        / 9_999.0;
+    let mean_distance = order.windows(2).map(|pair| f64::from(pair[0].abs_diff(pair[1]))).sum::<f64>() / 9_999.0;
     assert!((mean_distance - 3333.3).abs() < 150.0, "{mean_distance}");
 }
 

@@ -4,16 +4,8 @@ use super::*;
 #[test]
 fn block_function_gives_the_published_vectors() {
     let vectors = [
-        (
-            [0; 4],
-            [0; 2],
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-        ),
-        (
-            [u32::MAX; 4],
-            [u32::MAX; 2],
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-        ),
+        ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
         (
             [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             [0xa409_3822, 0x299f_31d0],
@@ -29,8 +21,7 @@ fn block_function_gives_the_published_vectors() {
 fn lanes_equal_the_block_function() {
     let key = [0x1234_5678, 0x9abc_def0];
     let counter = |lane: usize| [lane as u32, 5 * lane as u32, u32::MAX - lane as u32, 77];
-    let mut counters: [[u32; N_LANES]; 4] =
-        std::array::from_fn(|word| std::array::from_fn(|lane| counter(lane)[word]));
+    let mut counters: [[u32; N_LANES]; 4] = std::array::from_fn(|word| std::array::from_fn(|lane| counter(lane)[word]));
     philox4x32_lanes(&mut counters, key);
     for lane in 0..N_LANES {
         let words = counters.map(|lanes| lanes[lane]);

@@ -34,10 +34,7 @@ fn below_is_uniform_and_in_range() {
         counts[draws.below(7) as usize] += 1;
     }
     // Five standard deviations of a binomial count with mean 10,000 are 463.
-    assert!(
-        counts.iter().all(|&count| count.abs_diff(10_000) < 463),
-        "{counts:?}"
-    );
+    assert!(counts.iter().all(|&count| count.abs_diff(10_000) < 463), "{counts:?}");
     assert!((0..100).all(|_| draws.below(1) == 0));
 }
 
@@ -47,13 +44,8 @@ fn below_rejects_the_words_that_would_bias_it() {
     let n = 3 << 30;
     let mut draws = stream(1);
     let n_draws = 30_000;
-    let n_first_of_three = (0..n_draws)
-        .filter(|_| draws.below(n).is_multiple_of(3))
-        .count();
-    assert!(
-        n_first_of_three.abs_diff(10_000) < 410,
-        "{n_first_of_three}"
-    );
+    let n_first_of_three = (0..n_draws).filter(|_| draws.below(n).is_multiple_of(3)).count();
+    assert!(n_first_of_three.abs_diff(10_000) < 410, "{n_first_of_three}");
 }
 
 #[test]
@@ -69,11 +61,7 @@ fn units_lie_in_the_half_open_interval_with_mean_one_half() {
     assert!(units.iter().all(|unit| (0.0..1.0).contains(unit)));
     let mean = units.iter().sum::<f64>() / units.len() as f64;
     assert!((mean - 0.5).abs() < 0.005, "{mean}");
-    assert!(
-        (0..100)
-            .map(|_| draws.range(-3.0, -1.0))
-            .all(|x| (-3.0..-1.0).contains(&x))
-    );
+    assert!((0..100).map(|_| draws.range(-3.0, -1.0)).all(|x| (-3.0..-1.0).contains(&x)));
 }
 
 #[test]
@@ -88,17 +76,13 @@ fn chance_is_never_at_0_always_at_1_and_about_p_between() {
 fn normals_have_the_moments_of_the_standard_normal() {
     let mut draws = stream(4);
     let normals: Vec<f64> = (0..200_000).map(|_| draws.normal()).collect();
-    let moment =
-        |power: i32| normals.iter().map(|x| x.powi(power)).sum::<f64>() / normals.len() as f64;
+    let moment = |power: i32| normals.iter().map(|x| x.powi(power)).sum::<f64>() / normals.len() as f64;
     assert!(moment(1).abs() < 0.012);
     assert!((moment(2) - 1.0).abs() < 0.02);
     assert!(moment(3).abs() < 0.05);
     assert!((moment(4) - 3.0).abs() < 0.12);
     let neighbours: f64 = normals.chunks(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / 100_000.0;
-    assert!(
-        neighbours.abs() < 0.016,
-        "the two normals of a pair are correlated: {neighbours}"
-    );
+    assert!(neighbours.abs() < 0.016, "the two normals of a pair are correlated: {neighbours}");
 }
 
 /// Fixed bits: a change of libm or of the order of draws would change every run's initial weights.
@@ -108,12 +92,8 @@ fn normals_keep_their_bits() {
     let bits: Vec<u64> = (0..4).map(|_| draws.normal().to_bits()).collect();
     assert_eq!(bits, NORMAL_BITS, "{bits:#x?}");
 }
-const NORMAL_BITS: [u64; 4] = [
-    0xbfef_bcb7_aa8f_b1e2,
-    0x3fd3_dd8c_db98_3786,
-    0x3ff0_d6be_d7d8_2a03,
-    0xbfba_302a_97e4_9245,
-];
+const NORMAL_BITS: [u64; 4] =
+    [0xbfef_bcb7_aa8f_b1e2, 0x3fd3_dd8c_db98_3786, 0x3ff0_d6be_d7d8_2a03, 0xbfba_302a_97e4_9245];
 
 #[test]
 fn shuffle_reaches_all_orders_equally() {
@@ -124,8 +104,5 @@ fn shuffle_reaches_all_orders_equally() {
         *counts.entry(items).or_insert(0_u32) += 1;
     }
     assert_eq!(counts.len(), 24);
-    assert!(
-        counts.values().all(|count| count.abs_diff(1000) < 160),
-        "{counts:?}"
-    );
+    assert!(counts.values().all(|count| count.abs_diff(1000) < 160), "{counts:?}");
 }

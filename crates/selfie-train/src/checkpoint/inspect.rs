@@ -1,4 +1,5 @@
-//! `checkpoint verify` and `checkpoint show`: of a run folder, its `checkpoints` folder, one checkpoint or a weights file.
+//! `checkpoint verify` and `checkpoint show`: of a run folder, its `checkpoints` folder, one checkpoint or a weights
+//! file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,20 +56,12 @@ pub struct Content {
 pub fn verify(path: &Path) -> Result<Vec<Verified>, TrainError> {
     let mut verified: Vec<Verified> = folders(path)?
         .into_iter()
-        .map(|folder| Verified {
-            result: read_folder(&folder).map(content_of),
-            path: folder,
-        })
+        .map(|folder| Verified { result: read_folder(&folder).map(content_of), path: folder })
         .collect();
     match run_folder::read_result(path) {
         Ok(None) => {}
-        Ok(Some(result)) => {
-            verified.push(verify_weights(&path.join(WEIGHTS), &result.weights_hash))
-        }
-        Err(error) => verified.push(Verified {
-            path: path.join(run_folder::RESULT),
-            result: Err(error),
-        }),
+        Ok(Some(result)) => verified.push(verify_weights(&path.join(WEIGHTS), &result.weights_hash)),
+        Err(error) => verified.push(Verified { path: path.join(run_folder::RESULT), result: Err(error) }),
     }
     if verified.is_empty() {
         return Err(nothing_at(path));
@@ -76,47 +69,29 @@ pub fn verify(path: &Path) -> Result<Vec<Verified>, TrainError> {
     Ok(verified)
 }
 
-/// The tensors of one checkpoint, of a run folder's newest one, or of a weights file. A checkpoint's hashes are checked first.
+/// The tensors of one checkpoint, of a run folder's newest one, or of a weights file. A checkpoint's hashes are checked
+/// first.
 ///
 /// # Errors
 ///
 /// If there is none at `path` or it is corrupt.
 pub fn show(path: &Path) -> Result<Content, TrainError> {
     if path.is_file() {
-        let bytes = std::fs::read(path)
-            .map_err(|source| TrainError::reading(path, source, "a weights file"))?;
-        let name = path
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let tensors = tensors::list(&name, &bytes).map_err(|error| TrainError::Corrupt {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        return Ok(Content {
-            path: path.to_owned(),
-            manifest: None,
-            tensors: BTreeMap::from([(name, tensors)]),
-        });
+        let bytes = std::fs::read(path).map_err(|source| TrainError::reading(path, source, "a weights file"))?;
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let tensors = tensors::list(&name, &bytes)
+            .map_err(|error| TrainError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
+        return Ok(Content { path: path.to_owned(), manifest: None, tensors: BTreeMap::from([(name, tensors)]) });
     }
     let Some(folder) = folders(path)?.pop() else {
         return Err(nothing_at(path));
     };
     let snapshot = read_folder(&folder)?;
     let tensors = BTreeMap::from([
-        (
-            WEIGHTS.to_owned(),
-            tensors::list("the weights", &snapshot.weights)?,
-        ),
-        (
-            OPTIMIZER.to_owned(),
-            tensors::list("the optimizer state", &snapshot.optimizer)?,
-        ),
+        (WEIGHTS.to_owned(), tensors::list("the weights", &snapshot.weights)?),
+        (OPTIMIZER.to_owned(), tensors::list("the optimizer state", &snapshot.optimizer)?),
     ]);
-    Ok(Content {
-        manifest: Some(Manifest::read(&folder)?),
-        path: folder,
-        tensors,
-    })
+    Ok(Content { manifest: Some(Manifest::read(&folder)?), path: folder, tensors })
 }
 
 /// The checkpoint folders that `path` stands for, by step.
@@ -134,10 +109,7 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
 
 fn content_of(snapshot: super::Snapshot) -> VerifiedContent {
     let bytes = (snapshot.weights.len() + snapshot.optimizer.len()) as u64;
-    VerifiedContent::Checkpoint {
-        step: snapshot.step,
-        bytes,
-    }
+    VerifiedContent::Checkpoint { step: snapshot.step, bytes }
 }
 
 fn verify_weights(path: &Path, expected: &str) -> Verified {
@@ -146,22 +118,12 @@ fn verify_weights(path: &Path, expected: &str) -> Verified {
             return Ok(VerifiedContent::Weights { blake3: got });
         }
         let reason = format!("expected BLAKE3 {expected}, got {got}");
-        Err(TrainError::Corrupt {
-            path: path.to_owned(),
-            reason,
-        })
+        Err(TrainError::Corrupt { path: path.to_owned(), reason })
     });
-    Verified {
-        path: path.to_owned(),
-        result,
-    }
+    Verified { path: path.to_owned(), result }
 }
 
 fn nothing_at(path: &Path) -> TrainError {
-    let hint = "expected a run folder, its checkpoints folder, one checkpoint or a weights file"
-        .to_owned();
-    TrainError::Missing {
-        path: path.to_owned(),
-        hint,
-    }
+    let hint = "expected a run folder, its checkpoints folder, one checkpoint or a weights file".to_owned();
+    TrainError::Missing { path: path.to_owned(), hint }
 }

@@ -1,4 +1,5 @@
-//! What this layer must know of a safetensors file: its tensors' names and shapes, and that no number in it is NaN or infinite.
+//! What this layer must know of a safetensors file: its tensors' names and shapes, and that no number in it is NaN or
+//! infinite.
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -35,17 +36,10 @@ pub(super) fn list(what: &str, bytes: &[u8]) -> Result<Vec<TensorInfo>, TrainErr
 /// # Errors
 ///
 /// [`TrainError::NonFinite`], which names the tensor, or [`TrainError::Internal`] if the bytes are no safetensors file.
-pub fn require_finite_tensors(
-    what: &str,
-    bytes: &[u8],
-    step: Option<u64>,
-) -> Result<(), TrainError> {
+pub fn require_finite_tensors(what: &str, bytes: &[u8], step: Option<u64>) -> Result<(), TrainError> {
     for (name, tensor) in parse(what, bytes)?.iter() {
         if has_non_finite(&tensor) {
-            return Err(TrainError::NonFinite {
-                what: format!("{name} of {what}"),
-                step,
-            });
+            return Err(TrainError::NonFinite { what: format!("{name} of {what}"), step });
         }
     }
     Ok(())
@@ -64,25 +58,13 @@ fn has_non_finite(tensor: &TensorView<'_>) -> bool {
     const F64: u64 = 0x7ff0_0000_0000_0000;
     let halves = |exponent: u16| {
         let (values, _) = tensor.data().as_chunks::<2>();
-        values
-            .iter()
-            .any(|value| u16::from_le_bytes(*value) & exponent == exponent)
+        values.iter().any(|value| u16::from_le_bytes(*value) & exponent == exponent)
     };
     match tensor.dtype() {
         Dtype::F16 => halves(F16),
         Dtype::BF16 => halves(BF16),
-        Dtype::F32 => tensor
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .any(|value| u32::from_le_bytes(*value) & F32 == F32),
-        Dtype::F64 => tensor
-            .data()
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .any(|value| u64::from_le_bytes(*value) & F64 == F64),
+        Dtype::F32 => tensor.data().as_chunks::<4>().0.iter().any(|value| u32::from_le_bytes(*value) & F32 == F32),
+        Dtype::F64 => tensor.data().as_chunks::<8>().0.iter().any(|value| u64::from_le_bytes(*value) & F64 == F64),
         _ => false,
     }
 }

@@ -3,36 +3,27 @@
 /// Suggestions shown at most.
 const N_SHOWN: usize = 3;
 
-/// A sentence that names the keys nearest to `wrong`, or every key of its table if none is near. `keys` are `table.key`.
+/// A sentence that names the keys nearest to `wrong`, or every key of its table if none is near. `keys` are
+/// `table.key`.
 pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
-    let (wrong_table, wrong_name) = wrong
-        .rsplit_once('.')
-        .map_or((None, wrong), |(table, name)| (Some(table), name));
+    let (wrong_table, wrong_name) = wrong.rsplit_once('.').map_or((None, wrong), |(table, name)| (Some(table), name));
     let mut near: Vec<(usize, &String)> = keys
         .iter()
         .filter_map(|key| {
             let (table, name) = key.split_once('.')?;
-            let table_distance =
-                wrong_table.map_or(0, |wrong_table| distance(wrong_table, table).min(2));
+            let table_distance = wrong_table.map_or(0, |wrong_table| distance(wrong_table, table).min(2));
             Some((distance(wrong_name, name) + table_distance, key))
         })
         .filter(|(distance, _)| *distance <= (wrong_name.chars().count() / 3).max(2))
         .collect();
     near.sort();
     if !near.is_empty() {
-        let shown: Vec<String> = near
-            .iter()
-            .take(N_SHOWN)
-            .map(|(_, key)| format!("`{key}`"))
-            .collect();
+        let shown: Vec<String> = near.iter().take(N_SHOWN).map(|(_, key)| format!("`{key}`")).collect();
         return format!("did you mean {}?", shown.join(" or "));
     }
     let of_table: Vec<&str> = keys
         .iter()
-        .filter_map(|key| {
-            key.split_once('.')
-                .filter(|(table, _)| Some(*table) == wrong_table)
-        })
+        .filter_map(|key| key.split_once('.').filter(|(table, _)| Some(*table) == wrong_table))
         .map(|(_, name)| name)
         .collect();
     match wrong_table {
@@ -41,7 +32,8 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
     }
 }
 
-/// Edits that turn one text into the other: insertions, deletions, substitutions, swaps of neighbours (optimal string alignment).
+/// Edits that turn one text into the other: insertions, deletions, substitutions, swaps of neighbours (optimal string
+/// alignment).
 fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut rows = vec![vec![0; right.len() + 1]; left.len() + 1];
@@ -53,15 +45,10 @@ fn distance(left: &str, right: &str) -> usize {
     }
     for row in 1..=left.len() {
         for column in 1..=right.len() {
-            let substituted =
-                rows[row - 1][column - 1] + usize::from(left[row - 1] != right[column - 1]);
-            let mut best = substituted
-                .min(rows[row - 1][column] + 1)
-                .min(rows[row][column - 1] + 1);
-            let swapped = row > 1
-                && column > 1
-                && left[row - 1] == right[column - 2]
-                && left[row - 2] == right[column - 1];
+            let substituted = rows[row - 1][column - 1] + usize::from(left[row - 1] != right[column - 1]);
+            let mut best = substituted.min(rows[row - 1][column] + 1).min(rows[row][column - 1] + 1);
+            let swapped =
+                row > 1 && column > 1 && left[row - 1] == right[column - 2] && left[row - 2] == right[column - 1];
             if swapped {
                 best = best.min(rows[row - 2][column - 2] + 1);
             }

@@ -8,21 +8,14 @@ use super::*;
 use crate::TrainError;
 use crate::recipes;
 
-fn overrides(
-    environment: &[(&str, &str)],
-    set: &[&str],
-    flags: &[(&str, &str, &str)],
-) -> Overrides {
+fn overrides(environment: &[(&str, &str)], set: &[&str], flags: &[(&str, &str, &str)]) -> Overrides {
     let flag = |&(flag, key, value): &(&str, &str, &str)| FlagValue {
         flag: flag.into(),
         key: key.into(),
         value: value.into(),
     };
     Overrides {
-        environment: environment
-            .iter()
-            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
-            .collect(),
+        environment: environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect(),
         set: set.iter().map(|text| (*text).to_owned()).collect(),
         flags: flags.iter().map(flag).collect(),
     }
@@ -54,94 +47,46 @@ fn each_layer_wins_over_the_one_below_and_says_so() {
     );
     let resolved = resolve(Task::Pretrain, &Base::File(path.clone()), &overrides).unwrap();
     let model = &resolved.config.model;
-    assert_eq!(
-        (model.width, model.heads, model.ffn, model.layers),
-        (1, 2, 3, 4)
-    );
+    assert_eq!((model.width, model.heads, model.ffn, model.layers), (1, 2, 3, 4));
     assert_eq!(resolved.source("model.dropout"), Source::Default);
     assert_eq!(resolved.source("model.width"), Source::File(path));
-    assert_eq!(
-        resolved.source("model.heads"),
-        Source::Environment("SELFIE_MODEL_HEADS".into())
-    );
+    assert_eq!(resolved.source("model.heads"), Source::Environment("SELFIE_MODEL_HEADS".into()));
     assert_eq!(resolved.source("model.ffn"), Source::Set);
-    assert_eq!(
-        resolved.source("model.layers"),
-        Source::Flag("--layers".into())
-    );
+    assert_eq!(resolved.source("model.layers"), Source::Flag("--layers".into()));
     assert_eq!(resolved.recipe, "mine");
 }
 
 #[test]
 fn a_bare_key_is_looked_for_in_the_commands_own_table_first() {
-    let overrides = overrides(
-        &[],
-        &["batch=7", "width=3", "classifier=attention_pooling"],
-        &[],
-    );
+    let overrides = overrides(&[], &["batch=7", "width=3", "classifier=attention_pooling"], &[]);
     let resolved = resolve(Task::Finetune, &Base::Defaults, &overrides).unwrap();
     assert_eq!(resolved.config.finetune.training.batch, 7);
     assert_eq!(resolved.config.pretrain.batch, 512);
     assert_eq!(resolved.config.model.width, 3);
-    assert_eq!(
-        resolved.config.finetune.classifier,
-        ClassifierKind::AttentionPooling
-    );
+    assert_eq!(resolved.config.finetune.classifier, ClassifierKind::AttentionPooling);
 }
 
 #[test]
 fn typed_values_need_no_quotes_and_lists_are_toml() {
-    let resolved = with_set(&[
-        "optimizer=adamw",
-        "depths=[1, 2, 3, 4]",
-        "weight_decay=.5",
-        "set=\"shapes32\"",
-        "flip=false",
-    ]);
+    let resolved =
+        with_set(&["optimizer=adamw", "depths=[1, 2, 3, 4]", "weight_decay=.5", "set=\"shapes32\"", "flip=false"]);
     let config = resolved.unwrap().config;
     assert_eq!(config.pretrain.optimizer, OptimizerKind::AdamW);
     assert_eq!(config.model.depths, [1, 2, 3, 4]);
     assert_eq!(config.pretrain.weight_decay, 0.5);
-    assert_eq!(
-        (config.data.set.as_str(), config.data.flip),
-        ("shapes32", false)
-    );
+    assert_eq!((config.data.set.as_str(), config.data.flip), ("shapes32", false));
 }
 
 #[test]
 fn a_length_replaces_the_lengths_of_the_layers_below() {
     let (_folder, path) = file("[pretrain]\nepochs = 20\n");
-    let from_file = resolve(
-        Task::Pretrain,
-        &Base::File(path.clone()),
-        &Overrides::default(),
-    )
-    .unwrap();
-    assert_eq!(
-        (
-            from_file.config.pretrain.steps,
-            from_file.config.pretrain.epochs
-        ),
-        (None, Some(20.0))
-    );
+    let from_file = resolve(Task::Pretrain, &Base::File(path.clone()), &Overrides::default()).unwrap();
+    assert_eq!((from_file.config.pretrain.steps, from_file.config.pretrain.epochs), (None, Some(20.0)));
     assert_eq!(from_file.to_json()["pretrain"].get("steps"), None);
     let with_flag = overrides(&[], &[], &[("--steps", "steps", "30")]);
     let flagged = resolve(Task::Pretrain, &Base::File(path), &with_flag).unwrap();
-    assert_eq!(
-        (
-            flagged.config.pretrain.steps,
-            flagged.config.pretrain.epochs
-        ),
-        (Some(30), None)
-    );
-    assert_eq!(
-        with_set(&["examples=1e6"])
-            .unwrap()
-            .config
-            .pretrain
-            .examples,
-        Some(1_000_000)
-    );
+    assert_eq!((flagged.config.pretrain.steps, flagged.config.pretrain.epochs), (Some(30), None));
+    assert_eq!(with_set(&["examples=1e6"]).unwrap().config.pretrain.examples, Some(1_000_000));
 }
 
 #[test]
@@ -149,23 +94,13 @@ fn two_lengths_in_one_layer_are_refused() {
     let (_folder, path) = file("[pretrain]\nepochs = 20\nsteps = 3\n");
     let error = resolve(Task::Pretrain, &Base::File(path), &Overrides::default()).unwrap_err();
     assert_eq!(error.exit_code(), 78);
-    assert!(
-        error
-            .to_string()
-            .contains("exactly one of steps, epochs and examples"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("exactly one of steps, epochs and examples"), "{error}");
 }
 
 #[test]
 fn an_unknown_key_names_its_place_and_the_nearest_keys() {
     let (_folder, path) = file("[pretrain]\nlearning_rat = 1\n");
-    let error = resolve(
-        Task::Pretrain,
-        &Base::File(path.clone()),
-        &Overrides::default(),
-    )
-    .unwrap_err();
+    let error = resolve(Task::Pretrain, &Base::File(path.clone()), &Overrides::default()).unwrap_err();
     assert_eq!(error.exit_code(), 78);
     let expected = format!(
         "file {}: there is no key `pretrain.learning_rat`; did you mean `pretrain.learning_rate` or `finetune.learning_rate`?",
@@ -179,26 +114,19 @@ fn an_unknown_key_names_its_place_and_the_nearest_keys() {
     );
     let overrides = overrides(&[("SELFIE_LOADER_THREADS", "3")], &[], &[]);
     assert_eq!(
-        resolve(Task::Pretrain, &Base::Defaults, &overrides)
-            .unwrap_err()
-            .to_string(),
+        resolve(Task::Pretrain, &Base::Defaults, &overrides).unwrap_err().to_string(),
         "$SELFIE_LOADER_THREADS: there is no key `loader.threads`; [loader] has queue, workers"
     );
 }
 
 #[test]
 fn a_key_outside_a_table_and_an_unknown_table_are_unknown() {
-    for (text, key, hint) in [
-        ("width = 3", "width", "`model.width`"),
-        ("[modle]\nwidth = 3", "modle.width", "`model.width`"),
-    ] {
+    for (text, key, hint) in
+        [("width = 3", "width", "`model.width`"), ("[modle]\nwidth = 3", "modle.width", "`model.width`")]
+    {
         let (_folder, path) = file(text);
         match resolve(Task::Pretrain, &Base::File(path), &Overrides::default()) {
-            Err(TrainError::UnknownKey {
-                key: got,
-                hint: got_hint,
-                ..
-            }) => {
+            Err(TrainError::UnknownKey { key: got, hint: got_hint, .. }) => {
                 assert_eq!(got, key);
                 assert!(got_hint.contains(hint), "{got_hint}");
             }
@@ -215,17 +143,11 @@ fn a_wrong_type_names_key_source_and_value() {
         ("optimizer=lion", "`sgd` or `adamw`"),
         ("depths=[1,2,3]", "model.depths (--set): got [1,2,3]"),
         ("steps=1.5", "expected a whole number"),
-        (
-            "learning_rate=nan",
-            "pretrain.learning_rate (--set): got \"NaN\"",
-        ),
+        ("learning_rate=nan", "pretrain.learning_rate (--set): got \"NaN\""),
         ("finetune.classifier=mlp", "`stage4` or `attention_pooling`"),
     ] {
         let error = with_set(&[set]).unwrap_err();
-        assert!(
-            matches!(error, TrainError::WrongType { .. }),
-            "{set}: {error:?}"
-        );
+        assert!(matches!(error, TrainError::WrongType { .. }), "{set}: {error:?}");
         assert!(error.to_string().contains(part), "{set}: {error}");
     }
 }
@@ -234,10 +156,7 @@ fn a_wrong_type_names_key_source_and_value() {
 fn broken_toml_and_a_set_without_a_value_are_told_apart() {
     let (_folder, path) = file("[model\nwidth = 3");
     let error = resolve(Task::Pretrain, &Base::File(path), &Overrides::default()).unwrap_err();
-    assert!(
-        error.exit_code() == 78 && error.to_string().contains("line 1"),
-        "{error}"
-    );
+    assert!(error.exit_code() == 78 && error.to_string().contains("line 1"), "{error}");
     assert_eq!(with_set(&["width"]).unwrap_err().exit_code(), 2);
     assert_eq!(with_set(&["=3"]).unwrap_err().exit_code(), 2);
 }
@@ -246,19 +165,10 @@ fn broken_toml_and_a_set_without_a_value_are_told_apart() {
 fn a_recipe_argument_is_a_recipe_a_file_or_an_error_that_lists_them() {
     assert_eq!(Base::from_argument("cifar10").unwrap().name(), "cifar10");
     let (_folder, path) = file("");
-    assert_eq!(
-        Base::from_argument(path.to_str().unwrap()).unwrap(),
-        Base::File(path)
-    );
-    assert_eq!(
-        Base::from_argument("no/such.toml").unwrap_err().exit_code(),
-        66
-    );
+    assert_eq!(Base::from_argument(path.to_str().unwrap()).unwrap(), Base::File(path));
+    assert_eq!(Base::from_argument("no/such.toml").unwrap_err().exit_code(), 66);
     let error = Base::from_argument("cifar11").unwrap_err();
-    assert!(
-        error.exit_code() == 2 && error.to_string().contains("cifar10-small"),
-        "{error}"
-    );
+    assert!(error.exit_code() == 2 && error.to_string().contains("cifar10-small"), "{error}");
 }
 
 #[test]
@@ -266,12 +176,11 @@ fn what_show_prints_reads_back_as_the_same_configuration() {
     let base = Base::Recipe(recipes::find("cifar10-small").unwrap());
     let resolved = resolve(Task::Pretrain, &base, &overrides(&[], &["batch=64"], &[])).unwrap();
     let text = resolved.show();
+    assert!(text.lines().any(|line| line.starts_with("batch = 64 ") && line.ends_with("# --set")), "{text}");
     assert!(
-        text.lines()
-            .any(|line| line.starts_with("batch = 64 ") && line.ends_with("# --set")),
+        text.lines().any(|line| line.starts_with("width = 16 ") && line.ends_with("# recipe cifar10-small")),
         "{text}"
     );
-    assert!(text.lines().any(|line| line.starts_with("width = 16 ") && line.ends_with("# recipe cifar10-small")), "{text}");
     let (_folder, path) = file(&text);
     let read = resolve(Task::Pretrain, &Base::File(path), &Overrides::default()).unwrap();
     assert_eq!(read.config, resolved.config);
@@ -279,17 +188,9 @@ fn what_show_prints_reads_back_as_the_same_configuration() {
 
 #[test]
 fn the_configuration_of_an_earlier_run_is_a_base() {
-    let small = resolve(
-        Task::Pretrain,
-        &Base::Recipe(recipes::find("cifar10-small").unwrap()),
-        &Overrides::default(),
-    )
-    .unwrap();
-    let base = Base::Run {
-        path: "runs/a".into(),
-        recipe: "cifar10-small".into(),
-        config: small.to_json(),
-    };
+    let small =
+        resolve(Task::Pretrain, &Base::Recipe(recipes::find("cifar10-small").unwrap()), &Overrides::default()).unwrap();
+    let base = Base::Run { path: "runs/a".into(), recipe: "cifar10-small".into(), config: small.to_json() };
     let resolved = resolve(Task::Finetune, &base, &Overrides::default()).unwrap();
     assert_eq!(resolved.config, small.config);
     assert_eq!(resolved.source("model.width").to_string(), "run runs/a");
@@ -306,19 +207,6 @@ fn whole_and_float_spellings_of_one_number_are_one_value() {
 
 #[test]
 fn an_empty_variable_is_no_setting() {
-    let overrides = overrides(
-        &[
-            ("SELFIE_MODEL_WIDTH", ""),
-            ("SELFIE_DATA", "/data"),
-            ("HOME", "/root"),
-        ],
-        &[],
-        &[],
-    );
-    assert_eq!(
-        resolve(Task::Pretrain, &Base::Defaults, &overrides)
-            .unwrap()
-            .config,
-        Config::default()
-    );
+    let overrides = overrides(&[("SELFIE_MODEL_WIDTH", ""), ("SELFIE_DATA", "/data"), ("HOME", "/root")], &[], &[]);
+    assert_eq!(resolve(Task::Pretrain, &Base::Defaults, &overrides).unwrap().config, Config::default());
 }

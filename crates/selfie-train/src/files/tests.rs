@@ -37,3 +37,14 @@ fn only_temporaries_are_removed() {
     remove_temporaries(folder.path()).unwrap();
     assert_eq!(names(folder.path()).unwrap(), ["run.json"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_io_error_and_not_an_uncreatable_file() {
+    let error = write_durable(Path::new("/dev/full"), b"bytes").unwrap_err();
+    assert_eq!(error.exit_code(), 74, "{error}");
+    let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+    assert_eq!(TrainError::creating(Path::new("run"), full()).exit_code(), 74);
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    assert_eq!(TrainError::creating(Path::new("run"), denied).exit_code(), 73);
+}

@@ -33,11 +33,7 @@ fn metrics(step: u64) -> StepMetrics {
         collapse: Some(0.01),
         lr: 0.1,
         grad_norm: 1.0,
-        time: StepTime {
-            step_s: 2.0,
-            images_per_s: 64.0,
-            data_wait: 0.02,
-        },
+        time: StepTime { step_s: 2.0, images_per_s: 64.0, data_wait: 0.02 },
     }
 }
 
@@ -54,10 +50,7 @@ fn shown(mode: Mode, steps: u64) -> String {
 #[test]
 fn plain_lines_come_first_at_once_then_every_ten_seconds_and_at_the_end() {
     let text = shown(Mode::Plain, 15);
-    let steps: Vec<&str> = text
-        .lines()
-        .map(|line| line.split_whitespace().nth(1).unwrap())
-        .collect();
+    let steps: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
     assert_eq!(steps, ["1/15", "2/15", "3/15", "8/15", "13/15", "15/15"]);
 }
 
@@ -86,21 +79,13 @@ fn quiet_hides_everything_but_warnings() {
 fn the_log_gets_what_quiet_hides() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.log");
-    let mut progress = Progress::with_stderr(
-        Mode::Quiet,
-        10,
-        0,
-        Some(File::create(&path).unwrap()),
-        Box::new(io::sink()),
-    );
+    let mut progress =
+        Progress::with_stderr(Mode::Quiet, 10, 0, Some(File::create(&path).unwrap()), Box::new(io::sink()));
     progress.note("loading");
     progress.step(&metrics(1));
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(
-        lines[0].ends_with("Z loading") && lines[1].contains("Z step 1/10 loss"),
-        "{text}"
-    );
+    assert!(lines[0].ends_with("Z loading") && lines[1].contains("Z step 1/10 loss"), "{text}");
 }
 
 #[test]
@@ -108,12 +93,6 @@ fn means_start_at_the_first_step_and_follow_slowly() {
     let mut means = Means::default();
     means.add(&metrics(1), 0);
     assert_eq!(means.loss, 1.5);
-    means.add(
-        &StepMetrics {
-            loss: 2.5,
-            ..metrics(2)
-        },
-        100,
-    );
+    means.add(&StepMetrics { loss: 2.5, ..metrics(2) }, 100);
     assert!((means.loss - 1.6).abs() < 1e-12);
 }

@@ -5,15 +5,7 @@ use crate::config::{Base, Overrides, resolve};
 
 fn record(task: Task, set: &[&str]) -> RunRecord {
     let set = set.iter().map(|text| (*text).to_owned()).collect();
-    let resolved = resolve(
-        task,
-        &Base::Defaults,
-        &Overrides {
-            set,
-            ..Overrides::default()
-        },
-    )
-    .unwrap();
+    let resolved = resolve(task, &Base::Defaults, &Overrides { set, ..Overrides::default() }).unwrap();
     RunRecord {
         version: "0.1.0".into(),
         task,
@@ -27,13 +19,7 @@ fn record(task: Task, set: &[&str]) -> RunRecord {
         config_sources: resolved.sources(),
         data_hashes: BTreeMap::from([("train".into(), "aa".into())]),
         subset_hash: None,
-        machine: Machine {
-            os: "linux".into(),
-            arch: "x86_64".into(),
-            cpu: "a".into(),
-            n_cores: 2,
-            memory_mib: None,
-        },
+        machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
     }
 }
@@ -41,14 +27,7 @@ fn record(task: Task, set: &[&str]) -> RunRecord {
 #[test]
 fn loader_cadence_machine_and_the_other_tasks_table_may_change() {
     let was = record(Task::Pretrain, &[]);
-    let set = [
-        "workers=9",
-        "queue=9",
-        "every_steps=9",
-        "keep=9",
-        "finetune.batch=9",
-        "finetune.steps=9",
-    ];
+    let set = ["workers=9", "queue=9", "every_steps=9", "keep=9", "finetune.batch=9", "finetune.steps=9"];
     let mut now = record(Task::Pretrain, &set);
     now.machine.n_cores = 64;
     now.created = "2026-01-01T00:00:00Z".into();
@@ -75,37 +54,18 @@ fn every_other_key_is_listed_with_both_values_and_its_source() {
 #[test]
 fn the_content_of_the_starting_weights_counts_and_their_path_does_not() {
     let from = |path: &str, hash: &str| RunRecord {
-        pretrained_from: Some(PretrainedFrom {
-            path: path.into(),
-            hash: hash.into(),
-        }),
+        pretrained_from: Some(PretrainedFrom { path: path.into(), hash: hash.into() }),
         ..record(Task::Finetune, &[])
     };
     assert_eq!(differences(&from("a", "11"), &from("b", "11")).unwrap(), []);
-    assert_eq!(
-        differences(&from("a", "11"), &from("a", "22"))
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(
-        differences(&from("a", "11"), &record(Task::Finetune, &[]))
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(differences(&from("a", "11"), &from("a", "22")).unwrap().len(), 1);
+    assert_eq!(differences(&from("a", "11"), &record(Task::Finetune, &[])).unwrap().len(), 1);
 }
 
 #[test]
 fn a_record_read_back_from_json_is_the_same_run() {
     // 0.1 + 0.2 needs all seventeen digits.
-    let now = record(
-        Task::Pretrain,
-        &[
-            "learning_rate=0.30000000000000004",
-            "weight_decay=1.2345678901234567e-7",
-        ],
-    );
+    let now = record(Task::Pretrain, &["learning_rate=0.30000000000000004", "weight_decay=1.2345678901234567e-7"]);
     let text = to_pretty_json("run.json", &now).unwrap();
     let was: RunRecord = selfie_eval::record::from_json("run.json", &text).unwrap();
     assert_eq!(differences(&was, &now).unwrap(), []);

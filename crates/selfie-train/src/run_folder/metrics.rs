@@ -23,44 +23,23 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     pub(super) fn open(path: &Path, len: u64) -> Result<Self, TrainError> {
-        let opened = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path);
+        let opened = File::options().create(true).truncate(false).read(true).write(true).open(path);
         let mut file = opened.map_err(|source| TrainError::creating(path, source))?;
         let reading = |source| TrainError::reading(path, source, "the run's metrics");
         let found = file.metadata().map_err(reading)?.len();
         if found < len {
             let reason = format!("the checkpoint expects at least {len} bytes, got {found}");
-            return Err(TrainError::Corrupt {
-                path: path.to_owned(),
-                reason,
-            });
+            return Err(TrainError::Corrupt { path: path.to_owned(), reason });
         }
         if len > 0 {
             let mut last = [0];
-            file.seek(SeekFrom::Start(len - 1))
-                .and_then(|_| file.read_exact(&mut last))
-                .map_err(reading)?;
+            file.seek(SeekFrom::Start(len - 1)).and_then(|_| file.read_exact(&mut last)).map_err(reading)?;
             if last != *b"\n" {
-                let reason = format!(
-                    "the checkpoint expects a line's end at byte {len}, got byte {}",
-                    last[0]
-                );
-                return Err(TrainError::Corrupt {
-                    path: path.to_owned(),
-                    reason,
-                });
+                let reason = format!("the checkpoint expects a line's end at byte {len}, got byte {}", last[0]);
+                return Err(TrainError::Corrupt { path: path.to_owned(), reason });
             }
         }
-        let mut log = Self {
-            path: path.to_owned(),
-            file,
-            len,
-            pending: Vec::new(),
-        };
+        let mut log = Self { path: path.to_owned(), file, len, pending: Vec::new() };
         log.cut()?;
         Ok(log)
     }
@@ -75,10 +54,10 @@ impl MetricsLog {
     ///
     /// # Errors
     ///
-    /// If a number is not finite (the line is dropped), or the file cannot be written (the line is kept for the next attempt).
+    /// If a number is not finite (the line is dropped), or the file cannot be written (the line is kept for the next
+    /// attempt).
     pub fn append(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
-        self.pending
-            .extend_from_slice(metrics.to_line()?.as_bytes());
+        self.pending.extend_from_slice(metrics.to_line()?.as_bytes());
         self.write_pending()
     }
 
@@ -89,9 +68,7 @@ impl MetricsLog {
     /// If the file cannot be written.
     pub fn sync(&mut self) -> Result<u64, TrainError> {
         self.write_pending()?;
-        self.file
-            .sync_all()
-            .map_err(|source| TrainError::writing(&self.path, source))?;
+        self.file.sync_all().map_err(|source| TrainError::writing(&self.path, source))?;
         Ok(self.len)
     }
 
@@ -108,9 +85,7 @@ impl MetricsLog {
     }
 
     fn cut(&mut self) -> Result<(), TrainError> {
-        self.file
-            .set_len(self.len)
-            .map_err(|source| TrainError::writing(&self.path, source))
+        self.file.set_len(self.len).map_err(|source| TrainError::writing(&self.path, source))
     }
 }
 
@@ -121,7 +96,7 @@ impl MetricsLog {
 /// If the file is missing, cannot be read or holds a damaged line.
 pub fn read_metrics(folder: &Path) -> Result<Vec<StepMetrics>, TrainError> {
     let path = folder.join(super::METRICS);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| TrainError::reading(&path, source, "the run's metrics"))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| TrainError::reading(&path, source, "the run's metrics"))?;
     Ok(StepMetrics::parse_lines(&text)?)
 }

@@ -20,33 +20,14 @@ fn record(seed: u64) -> RunRecord {
         config_sources: BTreeMap::new(),
         data_hashes: BTreeMap::new(),
         subset_hash: None,
-        machine: Machine {
-            os: "linux".into(),
-            arch: "x86_64".into(),
-            cpu: "a".into(),
-            n_cores: 2,
-            memory_mib: None,
-        },
+        machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
     }
 }
 
 fn metrics(step: u64) -> StepMetrics {
-    let time = StepTime {
-        step_s: 0.5,
-        images_per_s: 16.0,
-        data_wait: 0.0,
-    };
-    StepMetrics {
-        step,
-        loss: 1.0,
-        accuracy: 0.5,
-        chance: 0.25,
-        collapse: None,
-        lr: 0.1,
-        grad_norm: 1.0,
-        time,
-    }
+    let time = StepTime { step_s: 0.5, images_per_s: 16.0, data_wait: 0.0 };
+    StepMetrics { step, loss: 1.0, accuracy: 0.5, chance: 0.25, collapse: None, lr: 0.1, grad_norm: 1.0, time }
 }
 
 fn weights(value: f32) -> Vec<u8> {
@@ -56,41 +37,16 @@ fn weights(value: f32) -> Vec<u8> {
 }
 
 fn finish() -> Finish {
-    let outcome = Outcome::Pretext {
-        loss: 1.0,
-        accuracy: 0.5,
-        chance: 0.25,
-    };
-    Finish {
-        steps: 10,
-        outcome,
-        wall_s: 5.0,
-        images_per_s: 16.0,
-    }
+    let outcome = Outcome::Pretext { loss: 1.0, accuracy: 0.5, chance: 0.25 };
+    Finish { steps: 10, outcome, wall_s: 5.0, images_per_s: 16.0 }
 }
 
 #[test]
 fn the_default_path_names_task_recipe_fraction_arm_and_seed() {
-    let pretrain = RunName {
-        task: Task::Pretrain,
-        recipe: "cifar10-small".into(),
-        finetune: None,
-        seed: 0,
-    };
-    assert_eq!(
-        pretrain.default_path(),
-        Path::new("runs/pretrain-cifar10-small-s0")
-    );
-    let finetune = RunName {
-        task: Task::Finetune,
-        finetune: Some((0.08, Arm::Scratch)),
-        seed: 3,
-        ..pretrain
-    };
-    assert_eq!(
-        finetune.default_path(),
-        Path::new("runs/finetune-cifar10-small-0.08-scratch-s3")
-    );
+    let pretrain = RunName { task: Task::Pretrain, recipe: "cifar10-small".into(), finetune: None, seed: 0 };
+    assert_eq!(pretrain.default_path(), Path::new("runs/pretrain-cifar10-small-s0"));
+    let finetune = RunName { task: Task::Finetune, finetune: Some((0.08, Arm::Scratch)), seed: 3, ..pretrain };
+    assert_eq!(finetune.default_path(), Path::new("runs/finetune-cifar10-small-0.08-scratch-s3"));
 }
 
 #[test]
@@ -101,12 +57,7 @@ fn a_second_process_is_kept_out_until_the_first_ends() {
     let first = RunFolder::open(&path).unwrap();
     let error = RunFolder::open(&path).unwrap_err();
     assert_eq!(error.exit_code(), 73);
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("(process {})", std::process::id())),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
     drop(first);
     // The lock file is still there, as after a crash.
     assert!(path.join(LOCK).exists());
@@ -130,10 +81,7 @@ fn a_folder_of_other_files_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("thesis.tex"), b"text").unwrap();
     let error = RunFolder::open(folder.path()).unwrap_err();
-    assert!(
-        error.exit_code() == 73 && error.to_string().contains("thesis.tex"),
-        "{error}"
-    );
+    assert!(error.exit_code() == 73 && error.to_string().contains("thesis.tex"), "{error}");
     assert_eq!(files::names(folder.path()).unwrap(), ["thesis.tex"]);
 }
 
@@ -153,10 +101,7 @@ fn a_damaged_record_is_bad_data() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(RECORD), b"{\"version\": ").unwrap();
     let error = read_record(folder.path()).unwrap_err();
-    assert!(
-        error.exit_code() == 65 && error.to_string().contains(RECORD),
-        "{error}"
-    );
+    assert!(error.exit_code() == 65 && error.to_string().contains(RECORD), "{error}");
 }
 
 #[test]
@@ -169,20 +114,14 @@ fn a_resume_cuts_the_metrics_to_the_checkpoints_length() {
     log.append(&metrics(2)).unwrap();
     drop(log);
     // As a killed process would leave it.
-    let mut torn = File::options()
-        .append(true)
-        .open(folder.path().join(METRICS))
-        .unwrap();
+    let mut torn = File::options().append(true).open(folder.path().join(METRICS)).unwrap();
     torn.write_all(b"{\"step\":3,\"lo").unwrap();
 
     let mut log = run.metrics(metrics_len).unwrap();
     assert_eq!(log.metrics_len(), metrics_len);
     log.append(&metrics(2)).unwrap();
     log.append(&metrics(3)).unwrap();
-    assert_eq!(
-        read_metrics(folder.path()).unwrap(),
-        [metrics(1), metrics(2), metrics(3)]
-    );
+    assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(1), metrics(2), metrics(3)]);
 }
 
 #[test]
@@ -211,13 +150,7 @@ fn a_non_finite_metric_leaves_the_file_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
     let mut log = run.metrics(0).unwrap();
-    assert!(
-        log.append(&StepMetrics {
-            loss: f64::NAN,
-            ..metrics(1)
-        })
-        .is_err()
-    );
+    assert!(log.append(&StepMetrics { loss: f64::NAN, ..metrics(1) }).is_err());
     log.append(&metrics(2)).unwrap();
     assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(2)]);
 }
@@ -230,68 +163,41 @@ fn a_run_is_finished_once_its_result_is_there_and_its_weights_match() {
     assert_eq!(read_result(folder.path()).unwrap(), None);
     let result = run.finish(&weights(1.0), finish()).unwrap();
     assert_eq!(read_result(folder.path()).unwrap().as_ref(), Some(&result));
-    assert_eq!(
-        files::hash_file(&folder.path().join(WEIGHTS)).unwrap(),
-        result.weights_hash
-    );
+    assert_eq!(files::hash_file(&folder.path().join(WEIGHTS)).unwrap(), result.weights_hash);
 
-    assert!(
-        crate::checkpoint::verify(folder.path()).unwrap()[0]
-            .result
-            .is_ok()
-    );
+    assert!(crate::checkpoint::verify(folder.path()).unwrap()[0].result.is_ok());
     std::fs::write(folder.path().join(WEIGHTS), weights(2.0)).unwrap();
-    assert!(
-        crate::checkpoint::verify(folder.path()).unwrap()[0]
-            .result
-            .is_err()
-    );
+    assert!(crate::checkpoint::verify(folder.path()).unwrap()[0].result.is_err());
 }
 
 #[test]
 fn non_finite_weights_finish_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
-    assert_eq!(
-        run.finish(&weights(f32::NAN), finish())
-            .unwrap_err()
-            .exit_code(),
-        70
-    );
+    assert_eq!(run.finish(&weights(f32::NAN), finish()).unwrap_err().exit_code(), 70);
     assert!(!folder.path().join(WEIGHTS).exists() && !folder.path().join(RESULT).exists());
 }
 
 #[test]
 fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones() {
     let runs = tempfile::tempdir().unwrap();
-    for (name, finished) in [
-        ("a", "2025-01-02T00:00:00Z"),
-        ("b", "2025-01-03T00:00:00Z"),
-        ("c", "2025-01-01T00:00:00Z"),
-    ] {
+    for (name, finished) in
+        [("a", "2025-01-02T00:00:00Z"), ("b", "2025-01-03T00:00:00Z"), ("c", "2025-01-01T00:00:00Z")]
+    {
         let run = RunFolder::open(&runs.path().join(name)).unwrap();
         run.begin(&record(0)).unwrap();
         let mut result = run.finish(&weights(1.0), finish()).unwrap();
         result.finished = finished.into();
         std::fs::write(run.path().join(RESULT), result.to_json().unwrap()).unwrap();
     }
-    RunFolder::open(&runs.path().join("unfinished"))
-        .unwrap()
-        .begin(&record(0))
-        .unwrap();
+    RunFolder::open(&runs.path().join("unfinished")).unwrap().begin(&record(0)).unwrap();
     std::fs::create_dir(runs.path().join("damaged")).unwrap();
     std::fs::write(runs.path().join("damaged").join(RESULT), b"{").unwrap();
     let names = |task| -> Vec<String> {
         let finished = finished_runs(runs.path(), task).unwrap();
-        finished
-            .iter()
-            .map(|run| run.path.file_name().unwrap().to_string_lossy().into_owned())
-            .collect()
+        finished.iter().map(|run| run.path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     };
     assert_eq!(names(Task::Pretrain), ["b", "a", "c"]);
     assert_eq!(names(Task::Finetune), Vec::<String>::new());
-    assert_eq!(
-        finished_runs(&runs.path().join("none"), Task::Pretrain).unwrap(),
-        []
-    );
+    assert_eq!(finished_runs(&runs.path().join("none"), Task::Pretrain).unwrap(), []);
 }

@@ -1,0 +1,59 @@
+//! Named tensors to the bytes of a safetensors file and back.
+
+use crate::error::{ModelError, Result};
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Serialises tensors as f32; the bytes are a function of the arguments alone if there is at most one metadata key.
+///
+/// # Errors
+///
+/// If a tensor holds a number that is not finite: such a file is never written.
+pub fn tensors_to_bytes(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, ModelError> {
+    let mut data = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(candle_core::Error::Msg(format!("tensor `{name}` holds {value}: not written")).into());
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        data.push((name, tensor.dims().to_vec(), bytes));
+    }
+    let views = data.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
+    let views: Result<Vec<_>, safetensors::SafeTensorError> = views.collect();
+    views
+        .and_then(|views| safetensors::serialize(views, Some(metadata)))
+        .map_err(|error| candle_core::Error::Msg(error.to_string()).into())
+}
+
+/// The tensors of a safetensors file, in the number types they have there; `path` is for messages.
+///
+/// # Errors
+///
+/// [`ModelError::Format`] if the bytes are no safetensors file, or a tensor is not of floating-point numbers.
+pub fn tensors_from_bytes(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
+    let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let tensor = read_tensor(&view).map_err(|error| format(format!("tensor `{name}`: {error}")))?;
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok(tensors)
+}
+
+fn read_tensor(view: &TensorView<'_>) -> Result<Tensor> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        other => candle_core::bail!("expected floating-point numbers, got {other:?}"),
+    };
+    Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
+}

@@ -1,0 +1,201 @@
+//! Fine-tuning on a fraction of the labels, from pretrained weights or from scratch.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+use selfie_data::{DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, labelled_subset};
+use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
+use selfie_eval::{AccuracyMeter, evaluate};
+use selfie_model::{
+    Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile,
+};
+use selfie_ops::cross_entropy;
+
+use crate::TrainError;
+use crate::config::Resolved;
+use crate::network::{augmentation, network_config};
+use crate::optimizer::Optimizer;
+use crate::plan::{ClassifierPlan, FinetunePlan, Request};
+use crate::pretrain::{pass_number, top1_share};
+use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
+
+/// What a fine-tuning starts from and which labels it may see.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// Share of the full training set's labels, above 0 and at most 1.
+    pub fraction: f64,
+    /// Pretrained weights, and where they came from; none from scratch.
+    pub pretrained: Option<(WeightsFile, PretrainedFrom)>,
+    /// The split that the finished classifier is measured on: the test set, unless a choice is still to be made.
+    pub split: Split,
+}
+
+/// Fine-tunes on a labelled subset of `data` and measures the result, from where the run folder stands.
+///
+/// # Errors
+///
+/// If the configuration is illegal, the pretrained weights do not fit, the run folder belongs to another run or cannot be written, or a
+/// number is not finite.
+pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Result<Ended, TrainError> {
+    let images = Arc::new(data.train.clone());
+    let (examples, subset_hash, measured_on) = examples(&images, labels, session.seed)?;
+    let request = Request { n_examples: examples.len() as u64, seed: session.seed, stop_after: session.stop_after };
+    let plan = FinetunePlan::new(resolved, request, labels.fraction)?;
+    let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
+    let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
+        Opened::Ready(run, resumed) => (*run, resumed),
+        Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
+    };
+
+    let network = classifier(&plan, &images, labels, session)?;
+    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
+    match &resumed {
+        Some(checkpoint) => {
+            network.load(&weights_of(checkpoint, &network.config().network)?)?;
+            optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
+        }
+        None => run.progress.note(&start_from(&network, &plan, labels)?),
+    }
+
+    let training = &plan.training;
+    let settings =
+        LabelledSettings { augmentation: augmentation(&plan.data), seed: session.seed, batch: training.batch };
+    let source = LabelledSource::new(images.clone(), examples, settings)?;
+    let mut loader = Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
+
+    run.start_clock();
+    for step_idx in run.remaining() {
+        let Some(batch) = loader.next_batch() else { break };
+        let batch = batch?;
+        let mut measured = Measured::start(training.schedule.at(step_idx), 1.0 / images.n_classes() as f64);
+        let mut passes = Vec::with_capacity(training.n_micro_batches());
+        for micro in 0..training.n_micro_batches() {
+            let pass = Training::new(session.seed, pass_number(step_idx, micro, training.n_micro_batches()));
+            let (pixels, labels) = tensors(&batch, &plan, micro, session)?;
+            let logits = network.forward(&pixels, Mode::Training(&pass))?.logits;
+            let loss = cross_entropy(&logits, labels, training.label_smoothing)?;
+            measured.add(&loss, top1_share(&logits, labels)?, training.n_micro_batches())?;
+            optimizer.add((loss / training.n_micro_batches() as f64)?.backward()?)?;
+            passes.push(pass);
+        }
+        let step = step_idx + 1;
+        measured.grad_norm = optimizer.gradient_norm()?;
+        run.require_finite(step, &measured, &batch.examples)?;
+        optimizer.update(measured.lr, measured.grad_norm, step)?;
+        passes.iter().try_for_each(|pass| network.follow(pass))?;
+        run.record(step, training.batch, &measured, loader.waited())?;
+        let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
+        if let Some(ended) = run.save_when_due(step, snapshot)? {
+            return Ok(ended);
+        }
+    }
+    if let Some(stopped) = run.stopped_before() {
+        return Ok(stopped);
+    }
+    let weights = optimizer.averaged(network.weights()?)?;
+    network.load(&weights)?;
+    let meter = match measured_on {
+        Some(validation) => evaluate(&network, &images, Some(validation), &session.device)?,
+        None => evaluate(&network, &Arc::new(data.test.clone()), None, &session.device)?,
+    };
+    run.finish(&weights, outcome(&meter, data.train.class_names(), labels.split)?, training.batch)
+}
+
+/// The examples to train on, their hash, and the validation examples where those are what is measured.
+type Examples = (Arc<[u32]>, String, Option<Arc<[u32]>>);
+
+fn examples(images: &Images, labels: &Labels, seed: u64) -> Result<Examples, TrainError> {
+    let splits = Splits::new(images.labels());
+    let validates = labels.split == Split::Validation;
+    if validates && labels.fraction == 1.0 {
+        // The whole set would contain what is measured: a choice at 1.0 is made on the nine tenths.
+        let share = splits.train.len() as f64 / images.len() as f64;
+        let subset = labelled_subset(images.labels(), &splits.train, images.len(), share, seed)?;
+        return Ok((subset.examples.into(), subset.hash, Some(splits.validation.into())));
+    }
+    let subset = labelled_subset(images.labels(), &splits.train, images.len(), labels.fraction, seed)?;
+    Ok((subset.examples.into(), subset.hash, validates.then(|| splits.validation.into())))
+}
+
+fn record(resolved: &Resolved, data: &DataSet, labels: &Labels) -> RunRecord {
+    let hashes = [("train", &data.train), ("test", &data.test)];
+    RunRecord {
+        fraction: Some(labels.fraction),
+        pretrained_from: labels.pretrained.as_ref().map(|(_, from)| from.clone()),
+        data_hashes: hashes.map(|(split, images)| (split.to_owned(), images.content_hash())).into_iter().collect::<BTreeMap<_, _>>(),
+        split: Some(labels.split),
+        ..RunRecord::new(Task::Finetune, &resolved.recipe, resolved.to_json(), resolved.sources())
+    }
+}
+
+/// The classifier before training. A pretrained one normalises as its pretraining did.
+fn classifier(
+    plan: &FinetunePlan,
+    images: &Images,
+    labels: &Labels,
+    session: &Session,
+) -> Result<Classifier, TrainError> {
+    let mut network = network_config(&plan.model, &plan.data, images);
+    if let Some((weights, _)) = &labels.pretrained {
+        network.normalization = weights.metadata.normalization();
+    }
+    let kind = match plan.classifier {
+        ClassifierPlan::Stage4 { .. } => ClassifierKind::Stage4,
+        ClassifierPlan::AttentionPooling => ClassifierKind::AttentionPooling,
+    };
+    let config = ClassifierConfig { network, kind, classes: images.class_names().to_vec() };
+    Ok(Classifier::new(&config, DType::F32, &session.device, session.seed)?)
+}
+
+/// Puts the starting weights in place and says what they are.
+fn start_from(network: &Classifier, plan: &FinetunePlan, labels: &Labels) -> Result<String, TrainError> {
+    let Some((weights, from)) = &labels.pretrained else {
+        return Ok("from scratch: every tensor starts fresh".to_owned());
+    };
+    if !matches!(weights.metadata, Metadata::Pretraining(_)) {
+        let (expected, got) = ("a pretraining network", weights.metadata.kind());
+        return Err(ModelError::Kind { path: Path::new(&from.path).to_owned(), expected, got }.into());
+    }
+    let norm = matches!(plan.classifier, ClassifierPlan::Stage4 { norm_from_patch_network: true });
+    let transferred = network.transfer_from(weights, norm)?;
+    let (loaded, fresh) = (transferred.loaded.len(), transferred.fresh.len());
+    let groups = groups(&transferred.fresh).join(", ");
+    Ok(format!("from {}: {loaded} tensors loaded, {fresh} start fresh ({groups})", from.path))
+}
+
+/// The first two parts of the names, each once: `stages.3`, `head.fc`.
+fn groups(names: &[String]) -> Vec<String> {
+    let mut groups: Vec<String> = names.iter().map(|name| name.split('.').take(2).collect::<Vec<_>>().join(".")).collect();
+    groups.sort();
+    groups.dedup();
+    groups
+}
+
+/// One micro-batch: images `[B, H, W, 3]` and their labels.
+fn tensors<'a>(
+    batch: &'a LabelledBatch,
+    plan: &FinetunePlan,
+    micro: usize,
+    session: &Session,
+) -> Result<(Tensor, &'a [u32]), TrainError> {
+    let (b, side) = (plan.training.micro_batch, plan.data.image_size);
+    let image = side * side * 3;
+    let pixels = &batch.images[micro * b * image..(micro + 1) * b * image];
+    Ok((Tensor::from_slice(pixels, (b, side, side, 3), &session.device)?, &batch.labels[micro * b..(micro + 1) * b]))
+}
+
+/// A finished classifier's measurements.
+pub(crate) fn outcome(meter: &AccuracyMeter, classes: &[String], split: Split) -> Result<Outcome, TrainError> {
+    let (Some(top1_accuracy), Some(loss)) = (meter.top1_accuracy(), meter.mean_cross_entropy()) else {
+        return Err(TrainError::Internal("the split to measure on is empty".to_owned()));
+    };
+    let class = |(i, accuracy): (usize, &Option<f64>)| ClassAccuracy {
+        class: classes.get(i).cloned().unwrap_or_else(|| i.to_string()),
+        n_examples: meter.n_examples_of(i),
+        top1_accuracy: *accuracy,
+    };
+    let per_class = meter.per_class().iter().enumerate().map(class).collect();
+    Ok(Outcome::Classification { split, top1_accuracy, loss, n_examples: meter.n_examples(), per_class })
+}

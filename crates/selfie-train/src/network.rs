@@ -1,0 +1,49 @@
+//! From a plan to the configuration of a network.
+
+use selfie_data::{Augmentation, Images, MaskSampler, PatchGrid};
+use selfie_model::{LogitScale, Normalization, SelfieConfig};
+
+use crate::TrainError;
+use crate::plan::{DataPlan, LogitScalePlan, ModelPlan};
+
+/// The network that a plan describes, its first operation normalising as `images` ask.
+pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, images: &Images) -> SelfieConfig {
+    let (mean, std) = images.mean_std();
+    let (logit_scale, temperature) = match model.logit_scale {
+        LogitScalePlan::Raw => (LogitScale::Raw, 1.0),
+        LogitScalePlan::InverseSqrt => (LogitScale::InverseSqrt, 1.0),
+        LogitScalePlan::Cosine { temperature } => (LogitScale::Cosine, temperature),
+    };
+    SelfieConfig {
+        architecture: model.architecture,
+        width: model.width,
+        depths: model.depths,
+        stem: model.stem,
+        image_size: data.image_size,
+        patch_size: data.patch_size,
+        n_targets: data.n_targets,
+        heads: model.heads,
+        ffn: model.ffn,
+        layers: model.layers,
+        dropout: model.dropout,
+        norm_first: model.norm_first,
+        positions: model.positions,
+        context_positions: model.context_positions,
+        logit_scale,
+        temperature,
+        // A channel that never varies would otherwise be divided by zero.
+        normalization: Normalization { mean, std: std.map(|std| std.max(1.0 / 255.0)) },
+    }
+}
+
+/// How images are changed before they are cut or classified; none where the plan changes nothing.
+pub(crate) fn augmentation(data: &DataPlan) -> Option<Augmentation> {
+    let augmentation = Augmentation { pad: data.pad, padding: data.padding, flip: data.flip };
+    (data.pad > 0 || data.flip).then_some(augmentation)
+}
+
+/// The patch grid and the mask sampler of a plan.
+pub(crate) fn grid_and_masks(data: &DataPlan) -> Result<(PatchGrid, MaskSampler), TrainError> {
+    let grid = PatchGrid::new(data.image_size, data.patch_size)?;
+    Ok((grid, MaskSampler::new(grid.n_patches(), data.n_targets)?))
+}
