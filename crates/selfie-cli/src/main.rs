@@ -1,1 +1,41 @@
-fn main() {}
+//! The `selfie` command: arguments in, one call, exit code out.
+
+mod arguments;
+mod commands;
+mod context;
+mod output;
+
+use std::process::ExitCode;
+
+use arguments::{Command, Selfie};
+use clap::Parser as _;
+
+/// candle's backward pass recurses over the graph; a composed network is thousands of nodes deep.
+const STACK_BYTES: usize = 256 << 20;
+
+fn main() -> ExitCode {
+    let arguments = Selfie::parse();
+    let runner = std::thread::Builder::new().name("selfie".to_owned()).stack_size(STACK_BYTES);
+    let outcome = runner.spawn(move || run(arguments.command)).map(std::thread::JoinHandle::join);
+    match outcome {
+        Ok(Ok(Ok(code))) => ExitCode::from(code),
+        Ok(Ok(Err(error))) => ExitCode::from(output::report(&error)),
+        // The panic's own message is on stderr already.
+        Ok(Err(_)) => ExitCode::from(70),
+        Err(error) => ExitCode::from(output::report(&error.into())),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Demo(arguments) => commands::demo::run(&arguments),
+        Command::Pretrain(arguments) => commands::pretrain::run(&arguments),
+        Command::Finetune(arguments) => commands::finetune::run(&arguments),
+        Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
+        Command::Predict(arguments) => commands::predict::run(&arguments),
+        Command::Config(arguments) => commands::config::run(&arguments),
+        Command::Checkpoint(arguments) => commands::checkpoint::run(&arguments),
+        Command::Data(arguments) => commands::data::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
+    }
+}

@@ -91,11 +91,27 @@ impl Classifier {
     ///
     /// If the images are too small, or for the attention pooling, not of the size of the patch grid.
     pub fn forward(&self, images: &Tensor, mode: Mode<'_>) -> Result<Classification> {
+        let features = self.features(images, mode)?;
+        let logits = linear(&features, &self.head.tensor(mode), self.config.classes.len())?;
+        Ok(Classification { features, logits })
+    }
+
+    /// What the last layer reads.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: as [`Self::forward`] takes them
+    /// - returns `[B, feature_width]`
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::forward`].
+    pub fn features(&self, images: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let x = normalize(images, &self.config.network.normalization, self.dtype)?;
         let maps = self.body.forward(&x, mode)?;
         let b = images.dim(0)?;
-        let features = match &self.pooling {
-            None => average_pool(&maps.last, 1)?.reshape((b, ()))?,
+        match &self.pooling {
+            None => average_pool(&maps.last, 1)?.reshape((b, ())),
             Some((embeddings, pooling)) => {
                 let (grid, size) = (self.config.network.grid(), self.config.network.image_size);
                 if images.dims() != [b, size, size, 3] {
@@ -104,11 +120,9 @@ impl Classifier {
                 let d = self.config.network.embedding_width();
                 let cells = average_pool(&maps.last, grid)?.reshape((b, grid * grid, d))?;
                 let context = cells.broadcast_add(&embeddings.positions(mode)?)?; // [B, N, D]
-                pooling.forward(&embeddings.pool_token(mode)?, &context, mode)?
+                pooling.forward(&embeddings.pool_token(mode)?, &context, mode)
             }
-        };
-        let logits = linear(&features, &self.head.tensor(mode), self.config.classes.len())?;
-        Ok(Classification { features, logits })
+        }
     }
 
     /// Takes over the patch network, and the attention pooling where there is one, from pretraining weights.

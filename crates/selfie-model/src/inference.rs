@@ -91,7 +91,7 @@ impl InferenceModel {
     pub fn embed(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, ModelError> {
         self.in_batches(pictures, |images| match &self.network {
             Network::Pretraining(network) => Ok(average_pool(&network.maps(images, Mode::Inference)?.last, 1)?.flatten_from(1)?),
-            Network::Classifier(network) => Ok(network.forward(images, Mode::Inference)?.features),
+            Network::Classifier(network) => Ok(network.features(images, Mode::Inference)?),
         })
     }
 

@@ -186,8 +186,12 @@ fn tensors<'a>(
     Ok((Tensor::from_slice(pixels, (b, side, side, 3), &session.device)?, &batch.labels[micro * b..(micro + 1) * b]))
 }
 
-/// A finished classifier's measurements.
-pub(crate) fn outcome(meter: &AccuracyMeter, classes: &[String], split: Split) -> Result<Outcome, TrainError> {
+/// A finished classifier's measurements on a split.
+///
+/// # Errors
+///
+/// If the split was empty.
+pub fn outcome(meter: &AccuracyMeter, classes: &[String], split: Split) -> Result<Outcome, TrainError> {
     let (Some(top1_accuracy), Some(loss)) = (meter.top1_accuracy(), meter.mean_cross_entropy()) else {
         return Err(TrainError::Internal("the split to measure on is empty".to_owned()));
     };

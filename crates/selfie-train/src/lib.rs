@@ -6,9 +6,12 @@
 //! around a step is in [`session`]. To the run folder a model's tensors are bytes; this crate defines no operation and
 //! no network.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
+pub mod demo;
 mod error;
+pub mod estimate;
 mod files;
 pub mod finetune;
 pub mod machine;

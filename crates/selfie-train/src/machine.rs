@@ -31,3 +31,10 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 fn mebibytes(kibibytes: &str) -> Option<u64> {
     kibibytes.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes / 1024)
 }
+
+/// The largest resident memory this process has had, MiB; 0 where the system does not say.
+#[must_use]
+pub fn peak_rss_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    field(&status, "VmHWM").and_then(mebibytes).unwrap_or(0)
+}

@@ -1,0 +1,301 @@
+//! The command line. Help texts are the documentation of the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Self-supervised pretraining of image networks: choose the right patch for each hidden place.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+pub(crate) struct Selfie {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pretrain, fine-tune and compare with a from-scratch control on drawn shapes; minutes on two cores
+    Demo(Demo),
+    /// Pretrain on all images, without labels
+    Pretrain(Pretrain),
+    /// Fine-tune a pretrained network, or train one from scratch, on a fraction of the labels
+    Finetune(Finetune),
+    /// Measure a finished fine-tuning or a classifier's weights on the test set
+    Evaluate(Evaluate),
+    /// Class probabilities of image files
+    Predict(Predict),
+    /// The resolved configuration
+    Config(Config),
+    /// Look into checkpoints and verify them
+    Checkpoint(Checkpoint),
+    /// Look into data sets and check them
+    Data(Data),
+    /// Measure this machine
+    Bench(Bench),
+}
+
+/// What every command that computes takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Compute {
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", env = "SELFIE_DEVICE")]
+    pub(crate) device: String,
+    /// Threads of the CPU; all cores if not given
+    #[arg(long, env = "SELFIE_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+}
+
+/// What every training command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Number type of activations and products; only f32 so far
+    #[arg(long, default_value = "f32", env = "SELFIE_DTYPE")]
+    pub(crate) dtype: Dtype,
+    /// Seed of every draw
+    #[arg(long, default_value_t = 1, env = "SELFIE_SEED")]
+    pub(crate) seed: u64,
+    /// Folder of the data set [default: $SELFIE_DATA/<set>, then data/<set>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The run folder [default: runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Set a key of the configuration, e.g. batch=32 or model.width=32; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Length of the schedule in updates
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Stop after this many updates in all, with a checkpoint; the schedule stays as it is
+    #[arg(long, value_name = "N")]
+    pub(crate) stop_after: Option<u64>,
+    /// Say what would be done, and what it would take, without doing it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    F32,
+    Bf16,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Pretrain {
+    /// A recipe (cifar10, cifar10-small, imagenet32, imagenet224, shapes32) or a TOML file
+    pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) train: Train,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Finetune {
+    /// A recipe or a TOML file [default: the pretraining run's]
+    pub(crate) recipe: Option<String>,
+    /// Share of the full training set's labels to use, above 0 and at most 1
+    #[arg(long)]
+    pub(crate) fraction: f64,
+    /// A pretraining run folder, its weights file, or `scratch` [default: the newest finished pretraining in runs/]
+    #[arg(long, value_name = "RUN_OR_WEIGHTS")]
+    pub(crate) from: Option<String>,
+    /// Measure on the validation split, to choose a setting, instead of on the test set
+    #[arg(long)]
+    pub(crate) validate: bool,
+    #[command(flatten)]
+    pub(crate) train: Train,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Seeds of the comparison
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) seeds: u64,
+    /// Folder of its runs
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub(crate) out: PathBuf,
+    /// Print the table's figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Evaluate {
+    /// A finished fine-tuning's run folder, or a classifier's weights file
+    pub(crate) run_or_weights: PathBuf,
+    /// The data set, for a weights file: shapes32, cifar10 [default: the run's]
+    #[arg(long)]
+    pub(crate) set: Option<String>,
+    /// Folder of the data set [default: $SELFIE_DATA/<set>, then data/<set>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Predict {
+    /// A classifier's run folder or weights file
+    pub(crate) weights: PathBuf,
+    /// Image files: JPEG, PNG, WebP or BMP
+    #[arg(required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Classes to print for each image, the likeliest first
+    #[arg(long, default_value_t = 3)]
+    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print every probability as JSON, a line for each image
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the configuration that a command would use, and where each value comes from
+    Show {
+        /// A recipe or a TOML file
+        recipe: String,
+        /// The command whose table bare keys of --set belong to
+        #[arg(long, value_enum, default_value = "pretrain")]
+        task: TaskName,
+        /// Set a key of the configuration
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the recipes
+    List,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TaskName {
+    Pretrain,
+    Finetune,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Checkpoint {
+    #[command(subcommand)]
+    pub(crate) command: CheckpointCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// Step, tensors and sizes of a run's newest checkpoint, of one checkpoint, or of a weights file
+    Show {
+        /// A run folder, a checkpoint or a weights file
+        path: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check every byte against the manifests' hashes; exit code 65 if one differs
+    Verify {
+        /// A run folder or a checkpoint
+        path: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Data {
+    #[command(subcommand)]
+    pub(crate) command: DataCommand,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DataArguments {
+    /// shapes32 or cifar10
+    pub(crate) set: String,
+    /// Folder of the data set [default: $SELFIE_DATA/<set>, then data/<set>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Images, classes, means and content hashes
+    Info(DataArguments),
+    /// Read every image and look for duplicates
+    Check(DataArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Images a second of a training step, or of inference, on a resident synthetic batch
+    Step(BenchStep),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchStep {
+    /// What to measure
+    #[arg(long, value_enum, default_value = "pretrain")]
+    pub(crate) task: BenchTask,
+    /// Side of an image in pixels: 32 or 224
+    #[arg(long, value_enum, default_value = "32")]
+    pub(crate) image_size: ImageSize,
+    /// Channels of the stem
+    #[arg(long, default_value_t = 64)]
+    pub(crate) width: usize,
+    /// Images a step
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+    /// Number type; only f32 so far
+    #[arg(long, default_value = "f32")]
+    pub(crate) dtype: Dtype,
+    /// Steps to measure, after two that are not
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) steps: u32,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchTask {
+    Pretrain,
+    Finetune,
+    Embed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageSize {
+    #[value(name = "32")]
+    Small,
+    #[value(name = "224")]
+    Large,
+}

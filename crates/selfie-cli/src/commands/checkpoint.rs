@@ -1,0 +1,66 @@
+//! `selfie checkpoint`
+
+use selfie_train::checkpoint::{self, Content, VerifiedContent};
+use serde_json::{Value, json};
+
+use crate::arguments::{Checkpoint, CheckpointCommand};
+use crate::output;
+
+pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
+    match &arguments.command {
+        CheckpointCommand::Show { path, json } => {
+            let content = checkpoint::show(path)?;
+            let text = if *json { serde_json::to_string_pretty(&as_json(&content))? } else { as_text(&content) };
+            output::print(&text)?;
+            Ok(0)
+        }
+        CheckpointCommand::Verify { path } => {
+            let mut code = 0;
+            for verified in checkpoint::verify(path)? {
+                match verified.result {
+                    Ok(content) => output::print(&format!("{}: intact, {}", verified.path.display(), describe(&content)))?,
+                    Err(error) => {
+                        output::print(&error.to_string())?;
+                        code = error.exit_code();
+                    }
+                }
+            }
+            Ok(code)
+        }
+    }
+}
+
+fn describe(content: &VerifiedContent) -> String {
+    match content {
+        VerifiedContent::Checkpoint { step, bytes } => format!("step {step}, {bytes} bytes"),
+        VerifiedContent::Weights { blake3 } => format!("weights, BLAKE3 {blake3}"),
+    }
+}
+
+fn as_text(content: &Content) -> String {
+    let mut text = content.path.display().to_string();
+    if let Some(manifest) = &content.manifest {
+        text.push_str(&format!(": step {}", manifest.step));
+    }
+    for (file, tensors) in &content.tensors {
+        let n: usize = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+        text.push_str(&format!("\n{file}: {} tensors, {n} numbers", tensors.len()));
+        for tensor in tensors {
+            text.push_str(&format!("\n  {} {:?} {}", tensor.dtype, tensor.shape, tensor.name));
+        }
+    }
+    text
+}
+
+fn as_json(content: &Content) -> Value {
+    let tensors: serde_json::Map<String, Value> = content
+        .tensors
+        .iter()
+        .map(|(file, tensors)| {
+            let of_file = tensors.iter().map(|t| json!({ "name": t.name, "dtype": t.dtype, "shape": t.shape }));
+            (file.clone(), Value::Array(of_file.collect()))
+        })
+        .collect();
+    let step = content.manifest.as_ref().map(|manifest| manifest.step);
+    json!({ "path": content.path.display().to_string(), "step": step, "files": tensors })
+}

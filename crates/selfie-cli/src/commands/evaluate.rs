@@ -1,0 +1,68 @@
+//! `selfie evaluate`
+
+use std::sync::Arc;
+
+use candle_core::DType;
+use selfie_data::{DataSet, SetName};
+use selfie_eval::evaluate;
+use selfie_eval::record::{Split, from_json};
+use selfie_model::{Classifier, Metadata, ModelError, WeightsFile};
+use selfie_train::TrainError;
+use selfie_train::checkpoint::WEIGHTS;
+use selfie_train::finetune::outcome;
+use selfie_train::run_folder::read_record;
+
+use crate::arguments::Evaluate;
+use crate::context;
+use crate::output::{self, Usage};
+
+pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
+    let device = context::device(&arguments.compute)?;
+    let path = &arguments.run_or_weights;
+    let weights = if path.is_dir() { path.join(WEIGHTS) } else { path.clone() };
+    let file = WeightsFile::read(&weights).map_err(output::model)?;
+    let Metadata::Classifier(config) = &file.metadata else {
+        let (expected, got) = ("a classifier", file.metadata.kind());
+        return Err(output::model(ModelError::Kind { path: weights, expected, got }));
+    };
+    let network = Classifier::new(config, DType::F32, &device, 0).map_err(output::model)?;
+    network.load(&file).map_err(output::model)?;
+    let data = data_set(arguments)?;
+    if data.test.n_classes() != config.classes.len() {
+        let (data, network) = (data.test.n_classes(), config.classes.len());
+        return Err(Usage(format!("--set: expected a data set of the network's {network} classes, got {data}")).into());
+    }
+    let test = Arc::new(data.test);
+    let meter = evaluate(&network, &test, None, &device).map_err(output::eval)?;
+    let outcome = outcome(&meter, &config.classes, Split::Test)?;
+    if arguments.json {
+        output::print(&serde_json::to_string(&outcome)?)?;
+        return Ok(0);
+    }
+    let accuracy = meter.top1_accuracy().unwrap_or(0.0);
+    let mut text = format!("test accuracy {:.2} % of {} images", 100.0 * accuracy, meter.n_examples());
+    for (class, accuracy) in config.classes.iter().zip(meter.per_class()) {
+        let accuracy = accuracy.map_or_else(|| "none".to_owned(), |accuracy| format!("{:5.1} %", 100.0 * accuracy));
+        text.push_str(&format!("\n  {accuracy}  {class}"));
+    }
+    output::print(&text)?;
+    Ok(0)
+}
+
+fn data_set(arguments: &Evaluate) -> anyhow::Result<DataSet> {
+    let name = match &arguments.set {
+        Some(name) => name.clone(),
+        None => match read_record(&arguments.run_or_weights)? {
+            Some(record) => {
+                let set = record.config.pointer("/data/set").cloned().unwrap_or_default();
+                from_json("run.json: data.set", &set.to_string()).map_err(output::eval)?
+            }
+            None => {
+                let expected = "the name of a data set, since this is no run folder".to_owned();
+                return Err(TrainError::Usage { argument: "--set".to_owned(), expected, got: "none".to_owned() }.into());
+            }
+        },
+    };
+    let name: SetName = name.parse().map_err(output::data)?;
+    selfie_data::open(name, arguments.data.as_deref()).map_err(output::data)
+}

@@ -1,0 +1,93 @@
+//! `selfie finetune`
+
+use std::path::{Path, PathBuf};
+
+use selfie_eval::record::{Arm, PretrainedFrom, Split, Task};
+use selfie_model::WeightsFile;
+use selfie_train::checkpoint::WEIGHTS;
+use selfie_train::config::Base;
+use selfie_train::finetune::Labels;
+use selfie_train::run_folder::{RunName, finished_runs, read_record};
+use selfie_train::{TrainError, estimate, hash_file};
+
+use crate::arguments::Finetune;
+use crate::commands::pretrain::finish;
+use crate::context;
+use crate::output;
+
+/// Starting weights, and the pretraining run they are of where that is known.
+struct Start {
+    weights: Option<PathBuf>,
+    run: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
+    let train = &arguments.train;
+    context::require_f32(train.dtype)?;
+    let start = start(arguments.from.as_deref(), arguments.recipe.as_deref())?;
+    let base = base(arguments.recipe.as_deref(), &start)?;
+    let resolved = context::configuration(Task::Finetune, &base, train)?;
+    if train.dry_run {
+        context::device(&train.compute)?;
+        let estimate = estimate::finetune(&resolved, train.data.as_deref(), train.seed, arguments.fraction)?;
+        output::print(&estimate.text(train.json)?)?;
+        return Ok(0);
+    }
+    let pretrained = start.weights.as_deref().map(pretrained).transpose()?;
+    let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
+    let split = if arguments.validate { Split::Validation } else { Split::Test };
+    let labels = Labels { fraction: arguments.fraction, pretrained, split };
+    let data = context::data_set(&resolved, train.data.as_deref())?;
+    let finetune = Some((arguments.fraction, arm));
+    let name = RunName { task: Task::Finetune, recipe: resolved.recipe.clone(), finetune, seed: train.seed };
+    let session = context::session(train, name.default_path())?;
+    let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;
+    finish(&ended, &session.out, train.json)
+}
+
+/// Reads the starting weights and notes where they came from.
+pub(crate) fn pretrained(path: &Path) -> anyhow::Result<(WeightsFile, PretrainedFrom)> {
+    let file = WeightsFile::read(path).map_err(output::model)?;
+    let from = PretrainedFrom { path: path.display().to_string(), hash: hash_file(path)? };
+    Ok((file, from))
+}
+
+fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
+    match from {
+        Some("scratch") => Ok(Start { weights: None, run: None }),
+        Some(path) if Path::new(path).is_dir() => {
+            let run = PathBuf::from(path);
+            let weights = run.join(WEIGHTS);
+            if weights.is_file() {
+                return Ok(Start { weights: Some(weights), run: Some(run) });
+            }
+            let hint = "the run is not finished; finish it with its own command, or give a checkpoint's weights file";
+            Err(TrainError::Missing { path: weights, hint: hint.to_owned() }.into())
+        }
+        Some(path) => Ok(Start { weights: Some(PathBuf::from(path)), run: None }),
+        None => {
+            let runs = finished_runs(Path::new("runs"), Task::Pretrain)?;
+            let newest = runs.into_iter().find(|run| recipe.is_none_or(|recipe| run.record.recipe == recipe));
+            let Some(run) = newest else {
+                let of = recipe.map_or(String::new(), |recipe| format!(" of {recipe}"));
+                let hint = format!("no finished pretraining{of} is there; pretrain first, or give --from a run, a weights file or `scratch`");
+                return Err(TrainError::Missing { path: PathBuf::from("runs"), hint }.into());
+            };
+            Ok(Start { weights: Some(run.path.join(WEIGHTS)), run: Some(run.path) })
+        }
+    }
+}
+
+/// The recipe named, else the one that the pretraining run was started with.
+fn base(recipe: Option<&str>, start: &Start) -> anyhow::Result<Base> {
+    if let Some(recipe) = recipe {
+        return Ok(Base::from_argument(recipe)?);
+    }
+    if let Some(run) = &start.run
+        && let Some(record) = read_record(run)?
+    {
+        return Ok(Base::Run { path: run.clone(), recipe: record.recipe, config: record.config });
+    }
+    let expected = "a recipe, since --from names no run folder that has one".to_owned();
+    Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got: "none".to_owned() }.into())
+}

@@ -1,0 +1,67 @@
+//! `selfie pretrain`
+
+use std::path::Path;
+
+use selfie_eval::record::{Outcome, ResultRecord, Task};
+use selfie_train::config::Base;
+use selfie_train::estimate;
+use selfie_train::run_folder::RunName;
+use selfie_train::session::Ended;
+
+use crate::arguments::Pretrain;
+use crate::context;
+use crate::output;
+
+pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
+    let train = &arguments.train;
+    context::require_f32(train.dtype)?;
+    let base = Base::from_argument(&arguments.recipe)?;
+    let resolved = context::configuration(Task::Pretrain, &base, train)?;
+    if train.dry_run {
+        context::device(&train.compute)?;
+        let estimate = estimate::pretrain(&resolved, train.data.as_deref(), train.seed)?;
+        output::print(&estimate.text(train.json)?)?;
+        return Ok(0);
+    }
+    let data = context::data_set(&resolved, train.data.as_deref())?;
+    let name = RunName { task: Task::Pretrain, recipe: resolved.recipe.clone(), finetune: None, seed: train.seed };
+    let session = context::session(train, name.default_path())?;
+    let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;
+    finish(&ended, &session.out, train.json)
+}
+
+/// Prints how a run ended and returns the exit code.
+pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8> {
+    match ended {
+        Ended::Finished { result, earlier } => {
+            let text = if json { result.to_json().map_err(output::eval)? } else { sentence(result, out, *earlier) };
+            output::print(text.trim_end())?;
+            Ok(0)
+        }
+        Ended::Stopped { step, signal } => {
+            let by = signal.map_or(String::new(), |signal| format!(" by {}", signal.name()));
+            if json {
+                let signal = signal.map(|signal| signal.name());
+                let folder = out.display().to_string();
+                output::print(&serde_json::json!({ "stopped_after": step, "signal": signal, "run": folder }).to_string())?;
+            } else {
+                output::print(&format!("stopped{by} after step {step}; the same command goes on: {}", out.display()))?;
+            }
+            Ok(signal.map_or(0, |signal| signal.exit_code()))
+        }
+    }
+}
+
+fn sentence(result: &ResultRecord, out: &Path, earlier: bool) -> String {
+    let what = match &result.outcome {
+        Outcome::Pretext { loss, accuracy, chance } => {
+            format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4} over the last steps")
+        }
+        Outcome::Classification { split, top1_accuracy, loss, n_examples, .. } => {
+            format!("{split} accuracy {:.2} % of {n_examples} images, loss {loss:.4}", 100.0 * top1_accuracy)
+        }
+    };
+    let was = if earlier { "finished before: " } else { "" };
+    let (steps, minutes, speed) = (result.steps, result.wall_s / 60.0, result.images_per_s);
+    format!("{was}{what}\n{steps} steps, {minutes:.1} min, {speed:.1} images/s; weights in {}", out.display())
+}

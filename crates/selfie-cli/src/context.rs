@@ -1,0 +1,75 @@
+//! From common options to what the libraries take: device, threads, session, configuration.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use selfie_data::{DataSet, SetName};
+use selfie_eval::record::Task;
+use selfie_train::TrainError;
+use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
+use selfie_train::progress::Mode;
+use selfie_train::session::Session;
+use selfie_train::signals::Signals;
+
+use crate::arguments::{Compute, Dtype, Train};
+use crate::output::{self, Usage};
+
+/// Sizes the pool of CPU threads and opens the device.
+pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
+    if let Some(threads) = compute.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
+    }
+    let parsed: Option<(&str, usize)> = match compute.device.split_once(':') {
+        None => Some((compute.device.as_str(), 0)),
+        Some((name, index)) => index.parse().ok().map(|index| (name, index)),
+    };
+    let missing = |feature: &str| {
+        let hint = format!("build with the feature `{feature}`, or choose --device cpu");
+        anyhow::Error::from(TrainError::Missing { path: PathBuf::from(&compute.device), hint })
+    };
+    match parsed {
+        Some(("auto", 0)) if cfg!(feature = "cuda") => Ok(Device::cuda_if_available(0)?),
+        Some(("auto", 0)) if cfg!(feature = "metal") => Ok(Device::metal_if_available(0)?),
+        Some(("auto" | "cpu", 0)) => Ok(Device::Cpu),
+        Some(("cuda", index)) if cfg!(feature = "cuda") => Ok(Device::new_cuda(index)?),
+        Some(("metal", index)) if cfg!(feature = "metal") => Ok(Device::new_metal(index)?),
+        Some((name @ ("cuda" | "metal"), _)) => Err(missing(name)),
+        _ => Err(Usage(format!("--device: expected auto, cpu, cuda, cuda:N or metal, got {}", compute.device)).into()),
+    }
+}
+
+/// Refuses number types that are not there yet.
+pub(crate) fn require_f32(dtype: Dtype) -> anyhow::Result<()> {
+    match dtype {
+        Dtype::F32 => Ok(()),
+        Dtype::Bf16 => Err(Usage("--dtype: expected f32, got bf16, which this version does not train in yet".to_owned()).into()),
+    }
+}
+
+/// The configuration of a training command.
+pub(crate) fn configuration(task: Task, base: &Base, train: &Train) -> anyhow::Result<Resolved> {
+    let mut flags = Vec::new();
+    if let Some(steps) = train.steps {
+        flags.push(FlagValue { flag: "--steps".to_owned(), key: "steps".to_owned(), value: steps.to_string() });
+    }
+    let overrides = Overrides { environment: std::env::vars_os().collect(), set: train.set.clone(), flags };
+    Ok(resolve(task, base, &overrides)?)
+}
+
+/// Opens the data set that a configuration names.
+pub(crate) fn data_set(resolved: &Resolved, dir: Option<&Path>) -> anyhow::Result<DataSet> {
+    let name: SetName = resolved.config.data.set.parse().map_err(output::data)?;
+    selfie_data::open(name, dir).map_err(output::data)
+}
+
+/// Where and how a training command runs.
+pub(crate) fn session(train: &Train, out: PathBuf) -> anyhow::Result<Session> {
+    Ok(Session {
+        out: train.out.clone().unwrap_or(out),
+        seed: train.seed,
+        stop_after: train.stop_after,
+        device: device(&train.compute)?,
+        progress: Mode::detect(train.quiet),
+        signals: Some(Signals::install()?),
+    })
+}

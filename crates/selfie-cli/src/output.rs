@@ -1,0 +1,74 @@
+//! What reaches the user: results on stdout, errors on stderr, the exit code.
+
+use std::io::{self, Write as _};
+
+use selfie_data::DataError;
+use selfie_eval::EvalError;
+use selfie_model::ModelError;
+use selfie_train::TrainError;
+
+/// An error of usage that the argument parser cannot see.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Prints an error with its causes and returns its exit code.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // A transparent wrapper says what its cause says.
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    let _ = writeln!(io::stderr(), "error: {message}");
+    exit_code(error)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<TrainError>() {
+            return error.exit_code();
+        }
+        if cause.is::<Usage>() {
+            return 2;
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return if error.kind() == io::ErrorKind::NotFound { 66 } else { 74 };
+        }
+    }
+    70
+}
+
+/// The errors of the libraries all have their exit codes in [`TrainError`].
+pub(crate) fn data(error: DataError) -> anyhow::Error {
+    TrainError::from(error).into()
+}
+
+/// As [`data`].
+pub(crate) fn model(error: ModelError) -> anyhow::Error {
+    TrainError::from(error).into()
+}
+
+/// As [`data`].
+pub(crate) fn eval(error: EvalError) -> anyhow::Error {
+    TrainError::from(error).into()
+}
+
+/// Prints a result on stdout. A reader that has closed its end is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

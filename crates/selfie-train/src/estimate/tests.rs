@@ -1,0 +1,32 @@
+use super::*;
+use crate::config::{Base, Overrides, resolve};
+use crate::recipes;
+use selfie_eval::record::Task;
+
+fn estimate_of(recipe: &str) -> Estimate {
+    let base = Base::Recipe(recipes::find(recipe).unwrap());
+    pretrain(&resolve(Task::Pretrain, &base, &Overrides::default()).unwrap(), None, 1).unwrap()
+}
+
+#[test]
+fn the_papers_network_costs_what_its_arithmetic_says() {
+    // 1.03 + 0.21 billion multiply-adds forward for a 32×32 image, a step is three times that (paper.md, cost).
+    let gflop = estimate_of("cifar10").gflop_per_image;
+    assert!((gflop - 6.0 * 1.24).abs() < 0.15, "{gflop}");
+}
+
+#[test]
+fn recipes_whose_data_is_not_here_are_estimated_from_published_counts() {
+    for recipe in ["imagenet32", "imagenet224"] {
+        let estimate = estimate_of(recipe);
+        assert_eq!((estimate.n_examples, estimate.data_found), (1_281_167, false));
+        assert!(estimate.text(false).unwrap().contains("as published"));
+    }
+}
+
+#[test]
+fn time_follows_from_steps_batch_and_speed() {
+    let estimate = estimate_of("shapes32");
+    let hours = estimate.steps as f64 * estimate.batch as f64 / estimate.images_per_s / 3600.0;
+    assert!((estimate.hours - hours).abs() < 1e-9 && hours > 0.0);
+}
