@@ -66,16 +66,8 @@ impl Request {
 /// If a backend is asked for by name and cannot be built here.
 pub(crate) fn choose(request: &Request, machine: Machine) -> Result<Choice> {
     if let Some(features) = &request.features {
-        let features: Vec<String> = features
-            .split([',', ' '])
-            .filter(|f| !f.is_empty())
-            .map(String::from)
-            .collect();
-        return Ok(Choice {
-            backend: backend_of(&features),
-            features,
-            reason: "as SELFIE_FEATURES says",
-        });
+        let features: Vec<String> = features.split([',', ' ']).filter(|f| !f.is_empty()).map(String::from).collect();
+        return Ok(Choice { backend: backend_of(&features), features, reason: "as SELFIE_FEATURES says" });
     }
     let (backend, reason) = choose_backend(request.device.as_deref(), machine)?;
     let mut features = Vec::new();
@@ -88,11 +80,7 @@ pub(crate) fn choose(request: &Request, machine: Machine) -> Result<Choice> {
     if request.hub {
         features.push("hub".to_owned());
     }
-    Ok(Choice {
-        features,
-        backend,
-        reason,
-    })
+    Ok(Choice { features, backend, reason })
 }
 
 fn choose_backend(device: Option<&str>, machine: Machine) -> Result<(&'static str, &'static str)> {
@@ -109,19 +97,14 @@ fn choose_backend(device: Option<&str>, machine: Machine) -> Result<(&'static st
         }
         Some("metal") => {
             if !machine.macos {
-                bail!(
-                    "--device metal: Metal exists on macOS only: use --device cpu or --device cuda"
-                );
+                bail!("--device metal: Metal exists on macOS only: use --device cpu or --device cuda");
             }
             Ok(("metal", "as asked"))
         }
-        _ if machine.nvidia_device && machine.nvcc => {
-            Ok(("cuda", "there are an NVIDIA device and nvcc"))
+        _ if machine.nvidia_device && machine.nvcc => Ok(("cuda", "there are an NVIDIA device and nvcc")),
+        _ if machine.nvidia_device => {
+            Ok(("cpu", "there is an NVIDIA device but no nvcc: install the CUDA toolkit to use it"))
         }
-        _ if machine.nvidia_device => Ok((
-            "cpu",
-            "there is an NVIDIA device but no nvcc: install the CUDA toolkit to use it",
-        )),
         _ if machine.macos => Ok(("metal", "this is macOS")),
         _ => Ok(("cpu", "there is no NVIDIA device")),
     }
@@ -144,10 +127,7 @@ fn option(arguments: &[&str], name: &str) -> Option<String> {
     for (i, argument) in arguments.iter().enumerate() {
         if *argument == name {
             value = arguments.get(i + 1).map(|v| (*v).to_owned());
-        } else if let Some(v) = argument
-            .strip_prefix(name)
-            .and_then(|v| v.strip_prefix('='))
-        {
+        } else if let Some(v) = argument.strip_prefix(name).and_then(|v| v.strip_prefix('=')) {
             value = Some(v.to_owned());
         }
     }
@@ -163,11 +143,7 @@ fn needs_hub(arguments: &[&str]) -> bool {
 fn has_nvidia_device() -> bool {
     // Hiding every device is how a user says "not the GPU" to all CUDA programs.
     let hidden = env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|v| v.is_empty() || v == "-1");
-    let present = [
-        "/dev/nvidiactl",
-        "/dev/nvidia0",
-        "/usr/lib/wsl/lib/libcuda.so.1",
-    ];
+    let present = ["/dev/nvidiactl", "/dev/nvidia0", "/usr/lib/wsl/lib/libcuda.so.1"];
     !hidden && present.iter().any(|path| Path::new(path).exists())
 }
 
@@ -176,11 +152,7 @@ fn has_nvcc() -> bool {
     let from_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>());
     let from_roots = cuda_roots().into_iter().map(|root| root.join("bin"));
     env::var_os("NVCC").is_some_and(|path| Path::new(&path).is_file())
-        || from_path
-            .unwrap_or_default()
-            .into_iter()
-            .chain(from_roots)
-            .any(|dir| dir.join(&nvcc).is_file())
+        || from_path.unwrap_or_default().into_iter().chain(from_roots).any(|dir| dir.join(&nvcc).is_file())
 }
 
 fn has_cudnn_header() -> bool {
@@ -188,20 +160,11 @@ fn has_cudnn_header() -> bool {
     roots.extend(env::var_os("CUDNN_PATH").map(PathBuf::from));
     roots.push(PathBuf::from("/usr"));
     let multiarch = format!("include/{}-linux-gnu", env::consts::ARCH);
-    roots.iter().any(|root| {
-        ["include", &multiarch]
-            .iter()
-            .any(|dir| root.join(dir).join("cudnn.h").is_file())
-    })
+    roots.iter().any(|root| ["include", &multiarch].iter().any(|dir| root.join(dir).join("cudnn.h").is_file()))
 }
 
 fn cuda_roots() -> Vec<PathBuf> {
-    let named = ["CUDA_HOME", "CUDA_PATH"]
-        .into_iter()
-        .filter_map(env::var_os)
-        .map(PathBuf::from);
-    let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda"]
-        .into_iter()
-        .map(PathBuf::from);
+    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda"].into_iter().map(PathBuf::from);
     named.chain(usual).collect()
 }

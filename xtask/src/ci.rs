@@ -20,14 +20,7 @@ struct Step {
 const CARGO_STEPS: [Step; 5] = [
     Step {
         name: "clippy",
-        arguments: &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         environment: None,
     },
     Step {
@@ -35,35 +28,20 @@ const CARGO_STEPS: [Step; 5] = [
         arguments: &["doc", "--workspace", "--no-deps"],
         environment: Some(("RUSTDOCFLAGS", "-D warnings")),
     },
-    Step {
-        name: "the feature hub",
-        arguments: &["check", "-p", "selfie-cli", "--features", "hub"],
-        environment: None,
-    },
+    Step { name: "the feature hub", arguments: &["check", "-p", "selfie-cli", "--features", "hub"], environment: None },
     Step {
         name: "composed operations",
         arguments: &["test", "-p", "selfie-ops", "-p", "selfie-model"],
         environment: Some(("SELFIE_OPS", "composed")),
     },
-    Step {
-        name: "test",
-        arguments: &["test", "--workspace"],
-        environment: None,
-    },
+    Step { name: "test", arguments: &["test", "--workspace"], environment: None },
 ];
 
-const FMT: Step = Step {
-    name: "fmt",
-    arguments: &["fmt", "--all", "--check"],
-    environment: None,
-};
+const FMT: Step = Step { name: "fmt", arguments: &["fmt", "--all", "--check"], environment: None };
 
 // Without `advisories`: that list comes from the network, and a new entry must not turn an old commit red.
-const DENY: Step = Step {
-    name: "deny",
-    arguments: &["deny", "check", "licenses", "bans", "sources"],
-    environment: None,
-};
+const DENY: Step =
+    Step { name: "deny", arguments: &["deny", "check", "licenses", "bans", "sources"], environment: None };
 
 /// Runs every step in the repository's root; the first failure's exit code is the result.
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
@@ -95,13 +73,8 @@ impl Step {
     fn run(&self, root: &Path) -> Result<Option<ExitCode>> {
         let started = header(self.name);
         let mut command = cargo();
-        command
-            .args(self.arguments)
-            .envs(self.environment)
-            .current_dir(root);
-        let status = command
-            .status()
-            .with_context(|| format!("cannot start {}", self.name))?;
+        command.args(self.arguments).envs(self.environment).current_dir(root);
+        let status = command.status().with_context(|| format!("cannot start {}", self.name))?;
         if !status.success() {
             return Ok(Some(exit_code(status)));
         }
@@ -119,10 +92,7 @@ fn header(name: &str) -> Instant {
 }
 
 fn done(name: &str, started: Instant) {
-    say(&format!(
-        "<== {name}: passed in {:.1} s",
-        started.elapsed().as_secs_f64()
-    ));
+    say(&format!("<== {name}: passed in {:.1} s", started.elapsed().as_secs_f64()));
 }
 
 fn has_deny(root: &Path) -> bool {

@@ -27,15 +27,8 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         }
     };
     let features = choice.features.join(",");
-    let with = if features.is_empty() {
-        String::new()
-    } else {
-        format!(", features {features}")
-    };
-    say(&format!(
-        "xtask: backend {} ({}){with}",
-        choice.backend, choice.reason
-    ));
+    let with = if features.is_empty() { String::new() } else { format!(", features {features}") };
+    say(&format!("xtask: backend {} ({}){with}", choice.backend, choice.reason));
     match build(root, &features)? {
         Ok(binary) => become_process(&binary, arguments),
         Err(status) => Ok(exit_code(status)),
@@ -51,14 +44,8 @@ fn build(root: &Path, features: &str) -> Result<Result<PathBuf, ExitStatus>> {
     }
     command.arg("--message-format=json-render-diagnostics");
     command.arg("--manifest-path").arg(root.join("Cargo.toml"));
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
-    let stdout = child
-        .stdout
-        .take()
-        .context("cargo has no standard output")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no standard output")?;
     let mut binary = None;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("cannot read cargo's messages")?;
@@ -120,7 +107,5 @@ fn become_process(binary: &Path, arguments: &[OsString]) -> Result<ExitCode> {
 #[cfg(not(unix))]
 fn become_process(binary: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let status = Command::new(binary).args(arguments).status();
-    Ok(exit_code(status.with_context(|| {
-        format!("cannot run {}", binary.display())
-    })?))
+    Ok(exit_code(status.with_context(|| format!("cannot run {}", binary.display()))?))
 }

@@ -14,19 +14,14 @@ pub(crate) fn say(line: &str) {
 
 /// Writes to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")
+    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 /// The workspace's folder: the one above this crate's manifest, where cargo says it is today rather than where it was built.
 pub(crate) fn repository_root() -> Result<PathBuf> {
-    let manifest_dir =
-        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let xtask = Path::new(&manifest_dir);
-    let root = xtask
-        .parent()
-        .with_context(|| format!("{} has no parent", xtask.display()))?;
+    let root = xtask.parent().with_context(|| format!("{} has no parent", xtask.display()))?;
     Ok(root.to_path_buf())
 }
 
@@ -37,10 +32,7 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-        {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(&*name);
         }
     }

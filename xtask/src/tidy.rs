@@ -29,10 +29,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn new(path: &str, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), what: what.into() }
     }
 }
 

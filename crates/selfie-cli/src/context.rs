@@ -42,7 +42,9 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
 pub(crate) fn require_f32(dtype: Dtype) -> anyhow::Result<()> {
     match dtype {
         Dtype::F32 => Ok(()),
-        Dtype::Bf16 => Err(Usage("--dtype: expected f32, got bf16, which this version does not train in yet".to_owned()).into()),
+        Dtype::Bf16 => {
+            Err(Usage("--dtype: expected f32, got bf16, which this version does not train in yet".to_owned()).into())
+        }
     }
 }
 

@@ -90,7 +90,9 @@ impl InferenceModel {
     /// If the device is out of memory.
     pub fn embed(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, ModelError> {
         self.in_batches(pictures, |images| match &self.network {
-            Network::Pretraining(network) => Ok(average_pool(&network.maps(images, Mode::Inference)?.last, 1)?.flatten_from(1)?),
+            Network::Pretraining(network) => {
+                Ok(average_pool(&network.maps(images, Mode::Inference)?.last, 1)?.flatten_from(1)?)
+            }
             Network::Classifier(network) => Ok(network.features(images, Mode::Inference)?),
         })
     }

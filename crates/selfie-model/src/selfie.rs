@@ -85,7 +85,11 @@ impl Selfie {
         let (n, p, d) = (self.config.n_patches(), self.config.patch_size, self.config.embedding_width());
         let b = patches.dim(0)?;
         if patches.dims() != [b, n, p, p, 3] || order.dims() != [b, n] {
-            bail!("pretraining: expected [B, {n}, {p}, {p}, 3] and [B, {n}], got {:?} and {:?}", patches.dims(), order.dims())
+            bail!(
+                "pretraining: expected [B, {n}, {p}, {p}, 3] and [B, {n}], got {:?} and {:?}",
+                patches.dims(),
+                order.dims()
+            )
         }
         let x = normalize(&patches.reshape((b * n, p, p, 3))?, &self.config.normalization, self.dtype)?;
         let maps = self.patch_network.forward(&x, mode)?;

@@ -36,7 +36,9 @@ impl ParameterUnit {
         for norm in layout.norms() {
             statistics[norm.range.start + norm.channels()..norm.range.end].fill(1.0);
         }
-        let tensor = |values: Vec<f32>| Tensor::from_vec(values, ((),), &Device::Cpu)?.to_dtype(build.dtype)?.to_device(build.device);
+        let tensor = |values: Vec<f32>| {
+            Tensor::from_vec(values, ((),), &Device::Cpu)?.to_dtype(build.dtype)?.to_device(build.device)
+        };
         Ok(Self {
             prefix,
             layout,
@@ -120,7 +122,8 @@ impl ParameterUnit {
 
     /// Takes over the parameters and statistics that `parts` names; the rest stay. Shapes are checked by the caller.
     pub(crate) fn load(&self, parts: &BTreeMap<String, Tensor>) -> Result<()> {
-        let mut all: BTreeMap<String, Tensor> = self.named(&self.parameters.as_detached_tensor())?.into_iter().collect();
+        let mut all: BTreeMap<String, Tensor> =
+            self.named(&self.parameters.as_detached_tensor())?.into_iter().collect();
         for (name, tensor) in &mut all {
             if let Some(part) = parts.get(name) {
                 *tensor = part.to_dtype(tensor.dtype())?.to_device(tensor.device())?;

@@ -160,6 +160,7 @@ pub(crate) fn misfits(expected: &BTreeMap<String, Vec<usize>>, got: &BTreeMap<St
             Some(_) => {}
         }
     }
-    problems.extend(got.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("`{name}` is unexpected")));
+    problems
+        .extend(got.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("`{name}` is unexpected")));
     problems
 }

@@ -54,7 +54,11 @@ impl ConvUnit {
         {
             return Ok(conv);
         }
-        bail!("conv2d: expected [B, H, W, {}] of at least {} pixels a side, got {dims:?}", spec.in_channels, spec.kernel)
+        bail!(
+            "conv2d: expected [B, H, W, {}] of at least {} pixels a side, got {dims:?}",
+            spec.in_channels,
+            spec.kernel
+        )
     }
 }
 

@@ -61,7 +61,13 @@ pub fn sgd_nesterov(
 /// # Errors
 ///
 /// If the four are not flat tensors of one length and type.
-pub fn adamw(parameter: &Var, moments: (&Var, &Var), gradient: &Tensor, step: AdamW, decayed: &[Range<usize>]) -> Result<()> {
+pub fn adamw(
+    parameter: &Var,
+    moments: (&Var, &Var),
+    gradient: &Tensor,
+    step: AdamW,
+    decayed: &[Range<usize>],
+) -> Result<()> {
     let gradient = gradient.contiguous()?;
     run(moments.0, &gradient, &gradient, FirstMoment(step), &[])?;
     run(moments.1, &gradient, &gradient, SecondMoment(step), &[])?;

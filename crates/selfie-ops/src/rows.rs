@@ -214,7 +214,9 @@ impl Unit for Attention {
 
     fn output_shape(&self, x: &[usize], _: usize) -> Result<Vec<usize>> {
         match *x {
-            [b, s, packed] if self.heads > 0 && packed > 0 && packed % (3 * self.heads) == 0 => Ok(vec![b, s, packed / 3]),
+            [b, s, packed] if self.heads > 0 && packed > 0 && packed % (3 * self.heads) == 0 => {
+                Ok(vec![b, s, packed / 3])
+            }
             _ => bail!("attention: expected [B, S, 3 · D] with D a multiple of {} heads, got {x:?}", self.heads),
         }
     }

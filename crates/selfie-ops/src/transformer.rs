@@ -180,7 +180,13 @@ impl Layer {
         layer_norm::forward(x, gain, bias)
     }
 
-    fn norm_backward<T: Real>(&self, x: &[T], dy: &[T], (parameters, gradients): (&[T], &mut [T]), at: &Range<usize>) -> Vec<T> {
+    fn norm_backward<T: Real>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        (parameters, gradients): (&[T], &mut [T]),
+        at: &Range<usize>,
+    ) -> Vec<T> {
         let (gain, _) = pair(parameters, at, self.spec.width);
         let (d_gain, d_bias) = pair_mut(gradients, at, self.spec.width);
         layer_norm::backward(x, gain, dy, d_gain, d_bias)
@@ -298,8 +304,10 @@ impl Unit for Layer {
         let (x, dy, parameters, saved) = (context.x.values, context.dy, context.parameters, context.saved);
         let mut gradients = vec![T::zero(); parameters.len()];
         let dx = if self.spec.norm_first {
-            let d_normed = self.feed_forward_backward(&at, &saved.feed_forward, dy.to_vec(), (parameters, &mut gradients));
-            let mut d_stream = self.norm_backward(&saved.after_attention, &d_normed, (parameters, &mut gradients), &at.norm2);
+            let d_normed =
+                self.feed_forward_backward(&at, &saved.feed_forward, dy.to_vec(), (parameters, &mut gradients));
+            let mut d_stream =
+                self.norm_backward(&saved.after_attention, &d_normed, (parameters, &mut gradients), &at.norm2);
             add(&mut d_stream, dy);
             let input = saved.attention.normed.as_deref().unwrap_or(x);
             let read = (input, &saved.attention);

@@ -1,7 +1,9 @@
 //! The one bridge between the kernels and candle's graph.
 
 use crate::Real;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An operation on (x, one flat parameter tensor) whose forward keeps what its backward needs.

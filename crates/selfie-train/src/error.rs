@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use selfie_data::{DataError, DataErrorKind};
-use selfie_model::ModelError;
 use selfie_eval::EvalError;
+use selfie_model::ModelError;
 
 use crate::config::Source;
 use crate::resume::Difference;
@@ -208,7 +208,9 @@ fn model_exit_code(error: &ModelError) -> u8 {
         ModelError::Config { .. } => 78,
         ModelError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => 66,
         ModelError::Read { .. } | ModelError::Write { .. } => 74,
-        ModelError::Format { .. } | ModelError::Tensors { .. } | ModelError::Kind { .. } | ModelError::Image { .. } => 65,
+        ModelError::Format { .. } | ModelError::Tensors { .. } | ModelError::Kind { .. } | ModelError::Image { .. } => {
+            65
+        }
         _ => 70,
     }
 }

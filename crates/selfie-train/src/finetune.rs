@@ -8,9 +8,7 @@ use candle_core::{DType, Tensor};
 use selfie_data::{DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, labelled_subset};
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
-use selfie_model::{
-    Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile,
-};
+use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile};
 use selfie_ops::cross_entropy;
 
 use crate::TrainError;
@@ -63,7 +61,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let settings =
         LabelledSettings { augmentation: augmentation(&plan.data), seed: session.seed, batch: training.batch };
     let source = LabelledSource::new(images.clone(), examples, settings)?;
-    let mut loader = Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
+    let mut loader =
+        Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 
     run.start_clock();
     for step_idx in run.remaining() {
@@ -124,7 +123,10 @@ fn record(resolved: &Resolved, data: &DataSet, labels: &Labels) -> RunRecord {
     RunRecord {
         fraction: Some(labels.fraction),
         pretrained_from: labels.pretrained.as_ref().map(|(_, from)| from.clone()),
-        data_hashes: hashes.map(|(split, images)| (split.to_owned(), images.content_hash())).into_iter().collect::<BTreeMap<_, _>>(),
+        data_hashes: hashes
+            .map(|(split, images)| (split.to_owned(), images.content_hash()))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
         split: Some(labels.split),
         ..RunRecord::new(Task::Finetune, &resolved.recipe, resolved.to_json(), resolved.sources())
     }
@@ -167,7 +169,8 @@ fn start_from(network: &Classifier, plan: &FinetunePlan, labels: &Labels) -> Res
 
 /// The first two parts of the names, each once: `stages.3`, `head.fc`.
 fn groups(names: &[String]) -> Vec<String> {
-    let mut groups: Vec<String> = names.iter().map(|name| name.split('.').take(2).collect::<Vec<_>>().join(".")).collect();
+    let mut groups: Vec<String> =
+        names.iter().map(|name| name.split('.').take(2).collect::<Vec<_>>().join(".")).collect();
     groups.sort();
     groups.dedup();
     groups

@@ -50,7 +50,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         batch: training.batch,
     };
     let source = PretrainSource::new(images, None, settings)?;
-    let mut loader = Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
+    let mut loader =
+        Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 
     run.start_clock();
     for step_idx in run.remaining() {

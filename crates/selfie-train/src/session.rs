@@ -184,7 +184,12 @@ impl Run {
     }
 
     /// Refuses a loss or gradient that is not finite, before the update.
-    pub(crate) fn require_finite(&mut self, step: u64, measured: &Measured, examples: &[u32]) -> Result<(), TrainError> {
+    pub(crate) fn require_finite(
+        &mut self,
+        step: u64,
+        measured: &Measured,
+        examples: &[u32],
+    ) -> Result<(), TrainError> {
         let what = match (measured.loss.is_finite(), measured.grad_norm.is_finite()) {
             (true, true) => return Ok(()),
             (false, _) => "the loss",
@@ -197,7 +202,13 @@ impl Run {
     }
 
     /// Records a step that is done; `waited` is the loader's total.
-    pub(crate) fn record(&mut self, step: u64, images: usize, measured: &Measured, waited: Duration) -> Result<(), TrainError> {
+    pub(crate) fn record(
+        &mut self,
+        step: u64,
+        images: usize,
+        measured: &Measured,
+        waited: Duration,
+    ) -> Result<(), TrainError> {
         let step_s = self.clock.elapsed().as_secs_f64().max(1e-9);
         self.clock = Instant::now();
         let waited_s = (waited.saturating_sub(self.waited)).as_secs_f64();

@@ -1,29 +1,11 @@
 use super::*;
 
-const GPU: Machine = Machine {
-    nvidia_device: true,
-    nvcc: true,
-    cudnn_header: true,
-    macos: false,
-};
-const PLAIN: Machine = Machine {
-    nvidia_device: false,
-    nvcc: false,
-    cudnn_header: false,
-    macos: false,
-};
-const MAC: Machine = Machine {
-    nvidia_device: false,
-    nvcc: false,
-    cudnn_header: false,
-    macos: true,
-};
+const GPU: Machine = Machine { nvidia_device: true, nvcc: true, cudnn_header: true, macos: false };
+const PLAIN: Machine = Machine { nvidia_device: false, nvcc: false, cudnn_header: false, macos: false };
+const MAC: Machine = Machine { nvidia_device: false, nvcc: false, cudnn_header: false, macos: true };
 
 fn request(device: Option<&str>) -> Request {
-    Request {
-        device: device.map(String::from),
-        ..Request::default()
-    }
+    Request { device: device.map(String::from), ..Request::default() }
 }
 
 fn features(request: &Request, machine: Machine) -> String {
@@ -36,16 +18,7 @@ fn the_machine_decides_when_no_device_is_named() {
     assert_eq!(features(&request(None), MAC), "metal");
     assert_eq!(features(&request(None), GPU), "cuda,cudnn");
     assert_eq!(features(&request(Some("auto")), GPU), "cuda,cudnn");
-    assert_eq!(
-        features(
-            &request(None),
-            Machine {
-                cudnn_header: false,
-                ..GPU
-            }
-        ),
-        "cuda"
-    );
+    assert_eq!(features(&request(None), Machine { cudnn_header: false, ..GPU }), "cuda");
 }
 
 #[test]
@@ -64,30 +37,21 @@ fn device_cpu_turns_every_backend_off() {
 #[test]
 fn a_named_device_that_cannot_be_built_is_an_error_that_names_it() {
     for (device, needs) in [("cuda", "nvcc"), ("cuda:1", "nvcc"), ("metal", "macOS")] {
-        let error = choose(&request(Some(device)), PLAIN)
-            .unwrap_err()
-            .to_string();
+        let error = choose(&request(Some(device)), PLAIN).unwrap_err().to_string();
         assert!(error.contains(device) && error.contains(needs), "{error}");
     }
 }
 
 #[test]
 fn a_named_device_is_built_where_there_is_only_the_toolkit() {
-    let build_machine = Machine {
-        nvcc: true,
-        ..PLAIN
-    };
+    let build_machine = Machine { nvcc: true, ..PLAIN };
     assert_eq!(features(&request(None), build_machine), "");
     assert_eq!(features(&request(Some("cuda:1")), build_machine), "cuda");
 }
 
 #[test]
 fn selfie_features_goes_before_everything_else() {
-    let exactly = |features: &str| Request {
-        features: Some(features.into()),
-        hub: true,
-        device: Some("metal".into()),
-    };
+    let exactly = |features: &str| Request { features: Some(features.into()), hub: true, device: Some("metal".into()) };
     assert_eq!(features(&exactly("cuda, cudnn"), PLAIN), "cuda,cudnn");
     assert_eq!(choose(&exactly("cudnn"), PLAIN).unwrap().backend, "cuda");
     assert_eq!(features(&exactly(""), GPU), "");
@@ -107,27 +71,15 @@ fn the_hub_is_turned_on_by_the_commands_that_need_it() {
     for plain in ["data info cifar10", "pretrain cifar10 --data fetch", "demo"] {
         assert!(!needs_hub(&plain.split(' ').collect::<Vec<_>>()), "{plain}");
     }
-    let hub = Request {
-        hub: true,
-        ..Request::default()
-    };
+    let hub = Request { hub: true, ..Request::default() };
     assert_eq!(features(&hub, GPU), "cuda,cudnn,hub");
 }
 
 #[test]
 fn an_option_is_read_in_both_spellings_and_the_last_one_counts() {
-    assert_eq!(
-        option(&["demo", "--device", "cpu"], "--device").as_deref(),
-        Some("cpu")
-    );
-    assert_eq!(
-        option(&["demo", "--device=cuda:1"], "--device").as_deref(),
-        Some("cuda:1")
-    );
-    assert_eq!(
-        option(&["--device=cuda", "demo", "--device", "cpu"], "--device").as_deref(),
-        Some("cpu")
-    );
+    assert_eq!(option(&["demo", "--device", "cpu"], "--device").as_deref(), Some("cpu"));
+    assert_eq!(option(&["demo", "--device=cuda:1"], "--device").as_deref(), Some("cuda:1"));
+    assert_eq!(option(&["--device=cuda", "demo", "--device", "cpu"], "--device").as_deref(), Some("cpu"));
     assert_eq!(option(&["demo", "--devices=cpu"], "--device"), None);
     assert_eq!(option(&["demo", "--device"], "--device"), None);
 }

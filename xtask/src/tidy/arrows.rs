@@ -21,11 +21,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 /// selfie-data's feature `hub` may bring candle-datasets, and candle with it; the code of selfie-data stays free of candle-nn.
 const FORBIDDEN: [(&str, &str, &str); 3] = [
     ("xtask", "candle", "it must build in seconds"),
-    (
-        "selfie-random",
-        "candle",
-        "the same numbers are drawn without tensors",
-    ),
+    ("selfie-random", "candle", "the same numbers are drawn without tensors"),
     ("selfie-data", "candle-nn", "a data set holds no network"),
 ];
 
@@ -51,11 +47,7 @@ impl Manifest {
     pub(super) fn parse(path: &str, text: &str) -> Self {
         let (mut name, mut dependencies) = (String::new(), Vec::new());
         let mut section = Section::Other;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with('#'))
-        {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             if let Some(header) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
                 section = section_of(header.trim(), &mut dependencies);
                 continue;
@@ -77,27 +69,15 @@ impl Manifest {
                 _ => {}
             }
         }
-        Self {
-            path: path.to_owned(),
-            name,
-            dependencies,
-        }
+        Self { path: path.to_owned(), name, dependencies }
     }
 }
 
 /// A `[dependencies.NAME]` header is itself a dependency.
 fn section_of(header: &str, dependencies: &mut Vec<String>) -> Section {
-    let is_table = |part: &str| {
-        matches!(
-            part,
-            "dependencies" | "dev-dependencies" | "build-dependencies"
-        )
-    };
+    let is_table = |part: &str| matches!(part, "dependencies" | "dev-dependencies" | "build-dependencies");
     let mut parts = header.rsplit('.');
-    let (last, before) = (
-        parts.next().unwrap_or_default(),
-        parts.next().unwrap_or_default(),
-    );
+    let (last, before) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     if header == "package" {
         Section::Package
     } else if is_table(last) {
@@ -123,10 +103,7 @@ fn unquote(text: &str) -> &str {
 
 /// Whether an arrow or a chain of arrows leads from one crate to the other.
 fn reaches(from: &str, to: &str) -> bool {
-    let arrows = ARROWS
-        .iter()
-        .find(|(name, _)| *name == from)
-        .map_or(&[][..], |(_, arrows)| arrows);
+    let arrows = ARROWS.iter().find(|(name, _)| *name == from).map_or(&[][..], |(_, arrows)| arrows);
     arrows.iter().any(|next| *next == to || reaches(next, to))
 }
 
@@ -135,15 +112,13 @@ pub(super) fn check(manifests: &[Manifest]) -> Vec<Problem> {
     for manifest in manifests {
         let name = manifest.name.as_str();
         if !ARROWS.iter().any(|(known, _)| *known == name) {
-            let what = format!(
-                "the crate {name:?} is not in the table of arrows (xtask/src/tidy/arrows.rs)"
-            );
+            let what = format!("the crate {name:?} is not in the table of arrows (xtask/src/tidy/arrows.rs)");
             problems.push(Problem::new(&manifest.path, what));
             continue;
         }
         for dependency in &manifest.dependencies {
-            let of_workspace = manifests.iter().any(|m| m.name == *dependency)
-                || ARROWS.iter().any(|(known, _)| known == dependency);
+            let of_workspace =
+                manifests.iter().any(|m| m.name == *dependency) || ARROWS.iter().any(|(known, _)| known == dependency);
             if of_workspace && !reaches(name, dependency) {
                 let what = format!("{name} must not depend on {dependency}: no arrow leads there");
                 problems.push(Problem::new(&manifest.path, what));
@@ -158,10 +133,7 @@ pub(super) fn check(manifests: &[Manifest]) -> Vec<Problem> {
     }
     for (name, _) in ARROWS {
         if !manifests.iter().any(|m| m.name == name) {
-            problems.push(Problem::new(
-                "Cargo.toml",
-                format!("the crate {name} does not exist"),
-            ));
+            problems.push(Problem::new("Cargo.toml", format!("the crate {name} does not exist")));
         }
     }
     problems

@@ -10,10 +10,7 @@ const MADE_AT_RUN_TIME: [&str; 3] = ["target/", "runs/", "data/"];
 /// `text` is `None` where there is no ARCHITECTURE.md.
 pub(super) fn check(text: Option<&str>, files: &BTreeSet<String>, crates: &[&str]) -> Vec<Problem> {
     let Some(text) = text else {
-        return vec![Problem::new(
-            MAP,
-            "does not exist: the repository has a map, and it is checked",
-        )];
+        return vec![Problem::new(MAP, "does not exist: the repository has a map, and it is checked")];
     };
     let mut problems = Vec::new();
     for (line, span) in code_spans(text) {
@@ -29,10 +26,7 @@ pub(super) fn check(text: Option<&str>, files: &BTreeSet<String>, crates: &[&str
     }
     for name in crates {
         if !names_crate(text, name) {
-            problems.push(Problem::new(
-                MAP,
-                format!("does not mention the crate {name}"),
-            ));
+            problems.push(Problem::new(MAP, format!("does not mention the crate {name}")));
         }
     }
     problems
@@ -54,17 +48,13 @@ fn code_spans(text: &str) -> Vec<(usize, &str)> {
 
 /// The part of a span that must exist: all of it, or the folders before a placeholder (`configs/<recipe>.toml`).
 fn path_in(span: &str) -> Option<&str> {
-    let looks_like_a_path = span.contains('/')
-        || [".rs", ".toml", ".md"]
-            .iter()
-            .any(|end| span.len() > end.len() && span.ends_with(end));
+    let looks_like_a_path =
+        span.contains('/') || [".rs", ".toml", ".md"].iter().any(|end| span.len() > end.len() && span.ends_with(end));
     let is_placeholder = |c: char| "<>*{}$…".contains(c);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     let elsewhere = span.contains("//")
         || span.starts_with(['/', '$', '~', '<'])
-        || MADE_AT_RUN_TIME
-            .iter()
-            .any(|folder| span.starts_with(folder));
+        || MADE_AT_RUN_TIME.iter().any(|folder| span.starts_with(folder));
     if !looks_like_a_path || elsewhere || !span.chars().all(|c| is_plain(c) || is_placeholder(c)) {
         return None;
     }
@@ -81,17 +71,13 @@ fn exists(path: &str, files: &BTreeSet<String>) -> bool {
     let (inside, folder) = (format!("/{path}"), format!("{path}/"));
     let inside_folder = format!("/{folder}");
     files.iter().any(|file| {
-        file == path
-            || file.ends_with(&inside)
-            || file.starts_with(&folder)
-            || file.contains(&inside_folder)
+        file == path || file.ends_with(&inside) || file.starts_with(&folder) || file.contains(&inside_folder)
     })
 }
 
 /// `selfie-data` is not mentioned by `selfie-dataset`.
 fn names_crate(text: &str, name: &str) -> bool {
     let continues = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    text.match_indices(name).any(|(start, _)| {
-        !text[..start].ends_with(continues) && !text[start + name.len()..].starts_with(continues)
-    })
+    text.match_indices(name)
+        .any(|(start, _)| !text[..start].ends_with(continues) && !text[start + name.len()..].starts_with(continues))
 }

@@ -22,10 +22,7 @@ impl Repository {
         };
         // A tracked file that was deleted and not yet committed, a link, a submodule.
         files.retain(|path| fs::symlink_metadata(root.join(path)).is_ok_and(|m| m.is_file()));
-        Ok(Self {
-            root: root.to_path_buf(),
-            files,
-        })
+        Ok(Self { root: root.to_path_buf(), files })
     }
 
     pub(super) fn read(&self, path: &str) -> Result<Vec<u8>> {
@@ -37,20 +34,10 @@ impl Repository {
 fn git_files(root: &Path) -> Option<BTreeSet<String>> {
     let mut git = Command::new("git");
     git.arg("-C").arg(root);
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let output = git.output().ok()?;
     let names = String::from_utf8_lossy(&output.stdout);
-    let files: BTreeSet<String> = names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(String::from)
-        .collect();
+    let files: BTreeSet<String> = names.split('\0').filter(|name| !name.is_empty()).map(String::from).collect();
     (output.status.success() && !files.is_empty()).then_some(files)
 }
 
@@ -59,14 +46,11 @@ pub(super) fn walk(root: &Path) -> Result<BTreeSet<String>> {
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let path = root.join(&folder);
-        let entries =
-            fs::read_dir(&path).with_context(|| format!("cannot list {}", path.display()))?;
+        let entries = fs::read_dir(&path).with_context(|| format!("cannot list {}", path.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", path.display()))?;
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
-            let kind = entry
-                .file_type()
-                .with_context(|| format!("cannot look at {name}"))?;
+            let kind = entry.file_type().with_context(|| format!("cannot look at {name}"))?;
             if kind.is_file() {
                 files.insert(name);
             } else if kind.is_dir() && !is_ignored(&name) {

@@ -6,21 +6,14 @@ const MAX_FILE_BYTES: usize = 2 << 20;
 const MAX_RUST_LINES: usize = 700;
 
 // Written in two halves, so that this file keeps its own rules.
-const UNFINISHED: [&str; 3] = [
-    concat!("to", "do!("),
-    concat!("un", "implemented!("),
-    concat!("#[", "ignore"),
-];
+const UNFINISHED: [&str; 3] = [concat!("to", "do!("), concat!("un", "implemented!("), concat!("#[", "ignore")];
 const PATHS_OF_ONE_MACHINE: [&str; 2] = [concat!("/wo", "rk/"), concat!("/tm", "p/w")];
 
 /// What holds for every file.
 pub(super) fn check_file(path: &str, content: &[u8]) -> Vec<Problem> {
     let mut problems = Vec::new();
     if content.len() > MAX_FILE_BYTES {
-        let what = format!(
-            "is {} bytes, more than {MAX_FILE_BYTES}: keep it out of the repository",
-            content.len()
-        );
+        let what = format!("is {} bytes, more than {MAX_FILE_BYTES}: keep it out of the repository", content.len());
         problems.push(Problem::new(path, what));
     }
     if path.ends_with(".safetensors") && !may_hold_tensors(path) {
@@ -29,10 +22,7 @@ pub(super) fn check_file(path: &str, content: &[u8]) -> Vec<Problem> {
     }
     for text in PATHS_OF_ONE_MACHINE {
         if let Some(line) = line_of(content, text) {
-            problems.push(Problem::new(
-                path,
-                format!("line {line} has {text:?}, a path of one machine"),
-            ));
+            problems.push(Problem::new(path, format!("line {line} has {text:?}, a path of one machine")));
         }
     }
     problems
@@ -48,10 +38,7 @@ pub(super) fn check_rust(path: &str, text: &str) -> Vec<Problem> {
     }
     for unfinished in UNFINISHED {
         if let Some(line) = line_of(text.as_bytes(), unfinished) {
-            problems.push(Problem::new(
-                path,
-                format!("line {line} has `{unfinished}`: finish it or take it out"),
-            ));
+            problems.push(Problem::new(path, format!("line {line} has `{unfinished}`: finish it or take it out")));
         }
     }
     problems
@@ -64,8 +51,6 @@ fn may_hold_tensors(path: &str) -> bool {
 
 /// The line, 1-based, where `text` first occurs.
 fn line_of(content: &[u8], text: &str) -> Option<usize> {
-    let at = content
-        .windows(text.len())
-        .position(|window| window == text.as_bytes())?;
+    let at = content.windows(text.len()).position(|window| window == text.as_bytes())?;
     Some(content[..at].iter().filter(|byte| **byte == b'\n').count() + 1)
 }

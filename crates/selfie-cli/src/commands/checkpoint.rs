@@ -18,7 +18,9 @@ pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
             let mut code = 0;
             for verified in checkpoint::verify(path)? {
                 match verified.result {
-                    Ok(content) => output::print(&format!("{}: intact, {}", verified.path.display(), describe(&content)))?,
+                    Ok(content) => {
+                        output::print(&format!("{}: intact, {}", verified.path.display(), describe(&content)))?
+                    }
                     Err(error) => {
                         output::print(&error.to_string())?;
                         code = error.exit_code();

@@ -22,7 +22,11 @@ pub(crate) fn run(arguments: &Data) -> anyhow::Result<u8> {
                 let (n, other) = (split.n_duplicates, split.n_duplicates_with_another_label);
                 format!("{name}: {} images read, {n} duplicates, {other} of them with another label", split.n_images)
             });
-            format!("{}\n{} test images are in the training set as well", duplicates.join("\n"), report.n_test_images_in_train)
+            format!(
+                "{}\n{} test images are in the training set as well",
+                duplicates.join("\n"),
+                report.n_test_images_in_train
+            )
         }
     };
     output::print(&format!("{}\n{text}", report.name))?;

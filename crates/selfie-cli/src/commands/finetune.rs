@@ -70,7 +70,9 @@ fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
             let newest = runs.into_iter().find(|run| recipe.is_none_or(|recipe| run.record.recipe == recipe));
             let Some(run) = newest else {
                 let of = recipe.map_or(String::new(), |recipe| format!(" of {recipe}"));
-                let hint = format!("no finished pretraining{of} is there; pretrain first, or give --from a run, a weights file or `scratch`");
+                let hint = format!(
+                    "no finished pretraining{of} is there; pretrain first, or give --from a run, a weights file or `scratch`"
+                );
                 return Err(TrainError::Missing { path: PathBuf::from("runs"), hint }.into());
             };
             Ok(Start { weights: Some(run.path.join(WEIGHTS)), run: Some(run.path) })

@@ -43,7 +43,9 @@ pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8
             if json {
                 let signal = signal.map(|signal| signal.name());
                 let folder = out.display().to_string();
-                output::print(&serde_json::json!({ "stopped_after": step, "signal": signal, "run": folder }).to_string())?;
+                output::print(
+                    &serde_json::json!({ "stopped_after": step, "signal": signal, "run": folder }).to_string(),
+                )?;
             } else {
                 output::print(&format!("stopped{by} after step {step}; the same command goes on: {}", out.display()))?;
             }

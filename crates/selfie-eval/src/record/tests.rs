@@ -106,6 +106,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         config_sources: BTreeMap::from([("model.width".into(), "recipe cifar10-small".into())]),
         data_hashes: BTreeMap::from([("train".into(), "cd".into())]),
         subset_hash: Some("ef".into()),
+        split: None,
         machine: Machine {
             os: "linux".into(),
             arch: "x86_64".into(),

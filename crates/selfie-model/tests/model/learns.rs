@@ -16,7 +16,8 @@ fn pixels(shape: &[usize]) -> Tensor {
 
 /// Trains on what `loss` computes and returns the first and the last loss.
 fn train(units: &[&ParameterUnit], loss: impl Fn(&Training) -> Tensor) -> (f32, f32) {
-    let momenta: Vec<Var> = units.iter().map(|unit| Var::from_tensor(&unit.parameters().zeros_like().unwrap()).unwrap()).collect();
+    let momenta: Vec<Var> =
+        units.iter().map(|unit| Var::from_tensor(&unit.parameters().zeros_like().unwrap()).unwrap()).collect();
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let loss = loss(&Training::new(1, step));

@@ -36,7 +36,10 @@ impl Golden {
                 Dtype::I64 => DType::I64,
                 other => panic!("{name}: {other:?}"),
             };
-            tensors.insert(name.to_owned(), Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).unwrap());
+            tensors.insert(
+                name.to_owned(),
+                Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).unwrap(),
+            );
         }
         Self { config, tensors }
     }
@@ -58,7 +61,8 @@ impl Golden {
     }
 
     fn weights(&self, metadata: Metadata) -> WeightsFile {
-        let named = self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix("weight.")?.to_owned(), t.clone())));
+        let named =
+            self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix("weight.")?.to_owned(), t.clone())));
         WeightsFile { metadata, tensors: named.collect() }
     }
 
@@ -107,7 +111,13 @@ fn compare(name: &str, got: &Tensor, expected: &Tensor, tolerance: f64) {
 }
 
 /// Compares every gradient and, after the statistics followed, everything the file says of them.
-fn compare_step(golden: &Golden, units: &[&ParameterUnit], loss: &Tensor, tensors_after: impl FnOnce() -> WeightsFile, dtype: DType) {
+fn compare_step(
+    golden: &Golden,
+    units: &[&ParameterUnit],
+    loss: &Tensor,
+    tensors_after: impl FnOnce() -> WeightsFile,
+    dtype: DType,
+) {
     compare("loss", &loss.reshape(1).unwrap(), golden.tensor("output.loss"), tolerance(dtype));
     let gradients = loss.backward().unwrap();
     let mut compared = 0;

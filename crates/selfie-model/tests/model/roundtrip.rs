@@ -74,7 +74,8 @@ fn a_number_that_is_not_finite_is_never_written() {
 
 #[test]
 fn every_truncation_of_a_file_is_an_error_and_no_panic() {
-    let bytes = selfie(&SelfieConfig { width: 1, heads: 1, ffn: 1, ..tiny() }, 1).weights().unwrap().to_bytes().unwrap();
+    let bytes =
+        selfie(&SelfieConfig { width: 1, heads: 1, ffn: 1, ..tiny() }, 1).weights().unwrap().to_bytes().unwrap();
     for len in (0..bytes.len()).step_by(97) {
         let result = WeightsFile::from_bytes(&bytes[..len], "here".as_ref());
         assert!(matches!(result, Err(ModelError::Format { .. })), "{len} bytes of {}", bytes.len());

@@ -17,9 +17,7 @@ pub(crate) fn gelu_backward<T: Real>(x: &[T], dy: &[T]) -> Vec<T> {
     let mut dx = vec![T::zero(); x.len()];
     let density_scale = T::from_f64((2.0 * std::f64::consts::PI).sqrt().recip());
     let minus_half = T::from_f64(-0.5);
-    zip_map(&mut dx, x, dy, |x, dy| {
-        dy * (normal_cdf(x) + x * density_scale * (minus_half * x * x).exp())
-    });
+    zip_map(&mut dx, x, dy, |x, dy| dy * (normal_cdf(x) + x * density_scale * (minus_half * x * x).exp()));
     dx
 }
 

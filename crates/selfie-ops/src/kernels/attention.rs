@@ -39,23 +39,26 @@ pub(crate) fn forward<T: Real>(sizes: Heads, qkv: &[T], dropout: Option<Dropout>
         .zip(probs.par_chunks_mut(per_image))
         .zip(qkv.par_chunks(s * 3 * d))
         .enumerate()
-        .for_each_init(|| vec![T::zero(); sizes.scores()], |dropped, (image, ((out, probs), qkv))| {
-            for (head, probs) in probs.chunks_exact_mut(sizes.scores()).enumerate() {
-                let q = Operand::rows(&qkv[head * hw..], 3 * d);
-                let k = Operand::transposed(&qkv[d + head * hw..], 3 * d);
-                product(Target::write(probs, s), Size { m: s, n: s, k: hw }, sizes.scale(), q, k);
-                probs.chunks_exact_mut(s).for_each(|row| {
-                    softmax(row);
-                });
-                dropped.copy_from_slice(probs);
-                if let Some(dropout) = dropout {
-                    dropout.apply_at((image * per_image + head * sizes.scores()) as u64, dropped);
+        .for_each_init(
+            || vec![T::zero(); sizes.scores()],
+            |dropped, (image, ((out, probs), qkv))| {
+                for (head, probs) in probs.chunks_exact_mut(sizes.scores()).enumerate() {
+                    let q = Operand::rows(&qkv[head * hw..], 3 * d);
+                    let k = Operand::transposed(&qkv[d + head * hw..], 3 * d);
+                    product(Target::write(probs, s), Size { m: s, n: s, k: hw }, sizes.scale(), q, k);
+                    probs.chunks_exact_mut(s).for_each(|row| {
+                        softmax(row);
+                    });
+                    dropped.copy_from_slice(probs);
+                    if let Some(dropout) = dropout {
+                        dropout.apply_at((image * per_image + head * sizes.scores()) as u64, dropped);
+                    }
+                    let v = Operand::rows(&qkv[2 * d + head * hw..], 3 * d);
+                    let target = Target::write(&mut out[head * hw..], d);
+                    product(target, Size { m: s, n: hw, k: s }, T::one(), Operand::rows(dropped, s), v);
                 }
-                let v = Operand::rows(&qkv[2 * d + head * hw..], 3 * d);
-                let target = Target::write(&mut out[head * hw..], d);
-                product(target, Size { m: s, n: hw, k: s }, T::one(), Operand::rows(dropped, s), v);
-            }
-        });
+            },
+        );
     (out, probs)
 }
 

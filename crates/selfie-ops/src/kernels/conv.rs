@@ -158,7 +158,8 @@ impl Conv {
                 }
             });
         let rows_per_piece = per_piece * self.output_rows();
-        let moments = moments.then(|| Moments::combine(&partial, channels, rows_per_piece, images * self.output_rows()));
+        let moments =
+            moments.then(|| Moments::combine(&partial, channels, rows_per_piece, images * self.output_rows()));
         (y, moments)
     }
 
@@ -263,7 +264,8 @@ impl Conv {
         mut sums: Option<&mut [T]>,
         scratch: &mut Scratch<T>,
     ) {
-        let (in_len, out_len) = (self.images_per_piece() * self.input_len(), self.images_per_piece() * self.output_len());
+        let (in_len, out_len) =
+            (self.images_per_piece() * self.input_len(), self.images_per_piece() * self.output_len());
         let (n, k) = (self.spec.out_channels, self.spec.depth());
         for (i, (x, dy)) in job.input.x.chunks(in_len).zip(job.dy.chunks(out_len)).enumerate() {
             let Scratch { activated, columns, d_columns } = scratch;
@@ -281,7 +283,13 @@ impl Conv {
                 let size = Size { m, n: k, k: n };
                 if self.spec.is_direct() {
                     let target = &mut da[rows.start * k..rows.end * k];
-                    product(Target { data: target, row_stride: k, accumulate: job.accumulate }, size, T::one(), dy_rows, weight);
+                    product(
+                        Target { data: target, row_stride: k, accumulate: job.accumulate },
+                        size,
+                        T::one(),
+                        dy_rows,
+                        weight,
+                    );
                 } else {
                     d_columns.resize(m * k, T::zero());
                     product(Target::write(d_columns, k), size, T::one(), dy_rows, weight);

@@ -16,15 +16,13 @@ pub(crate) struct Widths {
 pub(crate) fn forward<T: Real>(widths: Widths, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let Widths { input, output } = widths;
     let mut y = vec![T::zero(); x.len() / input * output];
-    y.par_chunks_mut(ROWS_PER_PIECE * output)
-        .zip(x.par_chunks(ROWS_PER_PIECE * input))
-        .for_each(|(y, x)| {
-            for row in y.chunks_exact_mut(output) {
-                row.copy_from_slice(bias);
-            }
-            let size = Size { m: x.len() / input, n: output, k: input };
-            product(Target::add(y, output), size, T::one(), Operand::rows(x, input), Operand::transposed(weight, input));
-        });
+    y.par_chunks_mut(ROWS_PER_PIECE * output).zip(x.par_chunks(ROWS_PER_PIECE * input)).for_each(|(y, x)| {
+        for row in y.chunks_exact_mut(output) {
+            row.copy_from_slice(bias);
+        }
+        let size = Size { m: x.len() / input, n: output, k: input };
+        product(Target::add(y, output), size, T::one(), Operand::rows(x, input), Operand::transposed(weight, input));
+    });
     y
 }
 
@@ -33,13 +31,11 @@ pub(crate) fn backward_input<T: Real>(widths: Widths, dy: &[T], weight: &[T], dx
     let Widths { input, output } = widths;
     let accumulate = dx.is_some();
     let mut dx = dx.unwrap_or_else(|| vec![T::zero(); dy.len() / output * input]);
-    dx.par_chunks_mut(ROWS_PER_PIECE * input)
-        .zip(dy.par_chunks(ROWS_PER_PIECE * output))
-        .for_each(|(dx, dy)| {
-            let size = Size { m: dy.len() / output, n: input, k: output };
-            let target = Target { data: dx, row_stride: input, accumulate };
-            product(target, size, T::one(), Operand::rows(dy, output), Operand::rows(weight, input));
-        });
+    dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy.par_chunks(ROWS_PER_PIECE * output)).for_each(|(dx, dy)| {
+        let size = Size { m: dy.len() / output, n: input, k: output };
+        let target = Target { data: dx, row_stride: input, accumulate };
+        product(target, size, T::one(), Operand::rows(dy, output), Operand::rows(weight, input));
+    });
     dx
 }
 
@@ -56,7 +52,13 @@ pub(crate) fn backward_parameters<T: Real>(widths: Widths, x: &[T], dy: &[T], d_
         .zip(dy.par_chunks(rows_per_piece * output))
         .for_each(|((partial, x), dy)| {
             let size = Size { m: output, n: input, k: x.len() / input };
-            product(Target::write(partial, input), size, T::one(), Operand::transposed(dy, output), Operand::rows(x, input));
+            product(
+                Target::write(partial, input),
+                size,
+                T::one(),
+                Operand::transposed(dy, output),
+                Operand::rows(x, input),
+            );
         });
     d_weight.fill(T::zero());
     sum_in_order(&partial, d_weight);

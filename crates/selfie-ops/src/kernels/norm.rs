@@ -36,10 +36,7 @@ impl<T: Real> Moments<T> {
     pub(crate) fn of(x: &[T], channels: usize) -> Self {
         let piece = ROWS_PER_PIECE * channels;
         let mut partial = vec![T::zero(); x.len().div_ceil(piece) * 2 * channels];
-        partial
-            .par_chunks_mut(2 * channels)
-            .zip(x.par_chunks(piece))
-            .for_each(|(out, rows)| piece_moments(rows, out));
+        partial.par_chunks_mut(2 * channels).zip(x.par_chunks(piece)).for_each(|(out, rows)| piece_moments(rows, out));
         Self::combine(&partial, channels, ROWS_PER_PIECE, x.len() / channels)
     }
 

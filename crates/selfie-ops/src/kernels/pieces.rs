@@ -30,19 +30,17 @@ pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
 /// Adds `pieces.len() / out.len()` partial sums to `out`, in order.
 pub(crate) fn sum_in_order<T: Real>(pieces: &[T], out: &mut [T]) {
     let stride = out.len();
-    out.par_chunks_mut(ELEMENTS_PER_PIECE)
-        .enumerate()
-        .for_each(|(i, out)| {
-            let start = i * ELEMENTS_PER_PIECE;
-            for piece in pieces.chunks_exact(stride) {
-                let piece = &piece[start..start + out.len()];
-                vectorised(|| {
-                    for (o, &p) in out.iter_mut().zip(piece) {
-                        *o += p;
-                    }
-                });
-            }
-        });
+    out.par_chunks_mut(ELEMENTS_PER_PIECE).enumerate().for_each(|(i, out)| {
+        let start = i * ELEMENTS_PER_PIECE;
+        for piece in pieces.chunks_exact(stride) {
+            let piece = &piece[start..start + out.len()];
+            vectorised(|| {
+                for (o, &p) in out.iter_mut().zip(piece) {
+                    *o += p;
+                }
+            });
+        }
+    });
 }
 
 /// The sums of the columns of `[rows, columns]`.
@@ -50,30 +48,22 @@ pub(crate) fn column_sums<T: Real>(values: &[T], columns: usize) -> Vec<T> {
     let piece = ROWS_PER_PIECE * columns;
     let n_pieces = values.len().div_ceil(piece);
     let mut partial = vec![T::zero(); n_pieces * columns];
-    partial
-        .par_chunks_mut(columns)
-        .zip(values.par_chunks(piece))
-        .for_each(|(sums, rows)| {
-            vectorised(|| {
-                for row in rows.chunks_exact(columns) {
-                    for (s, &v) in sums.iter_mut().zip(row) {
-                        *s += v;
-                    }
+    partial.par_chunks_mut(columns).zip(values.par_chunks(piece)).for_each(|(sums, rows)| {
+        vectorised(|| {
+            for row in rows.chunks_exact(columns) {
+                for (s, &v) in sums.iter_mut().zip(row) {
+                    *s += v;
                 }
-            });
+            }
         });
+    });
     let mut sums = vec![T::zero(); columns];
     sum_in_order(&partial, &mut sums);
     sums
 }
 
 /// `out[i] = f(a[i], b[i])` on all cores.
-pub(crate) fn zip_map<T: Real>(
-    out: &mut [T],
-    a: &[T],
-    b: &[T],
-    f: impl Fn(T, T) -> T + Send + Sync,
-) {
+pub(crate) fn zip_map<T: Real>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T) -> T + Send + Sync) {
     out.par_chunks_mut(ELEMENTS_PER_PIECE)
         .zip(a.par_chunks(ELEMENTS_PER_PIECE))
         .zip(b.par_chunks(ELEMENTS_PER_PIECE))
@@ -88,13 +78,11 @@ pub(crate) fn zip_map<T: Real>(
 
 /// `out[i] = f(out[i], a[i])` on all cores.
 pub(crate) fn update<T: Real>(out: &mut [T], a: &[T], f: impl Fn(T, T) -> T + Send + Sync) {
-    out.par_chunks_mut(ELEMENTS_PER_PIECE)
-        .zip(a.par_chunks(ELEMENTS_PER_PIECE))
-        .for_each(|(out, a)| {
-            vectorised(|| {
-                for (o, &a) in out.iter_mut().zip(a) {
-                    *o = f(*o, a);
-                }
-            });
+    out.par_chunks_mut(ELEMENTS_PER_PIECE).zip(a.par_chunks(ELEMENTS_PER_PIECE)).for_each(|(out, a)| {
+        vectorised(|| {
+            for (o, &a) in out.iter_mut().zip(a) {
+                *o = f(*o, a);
+            }
         });
+    });
 }

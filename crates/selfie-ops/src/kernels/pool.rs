@@ -38,10 +38,8 @@ pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
     let images = x.len() / maps.len();
     let mut y = vec![T::zero(); images * out.len()];
     let mut places = vec![0; y.len()];
-    y.par_chunks_mut(out.len())
-        .zip(places.par_chunks_mut(out.len()))
-        .zip(x.par_chunks(maps.len()))
-        .for_each(|((y, places), x)| {
+    y.par_chunks_mut(out.len()).zip(places.par_chunks_mut(out.len())).zip(x.par_chunks(maps.len())).for_each(
+        |((y, places), x)| {
             let rows = y.chunks_exact_mut(maps.channels).zip(places.chunks_exact_mut(maps.channels));
             for (i, (y, places)) in rows.enumerate() {
                 for (n, (place, pixel)) in maps.window(i / out.width, i % out.width).enumerate() {
@@ -53,7 +51,8 @@ pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
                     }
                 }
             }
-        });
+        },
+    );
     (y, places)
 }
 
@@ -61,17 +60,18 @@ pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
 pub(crate) fn max_backward<T: Real>(maps: Maps, places: &[u8], dy: &[T]) -> Vec<T> {
     let out = maps.halved();
     let mut dx = vec![T::zero(); dy.len() / out.len() * maps.len()];
-    dx.par_chunks_mut(maps.len())
-        .zip(places.par_chunks(out.len()).zip(dy.par_chunks(out.len())))
-        .for_each(|(dx, (places, dy))| {
-            for (i, (places, dy)) in places.chunks_exact(maps.channels).zip(dy.chunks_exact(maps.channels)).enumerate() {
+    dx.par_chunks_mut(maps.len()).zip(places.par_chunks(out.len()).zip(dy.par_chunks(out.len()))).for_each(
+        |(dx, (places, dy))| {
+            for (i, (places, dy)) in places.chunks_exact(maps.channels).zip(dy.chunks_exact(maps.channels)).enumerate()
+            {
                 let (y, x) = (i / out.width, i % out.width);
                 for (c, (&place, &dy)) in places.iter().zip(dy).enumerate() {
                     let (y, x) = (2 * y + usize::from(place / 3) - 1, 2 * x + usize::from(place % 3) - 1);
                     dx[(y * maps.width + x) * maps.channels + c] += dy;
                 }
             }
-        });
+        },
+    );
     dx
 }
 

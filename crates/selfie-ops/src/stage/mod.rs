@@ -60,9 +60,14 @@ impl StageSpec {
 
     fn push_block(&self, layout: &mut UnitLayout, block_idx: usize) -> BlockAt {
         let first = block_idx == 0;
-        let (input, mid, output) = (if first { self.in_channels } else { self.out_channels() }, self.mid_channels, self.out_channels());
+        let (input, mid, output) =
+            (if first { self.in_channels } else { self.out_channels() }, self.mid_channels, self.out_channels());
         let stride = if first { self.stride } else { 1 };
-        let specs = [ConvSpec::pointwise(input, mid, 1), ConvSpec::three(mid, mid, stride), ConvSpec::pointwise(mid, output, 1)];
+        let specs = [
+            ConvSpec::pointwise(input, mid, 1),
+            ConvSpec::three(mid, mid, stride),
+            ConvSpec::pointwise(mid, output, 1),
+        ];
         let pre = self.form == BlockForm::PreActivation;
         let at = if pre { format!("blocks.{block_idx}") } else { block_idx.to_string() };
         let norm_name = if pre { "norm" } else { "bn" };
@@ -198,7 +203,13 @@ fn unit_gradients<'a, T>(gradients: &'a mut [T], conv: &ConvAt, norm: &NormAt) -
 }
 
 impl Stage {
-    fn reader<'a, T: Real>(&'a self, at: &'a BlockAt, i: usize, dims: &[usize], parameters: &'a [T]) -> BlockReader<'a, T> {
+    fn reader<'a, T: Real>(
+        &'a self,
+        at: &'a BlockAt,
+        i: usize,
+        dims: &[usize],
+        parameters: &'a [T],
+    ) -> BlockReader<'a, T> {
         let (height, width) = if i == 0 { (dims[1], dims[2]) } else { self.spec.output_sides(dims[1], dims[2]) };
         BlockReader { at, parameters, running: self.running.as_deref(), height, width }
     }

@@ -46,9 +46,19 @@ pub(super) fn backward<T: Real>(
     let weights = block.at.convs.each_ref().map(|conv| block.weight(conv));
 
     let through = Backward { input: Input { x: raw2, norm: Some(norm3) }, weight: weights[2], dy };
-    let d_raw2 = conv3.backward_unit((&through, norm3), None, None, unit_gradients(gradients, &block.at.convs[2], &block.at.norms[2])?);
+    let d_raw2 = conv3.backward_unit(
+        (&through, norm3),
+        None,
+        None,
+        unit_gradients(gradients, &block.at.convs[2], &block.at.norms[2])?,
+    );
     let through = Backward { input: Input { x: raw1, norm: Some(norm2) }, weight: weights[1], dy: &d_raw2 };
-    let d_raw1 = conv2.backward_unit((&through, norm2), None, None, unit_gradients(gradients, &block.at.convs[1], &block.at.norms[1])?);
+    let d_raw1 = conv2.backward_unit(
+        (&through, norm2),
+        None,
+        None,
+        unit_gradients(gradients, &block.at.convs[1], &block.at.norms[1])?,
+    );
 
     let input = Input { x, norm: Some(norm1) };
     let from_shortcut = block.downsample().map(|d| {
@@ -57,5 +67,10 @@ pub(super) fn backward<T: Real>(
     });
     let residual = from_shortcut.is_none().then_some(dy);
     let through = Backward { input, weight: weights[0], dy: &d_raw1 };
-    Ok(conv1.backward_unit((&through, norm1), from_shortcut, residual, unit_gradients(gradients, &block.at.convs[0], &block.at.norms[0])?))
+    Ok(conv1.backward_unit(
+        (&through, norm1),
+        from_shortcut,
+        residual,
+        unit_gradients(gradients, &block.at.convs[0], &block.at.norms[0])?,
+    ))
 }

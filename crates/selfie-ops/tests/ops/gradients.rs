@@ -3,8 +3,8 @@
 use crate::{normal, values};
 use candle_core::{Device, Result, Tensor, Var};
 use selfie_ops::{
-    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, StageSpec, TransformerSpec, attention, average_pool, batch_norm,
-    conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage, transformer_layer,
+    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, StageSpec, TransformerSpec, attention, average_pool,
+    batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage, transformer_layer,
 };
 use selfie_random::DropoutKey;
 
@@ -34,7 +34,11 @@ fn check(name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>)
         for j in (0..base.len()).step_by(stride) {
             let expected = (at(j, base[j] + STEP) - at(j, base[j] - STEP)) / (2.0 * STEP);
             let error = (got[j] - expected).abs() / scale;
-            assert!(error < TOLERANCE, "{name}: input {i} element {j}: expected {expected}, got {}, error {error:e}", got[j]);
+            assert!(
+                error < TOLERANCE,
+                "{name}: input {i} element {j}: expected {expected}, got {}, error {error:e}",
+                got[j]
+            );
         }
     }
 }

@@ -8,15 +8,11 @@ use selfie_ops::{
 
 /// Loss and gradients of a small network of every reduction there is, in f32.
 fn step() -> Vec<Vec<f32>> {
-    let stage_spec =
-        StageSpec { form: BlockForm::PreActivation, in_channels: 6, mid_channels: 8, depth: 2, stride: 2 };
+    let stage_spec = StageSpec { form: BlockForm::PreActivation, in_channels: 6, mid_channels: 8, depth: 2, stride: 2 };
     let layer_spec = TransformerSpec { width: 32, heads: 4, ffn: 24, norm_first: false };
     let var = |tag, n: usize| Var::from_tensor(&normal(tag, &[n]).to_dtype(DType::F32).unwrap()).unwrap();
-    let parameters = [
-        var(1, stage_spec.layout().n_parameters()),
-        var(2, layer_spec.layout().n_parameters()),
-        var(3, 33 * 5),
-    ];
+    let parameters =
+        [var(1, stage_spec.layout().n_parameters()), var(2, layer_spec.layout().n_parameters()), var(3, 33 * 5)];
     let x = normal(4, &[70, 8, 8, 6]).to_dtype(DType::F32).unwrap();
     let mapped = stage(&x, &parameters[0], stage_spec, NormMode::Batch).unwrap();
     let tokens = mapped.y.reshape((70, 16, 32)).unwrap();

@@ -19,6 +19,7 @@ fn record(task: Task, set: &[&str]) -> RunRecord {
         config_sources: resolved.sources(),
         data_hashes: BTreeMap::from([("train".into(), "aa".into())]),
         subset_hash: None,
+        split: None,
         machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
     }

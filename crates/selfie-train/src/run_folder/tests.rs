@@ -20,6 +20,7 @@ fn record(seed: u64) -> RunRecord {
         config_sources: BTreeMap::new(),
         data_hashes: BTreeMap::new(),
         subset_hash: None,
+        split: None,
         machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
     }
