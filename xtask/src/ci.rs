@@ -17,7 +17,7 @@ struct Step {
 }
 
 /// After fmt, tidy and deny; the order is from cheap to dear.
-const CARGO_STEPS: [Step; 5] = [
+const CARGO_STEPS: [Step; 6] = [
     Step {
         name: "clippy",
         arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
@@ -28,13 +28,19 @@ const CARGO_STEPS: [Step; 5] = [
         arguments: &["doc", "--workspace", "--no-deps"],
         environment: Some(("RUSTDOCFLAGS", "-D warnings")),
     },
-    Step { name: "the feature hub", arguments: &["check", "-p", "selfie-cli", "--features", "hub"], environment: None },
+    Step {
+        name: "the feature hub",
+        arguments: &["check", "--workspace", "--features", "selfie-cli/hub"],
+        environment: None,
+    },
+    // The whole workspace each time: a part of it would unify other features and compile candle again.
     Step {
         name: "composed operations",
-        arguments: &["test", "-p", "selfie-ops", "-p", "selfie-model"],
+        arguments: &["test", "--workspace", "--test", "ops", "--test", "model"],
         environment: Some(("SELFIE_OPS", "composed")),
     },
-    Step { name: "test", arguments: &["test", "--workspace"], environment: None },
+    Step { name: "documentation tests", arguments: &["test", "--workspace", "--doc"], environment: None },
+    Step { name: "test", arguments: &["test", "--workspace", "--lib", "--bins", "--tests"], environment: None },
 ];
 
 const FMT: Step = Step { name: "fmt", arguments: &["fmt", "--all", "--check"], environment: None };

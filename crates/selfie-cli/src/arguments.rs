@@ -101,7 +101,7 @@ pub(crate) struct Finetune {
     /// A recipe or a TOML file [default: the pretraining run's]
     pub(crate) recipe: Option<String>,
     /// Share of the full training set's labels to use, above 0 and at most 1
-    #[arg(long)]
+    #[arg(long, value_parser = fraction)]
     pub(crate) fraction: f64,
     /// A pretraining run folder, its weights file, or `scratch` [default: the newest finished pretraining in runs/]
     #[arg(long, value_name = "RUN_OR_WEIGHTS")]
@@ -111,6 +111,11 @@ pub(crate) struct Finetune {
     pub(crate) validate: bool,
     #[command(flatten)]
     pub(crate) train: Train,
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let fraction = text.parse().ok().filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
+    fraction.ok_or_else(|| "expected a share of the labels above 0 and at most 1, such as 0.05".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -6,6 +6,7 @@ use candle_core::Device;
 use selfie_data::{DataSet, SetName};
 use selfie_eval::record::Task;
 use selfie_train::TrainError;
+use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
@@ -56,6 +57,20 @@ pub(crate) fn configuration(task: Task, base: &Base, train: &Train) -> anyhow::R
     }
     let overrides = Overrides { environment: std::env::vars_os().collect(), set: train.set.clone(), flags };
     Ok(resolve(task, base, &overrides)?)
+}
+
+/// The weights file that a run folder or the path of a file stands for.
+pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
+    let (file, hint) = if path.is_dir() {
+        let hint = "the run is not finished; finish it with its own command, or give a checkpoint's weights file";
+        (path.join(WEIGHTS), hint)
+    } else {
+        (path.to_owned(), "expected a finished run's folder or a weights file")
+    };
+    if file.exists() {
+        return Ok(file);
+    }
+    Err(TrainError::Missing { path: file, hint: hint.to_owned() }.into())
 }
 
 /// Opens the data set that a configuration names.

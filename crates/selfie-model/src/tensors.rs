@@ -31,7 +31,11 @@ pub fn tensors_to_bytes(
         .map_err(|error| candle_core::Error::Msg(error.to_string()).into())
 }
 
-/// The tensors of a safetensors file, in the number types they have there; `path` is for messages.
+/// PyTorch's count of batches, the one extra tensor that is accepted and ignored.
+const IGNORED: &str = "num_batches_tracked";
+
+/// The tensors of a safetensors file, in the number types they have there, without PyTorch's counts of batches; `path` is
+/// for messages.
 ///
 /// # Errors
 ///
@@ -40,20 +44,22 @@ pub fn tensors_from_bytes(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, 
     let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
     let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let tensor = read_tensor(&view).map_err(|error| format(format!("tensor `{name}`: {error}")))?;
+    for (name, view) in file.iter().filter(|(name, _)| !name.ends_with(IGNORED)) {
+        let dtype = number_type(view.dtype()).ok_or_else(|| {
+            format(format!("tensor `{name}`: expected floating-point numbers, got {:?}", view.dtype()))
+        })?;
+        let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
         tensors.insert(name.to_owned(), tensor);
     }
     Ok(tensors)
 }
 
-fn read_tensor(view: &TensorView<'_>) -> Result<Tensor> {
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        other => candle_core::bail!("expected floating-point numbers, got {other:?}"),
-    };
-    Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
+fn number_type(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F64 => Some(DType::F64),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        _ => None,
+    }
 }

@@ -13,9 +13,6 @@ use std::path::Path;
 
 const METADATA_KEY: &str = "selfie";
 
-/// PyTorch's count of batches, the one extra tensor that is accepted and ignored.
-const IGNORED: &str = "num_batches_tracked";
-
 /// What network a weights file is of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "holds", rename_all = "snake_case")]
@@ -85,9 +82,7 @@ impl WeightsFile {
         })?;
         let metadata: Metadata =
             serde_json::from_str(text).map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))?;
-        let mut tensors = tensors_from_bytes(bytes, path)?;
-        tensors.retain(|name, _| !name.ends_with(IGNORED));
-        Ok(Self { metadata, tensors })
+        Ok(Self { metadata, tensors: tensors_from_bytes(bytes, path)? })
     }
 
     /// The bytes of a file, a function of the content alone.

@@ -85,6 +85,16 @@ pub enum TrainError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// Starting weights of another network than the one to be trained.
+    #[error(
+        "{path}: {source}; give the recipe and the --set values it was pretrained with, or other weights with --from"
+    )]
+    Misfit {
+        /// The weights file.
+        path: PathBuf,
+        /// Which tensors do not fit.
+        source: ModelError,
+    },
     /// An input that is not there.
     #[error("{path} is missing: {hint}")]
     Missing {
@@ -126,7 +136,7 @@ pub enum TrainError {
         holder: String,
     },
     /// Reading or writing failed.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}{}", what_to_do(source))]
     Io {
         /// `read`, `write`, …
         action: &'static str,
@@ -166,7 +176,7 @@ impl TrainError {
                 DataErrorKind::Configuration => 78,
                 _ => 70,
             },
-            Self::Model(error) => model_exit_code(error),
+            Self::Model(error) | Self::Misfit { source: error, .. } => model_exit_code(error),
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. }) => 65,
             Self::Missing { .. } => 66,
             Self::NonFinite { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
@@ -212,6 +222,16 @@ fn model_exit_code(error: &ModelError) -> u8 {
             65
         }
         _ => 70,
+    }
+}
+
+fn what_to_do(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space, then run the same command again"
+        }
+        io::ErrorKind::PermissionDenied => "; check its owner and permissions",
+        _ => "",
     }
 }
 

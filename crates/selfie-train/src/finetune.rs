@@ -42,19 +42,21 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let request = Request { n_examples: examples.len() as u64, seed: session.seed, stop_after: session.stop_after };
     let plan = FinetunePlan::new(resolved, request, labels.fraction)?;
     let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
+    // Before the run folder: weights that do not fit leave nothing behind.
+    let network = classifier(&plan, &images, labels, session)?;
+    let started_from = start_from(&network, &plan, labels)?;
     let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
 
-    let network = classifier(&plan, &images, labels, session)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     match &resumed {
         Some(checkpoint) => {
             network.load(&weights_of(checkpoint, &network.config().network)?)?;
             optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
         }
-        None => run.progress.note(&start_from(&network, &plan, labels)?),
+        None => run.progress.note(&started_from),
     }
 
     let training = &plan.training;
@@ -156,12 +158,14 @@ fn start_from(network: &Classifier, plan: &FinetunePlan, labels: &Labels) -> Res
     let Some((weights, from)) = &labels.pretrained else {
         return Ok("from scratch: every tensor starts fresh".to_owned());
     };
+    let path = || Path::new(&from.path).to_owned();
     if !matches!(weights.metadata, Metadata::Pretraining(_)) {
         let (expected, got) = ("a pretraining network", weights.metadata.kind());
-        return Err(ModelError::Kind { path: Path::new(&from.path).to_owned(), expected, got }.into());
+        return Err(ModelError::Kind { path: path(), expected, got }.into());
     }
     let norm = matches!(plan.classifier, ClassifierPlan::Stage4 { norm_from_patch_network: true });
-    let transferred = network.transfer_from(weights, norm)?;
+    let transferred =
+        network.transfer_from(weights, norm).map_err(|source| TrainError::Misfit { path: path(), source })?;
     let (loaded, fresh) = (transferred.loaded.len(), transferred.fresh.len());
     let groups = groups(&transferred.fresh).join(", ");
     Ok(format!("from {}: {loaded} tensors loaded, {fresh} start fresh ({groups})", from.path))

@@ -225,7 +225,8 @@ impl Run {
 
     /// Saves where a checkpoint is due, and says whether the run ends here.
     ///
-    /// A periodic save that fails is a warning: training goes on and the older checkpoints are intact. The first and the last must succeed.
+    /// A periodic save that fails is a warning: training goes on and the older checkpoints are intact. The first of this
+    /// process and the last must succeed, and a number that is not finite does not get better by waiting.
     pub(crate) fn save_when_due(
         &mut self,
         step: u64,
@@ -237,11 +238,12 @@ impl Run {
         if !ends && !due {
             return Ok(None);
         }
+        let first = self.start + self.every_steps >= step;
         let (weights, optimizer) = snapshot()?;
         let saved = self.save(step, weights, optimizer);
         match saved {
             Ok(()) => {}
-            Err(error) if ends || self.start + self.every_steps > step => return Err(error),
+            Err(error) if ends || first || matches!(error, TrainError::NonFinite { .. }) => return Err(error),
             Err(error) => self.progress.warn(&format!("no checkpoint of step {step}: {error}; training goes on")),
         }
         Ok((ends && step < self.steps).then_some(Ended::Stopped { step, signal }))

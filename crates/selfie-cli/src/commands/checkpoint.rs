@@ -1,5 +1,6 @@
 //! `selfie checkpoint`
 
+use selfie_train::TrainError;
 use selfie_train::checkpoint::{self, Content, VerifiedContent};
 use serde_json::{Value, json};
 
@@ -23,7 +24,8 @@ pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
                     }
                     Err(error) => {
                         output::print(&error.to_string())?;
-                        code = error.exit_code();
+                        // A file that a manifest names and that is gone is damage, not a wrong path.
+                        code = if matches!(error, TrainError::Missing { .. }) { 65 } else { error.exit_code() };
                     }
                 }
             }

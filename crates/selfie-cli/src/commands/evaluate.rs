@@ -8,7 +8,6 @@ use selfie_eval::evaluate;
 use selfie_eval::record::{Split, from_json};
 use selfie_model::{Classifier, Metadata, ModelError, WeightsFile};
 use selfie_train::TrainError;
-use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::finetune::outcome;
 use selfie_train::run_folder::read_record;
 
@@ -18,8 +17,7 @@ use crate::output::{self, Usage};
 
 pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
-    let path = &arguments.run_or_weights;
-    let weights = if path.is_dir() { path.join(WEIGHTS) } else { path.clone() };
+    let weights = context::weights_file(&arguments.run_or_weights)?;
     let file = WeightsFile::read(&weights).map_err(output::model)?;
     let Metadata::Classifier(config) = &file.metadata else {
         let (expected, got) = ("a classifier", file.metadata.kind());

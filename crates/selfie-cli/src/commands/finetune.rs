@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use selfie_eval::record::{Arm, PretrainedFrom, Split, Task};
 use selfie_model::WeightsFile;
 use selfie_train::checkpoint::WEIGHTS;
-use selfie_train::config::Base;
+use selfie_train::config::{Base, Resolved};
 use selfie_train::finetune::Labels;
-use selfie_train::run_folder::{RunName, finished_runs, read_record};
+use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record};
 use selfie_train::{TrainError, estimate, hash_file};
 
 use crate::arguments::Finetune;
@@ -24,9 +24,7 @@ struct Start {
 pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
     context::require_f32(train.dtype)?;
-    let start = start(arguments.from.as_deref(), arguments.recipe.as_deref())?;
-    let base = base(arguments.recipe.as_deref(), &start)?;
-    let resolved = context::configuration(Task::Finetune, &base, train)?;
+    let (start, resolved) = start_and_configuration(arguments)?;
     if train.dry_run {
         context::device(&train.compute)?;
         let estimate = estimate::finetune(&resolved, train.data.as_deref(), train.seed, arguments.fraction)?;
@@ -38,9 +36,7 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let split = if arguments.validate { Split::Validation } else { Split::Test };
     let labels = Labels { fraction: arguments.fraction, pretrained, split };
     let data = context::data_set(&resolved, train.data.as_deref())?;
-    let finetune = Some((arguments.fraction, arm));
-    let name = RunName { task: Task::Finetune, recipe: resolved.recipe.clone(), finetune, seed: train.seed };
-    let session = context::session(train, name.default_path())?;
+    let session = context::session(train, default_path(arguments, &resolved, arm))?;
     let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;
     finish(&ended, &session.out, train.json)
 }
@@ -52,22 +48,42 @@ pub(crate) fn pretrained(path: &Path) -> anyhow::Result<(WeightsFile, Pretrained
     Ok((file, from))
 }
 
+/// The start and the configuration. Without `--from`, a run that was begun keeps the start it has: a pretraining that
+/// finished since then does not change what the same command means.
+fn start_and_configuration(arguments: &Finetune) -> anyhow::Result<(Start, Resolved)> {
+    let recipe = arguments.recipe.as_deref();
+    let configuration = |start: &Start| context::configuration(Task::Finetune, &base(recipe, start)?, &arguments.train);
+    let newest = start(arguments.from.as_deref(), recipe)?;
+    let resolved = configuration(&newest)?;
+    if arguments.from.is_some() {
+        return Ok((newest, resolved));
+    }
+    let out = arguments.train.out.clone().unwrap_or_else(|| default_path(arguments, &resolved, Arm::Pretrained));
+    let begun_from = read_record(&out)?.and_then(|record| record.pretrained_from).map(|from| PathBuf::from(from.path));
+    let Some(weights) = begun_from.filter(|weights| weights.is_file()) else { return Ok((newest, resolved)) };
+    let run = weights.parent().filter(|run| run.join(RECORD).is_file()).map(Path::to_owned);
+    let begun = Start { weights: Some(weights), run };
+    let resolved = configuration(&begun)?;
+    Ok((begun, resolved))
+}
+
+fn default_path(arguments: &Finetune, resolved: &Resolved, arm: Arm) -> PathBuf {
+    let finetune = Some((arguments.fraction, arm));
+    let (recipe, seed) = (resolved.recipe.clone(), arguments.train.seed);
+    RunName { task: Task::Finetune, recipe, finetune, seed }.default_path()
+}
+
 fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
     match from {
         Some("scratch") => Ok(Start { weights: None, run: None }),
-        Some(path) if Path::new(path).is_dir() => {
-            let run = PathBuf::from(path);
-            let weights = run.join(WEIGHTS);
-            if weights.is_file() {
-                return Ok(Start { weights: Some(weights), run: Some(run) });
-            }
-            let hint = "the run is not finished; finish it with its own command, or give a checkpoint's weights file";
-            Err(TrainError::Missing { path: weights, hint: hint.to_owned() }.into())
+        Some(path) => {
+            let path = Path::new(path);
+            Ok(Start { weights: Some(context::weights_file(path)?), run: path.is_dir().then(|| path.to_owned()) })
         }
-        Some(path) => Ok(Start { weights: Some(PathBuf::from(path)), run: None }),
         None => {
+            let recipe = recipe.map(|recipe| Ok::<_, TrainError>(Base::from_argument(recipe)?.name())).transpose()?;
             let runs = finished_runs(Path::new("runs"), Task::Pretrain)?;
-            let newest = runs.into_iter().find(|run| recipe.is_none_or(|recipe| run.record.recipe == recipe));
+            let newest = runs.into_iter().find(|run| recipe.as_ref().is_none_or(|recipe| run.record.recipe == *recipe));
             let Some(run) = newest else {
                 let of = recipe.map_or(String::new(), |recipe| format!(" of {recipe}"));
                 let hint = format!(

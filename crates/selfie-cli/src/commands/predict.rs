@@ -1,7 +1,9 @@
 //! `selfie predict`
 
+use std::path::Path;
+
 use selfie_model::{InferenceModel, RgbImage};
-use selfie_train::checkpoint::WEIGHTS;
+use selfie_train::TrainError;
 
 use crate::arguments::Predict;
 use crate::context;
@@ -9,11 +11,10 @@ use crate::output;
 
 pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
-    let path = &arguments.weights;
-    let weights = if path.is_dir() { path.join(WEIGHTS) } else { path.clone() };
+    let weights = context::weights_file(&arguments.weights)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
-    let pictures: Result<Vec<RgbImage>, _> = arguments.images.iter().map(RgbImage::open).collect();
-    let probabilities = model.probabilities(&pictures.map_err(output::model)?).map_err(output::model)?;
+    let pictures: anyhow::Result<Vec<RgbImage>> = arguments.images.iter().map(|path| picture(path)).collect();
+    let probabilities = model.probabilities(&pictures?).map_err(output::model)?;
     for (path, probs) in arguments.images.iter().zip(probabilities) {
         let mut ranked: Vec<(&String, f32)> = model.classes().iter().zip(probs).collect();
         if arguments.json {
@@ -28,4 +29,12 @@ pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
         output::print(&format!("{}: {}", path.display(), top.collect::<Vec<_>>().join(", ")))?;
     }
     Ok(0)
+}
+
+fn picture(path: &Path) -> anyhow::Result<RgbImage> {
+    if !path.exists() {
+        let hint = "expected an image file: JPEG, PNG, WebP or BMP".to_owned();
+        return Err(TrainError::Missing { path: path.to_owned(), hint }.into());
+    }
+    RgbImage::open(path).map_err(output::model)
 }

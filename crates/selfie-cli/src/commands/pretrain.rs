@@ -47,7 +47,8 @@ pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8
                     &serde_json::json!({ "stopped_after": step, "signal": signal, "run": folder }).to_string(),
                 )?;
             } else {
-                output::print(&format!("stopped{by} after step {step}; the same command goes on: {}", out.display()))?;
+                let same = if signal.is_some() { "the same command" } else { "the same command without --stop-after" };
+                output::print(&format!("stopped{by} after step {step}; {same} goes on: {}", out.display()))?;
             }
             Ok(signal.map_or(0, |signal| signal.exit_code()))
         }

@@ -2,6 +2,7 @@
 
 use crate::tiny;
 use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use selfie_model::{
     Architecture, Classifier, ClassifierConfig, ClassifierKind, ModelError, Selfie, SelfieConfig, WeightsFile,
 };
@@ -54,11 +55,18 @@ fn missing_and_extra_tensors_are_named_and_num_batches_tracked_is_not() {
     let message = network.load(&file).unwrap_err().to_string();
     assert!(message.contains("`u0` is missing") && message.contains("`u1` is unexpected"), "{message}");
 
-    let mut file = network.weights().unwrap();
-    let count = Tensor::new(&[3f32], &Device::Cpu).unwrap();
-    file.tensors.insert("patch_network.norm.num_batches_tracked".into(), count);
+    let counted = with_batch_count(&network.weights().unwrap());
+    network.load(&WeightsFile::from_bytes(&counted, "here".as_ref()).unwrap()).unwrap();
+}
+
+/// A file with the i64 tensor that PyTorch keeps beside each norm.
+fn with_batch_count(file: &WeightsFile) -> Vec<u8> {
     let bytes = file.to_bytes().unwrap();
-    network.load(&WeightsFile::from_bytes(&bytes, "here".as_ref()).unwrap()).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let count = TensorView::new(Dtype::I64, Vec::new(), &[1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let count = ("patch_network.norm.num_batches_tracked", count);
+    safetensors::serialize(tensors.iter().chain([count]), header.metadata().clone()).unwrap()
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! What each command does when nothing goes wrong.
+
+use std::fs;
+
+use crate::program::Folder;
+
+/// As small as `tiny.toml`, upon a recipe that needs no data folder.
+const SMALL: &str = "--set model.width=2 --set model.depths=[1,1,1,1] --set model.heads=2 --set model.ffn=8 \
+    --set model.layers=1 --set batch=8 --set checkpoint.every_steps=4 --steps 8";
+
+/// Every command of the contract that this version has.
+const COMMANDS: [&str; 9] =
+    ["demo", "pretrain", "finetune", "evaluate", "predict", "config", "checkpoint", "data", "bench"];
+
+#[test]
+fn shapes32_is_pretrained_fine_tuned_evaluated_and_predicted_without_any_data_folder() {
+    let folder = Folder::new();
+    let pretrained = folder.run(&format!("pretrain shapes32 {SMALL}")).ends_with(0);
+    let pretrained = pretrained.prints(&["pretext accuracy", "(chance 0.250)", "runs/pretrain-shapes32-s1"]);
+    pretrained.says(&["run folder runs/pretrain-shapes32-s1", "step 8/8 loss", "images/s", "ETA"]);
+
+    // Without --from and without a recipe: the run above and its recipe.
+    let tuned = folder.run("finetune --fraction 0.05 --steps 8 --set batch=8").ends_with(0);
+    let tuned = tuned.prints(&["test accuracy", "of 2000 images", "runs/finetune-shapes32-0.05-pretrained-s1"]);
+    tuned.says(&["from runs/pretrain-shapes32-s1/weights.safetensors", "tensors loaded", "start fresh"]);
+
+    let from = folder.run(&format!("finetune shapes32 --fraction 0.05 --from scratch --json -q {SMALL}")).ends_with(0);
+    assert_eq!(from.stderr, "");
+    let outcome = &from.json()["outcome"]["classification"];
+    assert_eq!(outcome["n_examples"], 2000);
+
+    let evaluated = folder.run("evaluate runs/finetune-shapes32-0.05-scratch-s1 --json").ends_with(0).json();
+    assert_eq!(evaluated["classification"], *outcome, "evaluate and finetune measure the same");
+
+    fs::write(folder.path("red.bmp"), red_bmp(40, 24)).unwrap();
+    let run = "runs/finetune-shapes32-0.05-pretrained-s1";
+    let predicted = folder.run(&format!("predict {run} red.bmp red.bmp --top 2")).ends_with(0);
+    assert_eq!(predicted.stdout.lines().count(), 2);
+    assert!(predicted.stdout.lines().all(|line| line.starts_with("red.bmp: ") && line.matches(" %").count() == 2));
+    let predicted = folder.run(&format!("predict {run}/weights.safetensors red.bmp --json")).ends_with(0).json();
+    let probs = predicted["probabilities"].as_object().unwrap();
+    assert_eq!(probs.len(), 10);
+    let sum: f64 = probs.values().map(|prob| prob.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "the probabilities sum to {sum}");
+}
+
+#[test]
+fn a_run_folder_has_its_six_parts_and_a_finished_run_prints_its_result_again() {
+    let folder = Folder::new();
+    let first = folder.run("pretrain tiny.toml --data cifar --out run --json").ends_with(0);
+    let parts = ["checkpoints", "metrics.jsonl", "result.json", "run.json", "train.log", "weights.safetensors"];
+    let names = folder.names("run");
+    assert!(parts.iter().all(|part| names.iter().any(|name| name == part)), "{names:?}");
+    assert_eq!(folder.names("run/checkpoints"), ["step-00000015", "step-00000020"]);
+    assert_eq!(
+        folder.names("run/checkpoints/step-00000020"),
+        ["manifest.json", "optimizer.safetensors", "weights.safetensors"]
+    );
+    assert_eq!(folder.metrics("run").len(), 20);
+    assert!(String::from_utf8(folder.bytes("run/train.log")).unwrap().contains("step 20/20 loss"));
+
+    let before = folder.computed("run");
+    let again = folder.run("pretrain tiny.toml --data cifar --out run --json").ends_with(0);
+    assert_eq!(again.stdout, first.stdout);
+    assert_eq!(again.stderr, "", "a finished run makes no step");
+    assert!(folder.computed("run") == before);
+    folder.run("pretrain tiny.toml --data cifar --out run").ends_with(0).prints(&["finished before: pretext accuracy"]);
+}
+
+#[test]
+fn a_fine_tuning_keeps_the_pretraining_it_was_begun_from() {
+    let folder = Folder::new();
+    folder.run("pretrain tiny.toml --data cifar --steps 2 --out runs/first").ends_with(0);
+    let command = "finetune tiny.toml --fraction 0.5 --data cifar";
+    folder.run(&format!("{command} --stop-after 3")).ends_with(0).says(&["from runs/first/weights.safetensors"]);
+    // Finish times have whole seconds; the later run must be the newer one.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    folder.run("pretrain tiny.toml --data cifar --steps 3 --out runs/second").ends_with(0);
+    folder.run(&format!("{command} --seed 2")).ends_with(0).says(&["from runs/second/weights.safetensors"]);
+    folder.run(command).ends_with(0).says(&["resuming runs/finetune-tiny-0.5-pretrained-s1 after step 3"]);
+}
+
+#[test]
+fn every_json_option_prints_one_json_value() {
+    let folder = Folder::new();
+    let run = folder.run("pretrain tiny.toml --data cifar --out run --stop-after 5 --json").ends_with(0).json();
+    assert_eq!(run["stopped_after"], 5);
+    let shown = folder.run("checkpoint show run --json").ends_with(0).json();
+    assert_eq!(shown["step"], 5);
+    assert!(shown["files"]["weights.safetensors"].as_array().is_some_and(|tensors| tensors.len() > 10));
+    let config = folder.run("config show tiny.toml --set batch=4 --json").ends_with(0).json();
+    assert_eq!(config["pretrain"]["batch"], 4);
+    let data = folder.run("data info cifar10 --data cifar --json").ends_with(0).json();
+    assert_eq!(data["train"]["n_images"], 100);
+    let bench = "bench step --task finetune --width 2 --batch 2 --steps 1 --json";
+    let bench = folder.run(bench).ends_with(0).json();
+    assert!(["images_per_s", "median_step_s", "peak_rss_mb"].iter().all(|key| bench[key].as_f64().is_some()), "{bench}");
+}
+
+#[test]
+fn a_dry_run_of_every_recipe_says_what_it_would_take_and_touches_nothing() {
+    let folder = Folder::new();
+    for recipe in ["shapes32", "cifar10", "cifar10-small", "imagenet32", "imagenet224"] {
+        let estimate = folder.run(&format!("pretrain {recipe} --dry-run --json")).ends_with(0).json();
+        assert!(estimate["steps"].as_u64().is_some_and(|steps| steps > 0), "{estimate}");
+        assert!(estimate["hours"].as_f64().is_some_and(f64::is_finite), "{estimate}");
+    }
+    folder.run("finetune cifar10 --fraction 0.05 --from scratch --dry-run").ends_with(0).prints(&["examples  2500"]);
+    assert!(!folder.exists("runs"));
+}
+
+#[test]
+fn help_lists_every_command_and_each_has_help_of_its_own() {
+    let folder = Folder::new();
+    let help = folder.run("--help").ends_with(0);
+    for command in COMMANDS {
+        assert!(help.stdout.lines().any(|line| line.starts_with(&format!("  {command} "))), "{command} is not listed");
+        folder.run(&format!("{command} --help")).ends_with(0).prints(&["Usage: selfie "]);
+    }
+    let options = ["--device", "--dtype", "--threads", "--seed", "--data", "--out", "--set", "--steps", "--stop-after"];
+    let pretrain = folder.run("pretrain --help").ends_with(0).prints(&options);
+    pretrain.prints(&["--json", "--quiet", "--dry-run"]);
+}
+
+/// A 24-bit BMP of one colour.
+fn red_bmp(width: u32, height: u32) -> Vec<u8> {
+    let row_bytes = (3 * width).next_multiple_of(4);
+    let n_bytes = row_bytes * height;
+    let mut bmp = b"BM".to_vec();
+    bmp.extend((54 + n_bytes).to_le_bytes());
+    bmp.extend([0; 4]);
+    bmp.extend(54u32.to_le_bytes());
+    bmp.extend(40u32.to_le_bytes());
+    bmp.extend(width.to_le_bytes());
+    bmp.extend(height.to_le_bytes());
+    bmp.extend(1u16.to_le_bytes());
+    bmp.extend(24u16.to_le_bytes());
+    bmp.extend([0; 4]);
+    bmp.extend(n_bytes.to_le_bytes());
+    bmp.extend([0; 16]);
+    for _ in 0..height {
+        let mut row: Vec<u8> = (0..width).flat_map(|_| [0, 0, 255]).collect();
+        row.resize(row_bytes as usize, 0);
+        bmp.extend(row);
+    }
+    bmp
+}

@@ -1,0 +1,62 @@
+//! Damaged checkpoints are found, named and passed over.
+
+use std::fs;
+
+use crate::program::Folder;
+
+const COMMAND: &str = "pretrain tiny.toml --data cifar";
+
+/// Flips one bit in the middle of a file.
+fn damage(folder: &Folder, file: &str) {
+    let mut bytes = folder.bytes(file);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(folder.path(file), bytes).unwrap();
+}
+
+#[test]
+fn verify_accepts_an_intact_run_and_names_any_file_with_a_flipped_bit() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out run")).ends_with(0);
+    let intact = folder.run("checkpoint verify run").ends_with(0);
+    intact.prints(&["step-00000015: intact", "step-00000020: intact", "run/weights.safetensors: intact"]);
+    folder.run("checkpoint verify run/checkpoints/step-00000020").ends_with(0);
+
+    let newest = "run/checkpoints/step-00000020";
+    let files = ["weights.safetensors", "optimizer.safetensors", "manifest.json"].map(|file| format!("{newest}/{file}"));
+    for file in files.into_iter().chain(["run/weights.safetensors".to_owned()]) {
+        let whole = folder.bytes(&file);
+        damage(&folder, &file);
+        let found = folder.run("checkpoint verify run").ends_with(65);
+        found.prints(&[&format!("{file} is corrupt"), "step-00000015: intact"]);
+        fs::remove_file(folder.path(&file)).unwrap();
+        folder.run("checkpoint verify run").ends_with(65).prints(&[&file]);
+        fs::write(folder.path(&file), whole).unwrap();
+    }
+    folder.run("checkpoint verify run").ends_with(0);
+}
+
+#[test]
+fn a_resume_passes_over_a_damaged_checkpoint_with_a_warning_and_ends_with_the_same_bytes() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out twin")).ends_with(0);
+    folder.run(&format!("{COMMAND} --out run --stop-after 10")).ends_with(0);
+    let newest = "run/checkpoints/step-00000010/weights.safetensors";
+    damage(&folder, newest);
+    let resumed = folder.run(&format!("{COMMAND} --out run -q")).ends_with(0);
+    resumed.says(&["warning: passed over a checkpoint", &format!("{newest} is corrupt"), "expected BLAKE3"]);
+    folder.require_same("run", "twin");
+    folder.require_nothing_half_written("run");
+}
+
+#[test]
+fn a_run_without_an_intact_checkpoint_is_refused_not_started_anew() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out run --stop-after 10")).ends_with(0);
+    for step in [5, 10] {
+        damage(&folder, &format!("run/checkpoints/step-{step:08}/optimizer.safetensors"));
+    }
+    let refused = folder.run(&format!("{COMMAND} --out run")).ends_with(65);
+    refused.says(&["run/checkpoints is corrupt: no checkpoint is intact", "step-00000005", "remove the folder"]);
+    assert_eq!(folder.metrics("run").len(), 10);
+}

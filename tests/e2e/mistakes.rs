@@ -1,0 +1,176 @@
+//! Wrong input: each mistake has its exit code and a message that says where, what was expected, what was there and
+//! what to do; and it leaves nothing behind.
+
+use std::fs;
+
+use crate::program::Folder;
+
+/// A mistake, its exit code and what its message must have.
+type Mistake = (&'static str, i32, &'static [&'static str]);
+
+const OF_USAGE: [Mistake; 8] = [
+    ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
+    ("pretrain", 2, &["<RECIPE>"]),
+    ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
+    ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
+    ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),
+    ("pretrain tiny.toml --data cifar --dtype bf16", 2, &["--dtype: expected f32, got bf16"]),
+    ("pretrain tiny.toml --data cifar --stop-after 0", 2, &["--stop-after: expected", "at least 1, got 0"]),
+    ("finetune tiny.toml --data cifar --from scratch --fraction 1.5", 2, &["--fraction", "'1.5'", "at most 1"]),
+];
+
+const OF_CONFIGURATION: [Mistake; 6] = [
+    ("pretrain tiny.toml --data cifar --set learning_rat=1", 78, &["--set: there is no key `learning_rat`", "`pretrain.learning_rate`"]),
+    ("pretrain tiny.toml --data cifar --set modl.width=2", 78, &["no key `modl.width`", "`model.width`"]),
+    ("pretrain tiny.toml --data cifar --set batch=many", 78, &["pretrain.batch (--set)", "many"]),
+    ("pretrain tiny.toml --data cifar --set heads=5", 78, &["model.heads (--set): expected a divisor of", "got 5"]),
+    ("pretrain tiny.toml --data cifar --steps 0", 78, &["pretrain.steps (--steps)", "got 0 updates"]),
+    ("pretrain broken.toml --data cifar", 78, &["broken.toml is not valid TOML", "line 2"]),
+];
+
+const OF_INPUT: [Mistake; 11] = [
+    ("pretrain missing.toml", 66, &["missing.toml is missing: expected a recipe", "path of a TOML file"]),
+    ("pretrain tiny.toml --data nowhere", 66, &["data set cifar10", "expected it in nowhere", "--data"]),
+    ("pretrain tiny.toml", 66, &["expected it in data/cifar10", "--data"]),
+    ("pretrain imagenet32", 66, &["imagenet32", "later version", "cifar10 and shapes32"]),
+    ("finetune tiny.toml --fraction 0.5", 66, &["no finished pretraining of tiny", "--from a run, a weights file or `scratch`"]),
+    ("finetune tiny.toml --data cifar --fraction 0.5 --from nowhere", 66, &["nowhere is missing", "a weights file"]),
+    ("evaluate nowhere", 66, &["nowhere is missing", "a finished run's folder or a weights file"]),
+    ("evaluate cifar", 66, &["cifar/weights.safetensors is missing", "not finished"]),
+    ("predict tiny.toml tiny.toml", 65, &["tiny.toml is not a weights file"]),
+    ("checkpoint verify nowhere", 66, &["nowhere is missing: expected a run folder"]),
+    ("checkpoint show tiny.toml", 65, &["tiny.toml is corrupt"]),
+];
+
+#[test]
+fn every_mistake_has_its_exit_code_and_message_and_leaves_nothing_behind() {
+    let folder = Folder::new();
+    fs::write(folder.path("broken.toml"), "[pretrain]\nbatch = = 8\n").unwrap();
+    let before = folder.names(".");
+    for (command, code, parts) in OF_USAGE.into_iter().chain(OF_CONFIGURATION).chain(OF_INPUT) {
+        let ran = folder.run(command).ends_with(code).says(parts);
+        assert_eq!(ran.stdout, "", "selfie {command}: an error is no result");
+        assert_eq!(folder.names("."), before, "selfie {command} left something behind");
+    }
+}
+
+#[test]
+fn a_cut_off_data_file_and_a_wrong_label_are_named_with_their_record() {
+    let folder = Folder::new();
+    let path = folder.path("cifar/data_batch_3.bin");
+    let intact = fs::read(&path).unwrap();
+    fs::write(&path, &intact[..intact.len() - 1]).unwrap();
+    let cut = folder.run("pretrain tiny.toml --data cifar --out run").ends_with(65);
+    cut.says(&["cifar/data_batch_3.bin: record 19: expected records of 3073 bytes", "got 3072 bytes", "fetch it again"]);
+
+    let mut wrong = intact;
+    wrong[7 * 3073] = 10;
+    fs::write(&path, wrong).unwrap();
+    for command in ["pretrain tiny.toml --out run", "data check cifar10"] {
+        let wrong = folder.run(&format!("{command} --data cifar")).ends_with(65);
+        wrong.says(&["cifar/data_batch_3.bin: record 7: expected a label of 0 to 9, got 10", "fetch it again"]);
+    }
+
+    fs::remove_file(&path).unwrap();
+    let missing = folder.run("pretrain tiny.toml --data cifar --out run").ends_with(66);
+    missing.says(&["cifar/data_batch_3.bin: expected a file, found none"]);
+    assert!(!folder.exists("run"));
+}
+
+#[test]
+fn a_changed_key_is_refused_on_resume_with_the_difference() {
+    let folder = Folder::new();
+    let command = "pretrain tiny.toml --data cifar --out run";
+    folder.run(&format!("{command} --stop-after 5")).ends_with(0);
+    let before = folder.bytes("run/run.json");
+    let changed = folder.run(&format!("{command} --set batch=4 --set model.width=4 --seed 2")).ends_with(78);
+    changed.says(&[
+        "run was started with other values",
+        "pretrain.batch: was 8, now 4 (--set)",
+        "model.width: was 2, now 4 (--set)",
+        "seed: was 1, now 2",
+        "choose another --out",
+    ]);
+    assert!(folder.bytes("run/run.json") == before);
+    assert_eq!(folder.metrics("run").len(), 5);
+
+    let path = folder.path("cifar/test_batch.bin");
+    let mut data = fs::read(&path).unwrap();
+    data[1] ^= 1;
+    fs::write(&path, &data).unwrap();
+    fs::write(folder.path("cifar/data_batch_1.bin"), &data).unwrap();
+    folder.run(command).ends_with(78).says(&["data.train: was"]);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_by_name_and_leave_no_run_behind() {
+    let folder = Folder::new();
+    folder.run("pretrain tiny.toml --data cifar --out narrow --steps 2").ends_with(0);
+    let finetune = "finetune tiny.toml --data cifar --fraction 0.5 --out tuned --steps 2";
+
+    let wide = folder.run(&format!("{finetune} --from narrow --set model.width=4")).ends_with(65);
+    let shapes = "`stem.conv.weight`: expected shape [4, 3, 3, 3], got [2, 3, 3, 3]";
+    wide.says(&["narrow/weights.safetensors", shapes, "--from"]);
+    assert!(!folder.exists("tuned"), "the corrected command must not find another run's folder");
+
+    let whole = folder.bytes("narrow/weights.safetensors");
+    for n_bytes in [0, 7, whole.len() / 2, whole.len() - 1] {
+        fs::write(folder.path("cut.safetensors"), &whole[..n_bytes]).unwrap();
+        let cut = folder.run(&format!("{finetune} --from cut.safetensors")).ends_with(65);
+        cut.says(&["cut.safetensors is not a weights file"]);
+    }
+    assert!(!folder.exists("tuned"));
+
+    folder.run(&format!("{finetune} --from narrow")).ends_with(0);
+    let wrong = folder.run(&format!("{finetune} --from tuned --out again")).ends_with(65);
+    wrong.says(&["tuned/weights.safetensors holds a classifier, expected a pretraining network"]);
+    let wrong = folder.run("predict narrow tiny.toml").ends_with(65);
+    wrong.says(&["narrow/weights.safetensors holds a pretraining network, expected a classifier"]);
+    let missing = folder.run("predict tuned red.bmp").ends_with(66);
+    missing.says(&["red.bmp is missing: expected an image file"]);
+    folder.run("predict tuned tiny.toml").ends_with(65).says(&["image tiny.toml"]);
+}
+
+#[test]
+fn a_folder_of_other_files_is_not_trained_in() {
+    let folder = Folder::new();
+    let refused = folder.run("pretrain tiny.toml --data cifar --out cifar").ends_with(73);
+    refused.says(&["cifar holds other files", "choose another --out"]);
+    assert_eq!(folder.names("cifar").len(), 6);
+    folder.run("pretrain tiny.toml --data cifar --out tiny.toml").ends_with(73).says(&["tiny.toml", "--out"]);
+}
+
+#[test]
+fn training_that_diverges_stops_with_the_step_and_leaves_finite_numbers_only() {
+    let folder = Folder::new();
+    for (rate, every) in [("1e30", 1), ("1e20", 2), ("1e38", 1)] {
+        let run = format!("rate-{rate}");
+        let command = format!("--data cifar --set learning_rate={rate} --set every_steps={every} --out {run}");
+        let diverged = folder.run(&format!("pretrain tiny.toml {command}")).ends_with(70);
+        diverged.says(&["is not finite at step ", "lower the learning rate or set clip_norm"]);
+        assert!(!folder.exists(&format!("{run}/result.json")) && !folder.exists(&format!("{run}/weights.safetensors")));
+        // JSON has no NaN: a line that holds one does not parse.
+        let n_steps = folder.metrics(&run).len();
+        folder.require_nothing_half_written(&run);
+        for checkpoint in folder.names(&format!("{run}/checkpoints")) {
+            for file in ["weights.safetensors", "optimizer.safetensors"] {
+                require_finite(&folder.bytes(&format!("{run}/checkpoints/{checkpoint}/{file}")));
+            }
+        }
+        let again = folder.run(&format!("pretrain tiny.toml {command}")).ends_with(70);
+        again.says(&["is not finite at step "]);
+        assert_eq!(folder.metrics(&run).len(), n_steps, "a second attempt stops at the same step");
+    }
+    let tuned = "finetune tiny.toml --data cifar --fraction 0.5 --from scratch --set learning_rate=1e30 --out tuned";
+    folder.run(tuned).ends_with(70).says(&["is not finite at step "]);
+    assert!(!folder.exists("tuned/result.json"));
+}
+
+fn require_finite(safetensors: &[u8]) {
+    let tensors = selfie_model::tensors_from_bytes(safetensors, std::path::Path::new("of the run")).unwrap();
+    assert!(!tensors.is_empty());
+    for (name, tensor) in tensors {
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(values.iter().all(|value| value.is_finite()), "{name} holds a number that is not finite");
+    }
+}
