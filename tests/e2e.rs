@@ -3,7 +3,11 @@
 //! Most tests train a tiny network on a made-up CIFAR-10 folder of a few images: a run takes a fraction of a second and
 //! its figures mean nothing. What is learnt is tested in selfie-train.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy takes for code outside tests"
+)]
 
 #[path = "e2e/commands.rs"]
 mod commands;

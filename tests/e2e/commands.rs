@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::program::Folder;
+use crate::program::{ENDLESS, Folder, red_bmp};
 
 /// As small as `tiny.toml`, upon a recipe that needs no data folder.
 const SMALL: &str = "--set model.width=2 --set model.depths=[1,1,1,1] --set model.heads=2 --set model.ffn=8 \
@@ -61,10 +61,26 @@ fn a_run_folder_has_its_six_parts_and_a_finished_run_prints_its_result_again() {
 
     let before = folder.computed("run");
     let again = folder.run("pretrain tiny.toml --data cifar --out run --json").ends_with(0);
-    assert_eq!(again.stdout, first.stdout);
+    for key in ["steps", "weights_hash", "finished"] {
+        assert_eq!(again.json()[key], first.json()[key]);
+    }
     assert_eq!(again.stderr, "", "a finished run makes no step");
     assert!(folder.computed("run") == before);
     folder.run("pretrain tiny.toml --data cifar --out run").ends_with(0).prints(&["finished before: pretext accuracy"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn as_many_threads_compute_as_asked_for() {
+    let folder = Folder::new();
+    let n_threads = |asked: u32| {
+        let run = format!("run-{asked}");
+        let command = format!("pretrain tiny.toml --data cifar --steps {ENDLESS} --threads {asked} --out {run}");
+        let mut started = folder.start(&command);
+        started.wait_for_steps(&folder.path(&run), 1);
+        fs::read_dir(format!("/proc/{}/task", started.id())).unwrap().count()
+    };
+    assert_eq!(n_threads(5), n_threads(1) + 4);
 }
 
 #[test]
@@ -94,7 +110,10 @@ fn every_json_option_prints_one_json_value() {
     assert_eq!(data["train"]["n_images"], 100);
     let bench = "bench step --task finetune --width 2 --batch 2 --steps 1 --json";
     let bench = folder.run(bench).ends_with(0).json();
-    assert!(["images_per_s", "median_step_s", "peak_rss_mb"].iter().all(|key| bench[key].as_f64().is_some()), "{bench}");
+    assert!(
+        ["images_per_s", "median_step_s", "peak_rss_mb"].iter().all(|key| bench[key].as_f64().is_some()),
+        "{bench}"
+    );
 }
 
 #[test]
@@ -120,28 +139,4 @@ fn help_lists_every_command_and_each_has_help_of_its_own() {
     let options = ["--device", "--dtype", "--threads", "--seed", "--data", "--out", "--set", "--steps", "--stop-after"];
     let pretrain = folder.run("pretrain --help").ends_with(0).prints(&options);
     pretrain.prints(&["--json", "--quiet", "--dry-run"]);
-}
-
-/// A 24-bit BMP of one colour.
-fn red_bmp(width: u32, height: u32) -> Vec<u8> {
-    let row_bytes = (3 * width).next_multiple_of(4);
-    let n_bytes = row_bytes * height;
-    let mut bmp = b"BM".to_vec();
-    bmp.extend((54 + n_bytes).to_le_bytes());
-    bmp.extend([0; 4]);
-    bmp.extend(54u32.to_le_bytes());
-    bmp.extend(40u32.to_le_bytes());
-    bmp.extend(width.to_le_bytes());
-    bmp.extend(height.to_le_bytes());
-    bmp.extend(1u16.to_le_bytes());
-    bmp.extend(24u16.to_le_bytes());
-    bmp.extend([0; 4]);
-    bmp.extend(n_bytes.to_le_bytes());
-    bmp.extend([0; 16]);
-    for _ in 0..height {
-        let mut row: Vec<u8> = (0..width).flat_map(|_| [0, 0, 255]).collect();
-        row.resize(row_bytes as usize, 0);
-        bmp.extend(row);
-    }
-    bmp
 }

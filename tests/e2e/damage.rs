@@ -23,7 +23,8 @@ fn verify_accepts_an_intact_run_and_names_any_file_with_a_flipped_bit() {
     folder.run("checkpoint verify run/checkpoints/step-00000020").ends_with(0);
 
     let newest = "run/checkpoints/step-00000020";
-    let files = ["weights.safetensors", "optimizer.safetensors", "manifest.json"].map(|file| format!("{newest}/{file}"));
+    let files =
+        ["weights.safetensors", "optimizer.safetensors", "manifest.json"].map(|file| format!("{newest}/{file}"));
     for file in files.into_iter().chain(["run/weights.safetensors".to_owned()]) {
         let whole = folder.bytes(&file);
         damage(&folder, &file);

@@ -106,7 +106,12 @@ fn a_later_save_on_a_full_disk_is_a_warning_until_the_last_one() {
 fn a_disk_too_small_for_the_record_is_told_at_once() {
     let folder = Folder::new();
     let Some(disk) = SmallDisk::mount(&folder, 64) else { return };
-    fs::write(disk.path.join("filler"), vec![0; 64 << 10]).unwrap();
-    folder.run(&format!("{COMMAND} --out disk/run")).ends_with(74).says(&["disk/run", "No space left", "free some space"]);
+    // More than fits: what fits stays.
+    fs::write(disk.path.join("filler"), vec![0; 128 << 10]).unwrap_err();
+    folder.run(&format!("{COMMAND} --out disk/run")).ends_with(74).says(&[
+        "disk/run",
+        "No space left",
+        "free some space",
+    ]);
     assert!(!folder.exists("disk/run/run.json"));
 }

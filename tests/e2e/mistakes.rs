@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::program::Folder;
+use crate::program::{Folder, red_bmp};
 
 /// A mistake, its exit code and what its message must have.
 type Mistake = (&'static str, i32, &'static [&'static str]);
@@ -20,7 +20,11 @@ const OF_USAGE: [Mistake; 8] = [
 ];
 
 const OF_CONFIGURATION: [Mistake; 6] = [
-    ("pretrain tiny.toml --data cifar --set learning_rat=1", 78, &["--set: there is no key `learning_rat`", "`pretrain.learning_rate`"]),
+    (
+        "pretrain tiny.toml --data cifar --set learning_rat=1",
+        78,
+        &["--set: there is no key `learning_rat`", "`pretrain.learning_rate`"],
+    ),
     ("pretrain tiny.toml --data cifar --set modl.width=2", 78, &["no key `modl.width`", "`model.width`"]),
     ("pretrain tiny.toml --data cifar --set batch=many", 78, &["pretrain.batch (--set)", "many"]),
     ("pretrain tiny.toml --data cifar --set heads=5", 78, &["model.heads (--set): expected a divisor of", "got 5"]),
@@ -33,7 +37,11 @@ const OF_INPUT: [Mistake; 11] = [
     ("pretrain tiny.toml --data nowhere", 66, &["data set cifar10", "expected it in nowhere", "--data"]),
     ("pretrain tiny.toml", 66, &["expected it in data/cifar10", "--data"]),
     ("pretrain imagenet32", 66, &["imagenet32", "later version", "cifar10 and shapes32"]),
-    ("finetune tiny.toml --fraction 0.5", 66, &["no finished pretraining of tiny", "--from a run, a weights file or `scratch`"]),
+    (
+        "finetune tiny.toml --fraction 0.5",
+        66,
+        &["no finished pretraining of tiny", "--from a run, a weights file or `scratch`"],
+    ),
     ("finetune tiny.toml --data cifar --fraction 0.5 --from nowhere", 66, &["nowhere is missing", "a weights file"]),
     ("evaluate nowhere", 66, &["nowhere is missing", "a finished run's folder or a weights file"]),
     ("evaluate cifar", 66, &["cifar/weights.safetensors is missing", "not finished"]),
@@ -61,7 +69,11 @@ fn a_cut_off_data_file_and_a_wrong_label_are_named_with_their_record() {
     let intact = fs::read(&path).unwrap();
     fs::write(&path, &intact[..intact.len() - 1]).unwrap();
     let cut = folder.run("pretrain tiny.toml --data cifar --out run").ends_with(65);
-    cut.says(&["cifar/data_batch_3.bin: record 19: expected records of 3073 bytes", "got 3072 bytes", "fetch it again"]);
+    cut.says(&[
+        "cifar/data_batch_3.bin: record 19: expected records of 3073 bytes",
+        "got 3072 bytes",
+        "fetch it again",
+    ]);
 
     let mut wrong = intact;
     wrong[7 * 3073] = 10;
@@ -106,10 +118,11 @@ fn a_changed_key_is_refused_on_resume_with_the_difference() {
 fn weights_that_do_not_fit_are_refused_by_name_and_leave_no_run_behind() {
     let folder = Folder::new();
     folder.run("pretrain tiny.toml --data cifar --out narrow --steps 2").ends_with(0);
-    let finetune = "finetune tiny.toml --data cifar --fraction 0.5 --out tuned --steps 2";
+    let without_out = "finetune tiny.toml --data cifar --fraction 0.5 --steps 2";
+    let finetune = format!("{without_out} --out tuned");
 
     let wide = folder.run(&format!("{finetune} --from narrow --set model.width=4")).ends_with(65);
-    let shapes = "`stem.conv.weight`: expected shape [4, 3, 3, 3], got [2, 3, 3, 3]";
+    let shapes = "`stages.0.blocks.0.conv1.weight`: expected shape [4, 4, 1, 1], got [2, 2, 1, 1]";
     wide.says(&["narrow/weights.safetensors", shapes, "--from"]);
     assert!(!folder.exists("tuned"), "the corrected command must not find another run's folder");
 
@@ -122,12 +135,14 @@ fn weights_that_do_not_fit_are_refused_by_name_and_leave_no_run_behind() {
     assert!(!folder.exists("tuned"));
 
     folder.run(&format!("{finetune} --from narrow")).ends_with(0);
-    let wrong = folder.run(&format!("{finetune} --from tuned --out again")).ends_with(65);
+    let wrong = folder.run(&format!("{without_out} --from tuned --out again")).ends_with(65);
     wrong.says(&["tuned/weights.safetensors holds a classifier, expected a pretraining network"]);
-    let wrong = folder.run("predict narrow tiny.toml").ends_with(65);
+    fs::write(folder.path("red.bmp"), red_bmp(32, 32)).unwrap();
+    let wrong = folder.run("predict narrow red.bmp").ends_with(65);
     wrong.says(&["narrow/weights.safetensors holds a pretraining network, expected a classifier"]);
-    let missing = folder.run("predict tuned red.bmp").ends_with(66);
-    missing.says(&["red.bmp is missing: expected an image file"]);
+    folder.run("predict tuned red.bmp").ends_with(0).prints(&["red.bmp: "]);
+    let missing = folder.run("predict tuned blue.bmp").ends_with(66);
+    missing.says(&["blue.bmp is missing: expected an image file"]);
     folder.run("predict tuned tiny.toml").ends_with(65).says(&["image tiny.toml"]);
 }
 

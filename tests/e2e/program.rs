@@ -111,16 +111,6 @@ impl Folder {
         text.lines().map(timeless).collect()
     }
 
-    /// Waits until a run has recorded `n` steps.
-    pub(crate) fn wait_for_steps(&self, run: &str, n: usize) {
-        let path = self.path(run).join("metrics.jsonl");
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while fs::read(&path).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < n {
-            assert!(Instant::now() < deadline, "{} has no {n} lines after a minute", path.display());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     /// Everything a run computed, by name: its weights, its last checkpoint's tensors, its metrics.
     pub(crate) fn computed(&self, run: &str) -> Vec<(String, Vec<u8>)> {
         let last = self.names(&format!("{run}/checkpoints")).pop().unwrap();
@@ -133,7 +123,8 @@ impl Folder {
 
     /// Fails unless two finished runs computed the same bytes.
     pub(crate) fn require_same(&self, left: &str, right: &str) {
-        for ((left_name, left_bytes), (right_name, right_bytes)) in self.computed(left).iter().zip(self.computed(right)) {
+        for ((left_name, left_bytes), (right_name, right_bytes)) in self.computed(left).iter().zip(self.computed(right))
+        {
             assert_eq!(*left_name, right_name);
             assert!(*left_bytes == right_bytes, "{left_name} of {left} and {right} differ");
         }
@@ -172,6 +163,30 @@ fn records(file_idx: usize) -> Vec<u8> {
         }));
     }
     bytes
+}
+
+/// A 24-bit BMP of one colour.
+pub(crate) fn red_bmp(width: u32, height: u32) -> Vec<u8> {
+    let row_bytes = (3 * width).next_multiple_of(4);
+    let n_bytes = row_bytes * height;
+    let mut bmp = b"BM".to_vec();
+    bmp.extend((54 + n_bytes).to_le_bytes());
+    bmp.extend([0; 4]);
+    bmp.extend(54u32.to_le_bytes());
+    bmp.extend(40u32.to_le_bytes());
+    bmp.extend(width.to_le_bytes());
+    bmp.extend(height.to_le_bytes());
+    bmp.extend(1u16.to_le_bytes());
+    bmp.extend(24u16.to_le_bytes());
+    bmp.extend([0; 4]);
+    bmp.extend(n_bytes.to_le_bytes());
+    bmp.extend([0; 16]);
+    for _ in 0..height {
+        let mut row: Vec<u8> = (0..width).flat_map(|_| [0, 0, 255]).collect();
+        row.resize(row_bytes as usize, 0);
+        bmp.extend(row);
+    }
+    bmp
 }
 
 /// A command that has ended.
@@ -229,6 +244,21 @@ pub(crate) struct Started {
 }
 
 impl Started {
+    /// Waits until the run in the folder `run` has recorded `n` steps.
+    #[track_caller]
+    pub(crate) fn wait_for_steps(&mut self, run: &Path, n: usize) {
+        let path = run.join("metrics.jsonl");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while fs::read(&path).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < n {
+            assert!(Instant::now() < deadline, "{} has no {n} lines after a minute", path.display());
+            if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
+                let Ran { arguments, stderr, .. } = self.end();
+                panic!("selfie {arguments} ended before step {n}: {stderr}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
@@ -239,6 +269,10 @@ impl Started {
     }
 
     pub(crate) fn wait(mut self) -> Ran {
+        self.end()
+    }
+
+    fn end(&mut self) -> Ran {
         Ran::new(&self.arguments, &self.child.take().unwrap().wait_with_output().unwrap())
     }
 }

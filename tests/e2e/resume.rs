@@ -11,8 +11,8 @@ const FINETUNE: &str = "finetune tiny.toml --data cifar --fraction 0.5 --from sc
 fn killed_and_run_again(folder: &Folder, command: &str, kills: &[usize]) {
     let command = format!("{command} --out killed");
     for &n_steps in kills {
-        let started = folder.start(&command);
-        folder.wait_for_steps("killed", n_steps);
+        let mut started = folder.start(&command);
+        started.wait_for_steps(&folder.path("killed"), n_steps);
         started.send(Signal::KILL);
         assert_eq!(started.wait().code, None, "the program ended before it was killed");
         assert!(!folder.exists("killed/result.json"));

@@ -10,9 +10,10 @@ fn each_stop_signal_saves_a_checkpoint_and_has_its_exit_code() {
     let signals = [("SIGTERM", Signal::TERM, 143), ("SIGINT", Signal::INT, 130), ("SIGUSR1", Signal::USR1, 75)];
     for (name, signal, code) in signals.into_iter().chain([("SIGHUP", Signal::HUP, 129)]) {
         // So rare a checkpoint that only the signal's is there.
-        let command = format!("pretrain tiny.toml --data cifar --steps {ENDLESS} --set every_steps=100000 --out {name}");
-        let started = folder.start(&command);
-        folder.wait_for_steps(name, 3);
+        let command =
+            format!("pretrain tiny.toml --data cifar --steps {ENDLESS} --set every_steps=100000 --out {name}");
+        let mut started = folder.start(&command);
+        started.wait_for_steps(&folder.path(name), 3);
         started.send(signal);
         let ran = started.wait().ends_with(code);
         let step = folder.metrics(name).len();
@@ -30,8 +31,8 @@ fn each_stop_signal_saves_a_checkpoint_and_has_its_exit_code() {
 fn a_fine_tuning_stops_on_a_signal_too() {
     let folder = Folder::new();
     let command = format!("finetune tiny.toml --data cifar --fraction 0.5 --from scratch --steps {ENDLESS} --out run");
-    let started = folder.start(&format!("{command} --json"));
-    folder.wait_for_steps("run", 2);
+    let mut started = folder.start(&format!("{command} --json"));
+    started.wait_for_steps(&folder.path("run"), 2);
     started.send(Signal::TERM);
     let ran = started.wait().ends_with(143);
     assert_eq!(ran.json()["signal"], "SIGTERM");
@@ -42,12 +43,12 @@ fn a_fine_tuning_stops_on_a_signal_too() {
 fn a_second_process_is_refused_and_the_first_goes_on() {
     let folder = Folder::new();
     let command = format!("pretrain tiny.toml --data cifar --steps {ENDLESS} --out run");
-    let started = folder.start(&command);
-    folder.wait_for_steps("run", 2);
+    let mut started = folder.start(&command);
+    started.wait_for_steps(&folder.path("run"), 2);
     let process = format!("(process {})", started.id());
     folder.run(&command).ends_with(73).says(&["run is in use by another process", &process, "choose another --out"]);
     let n_steps = folder.metrics("run").len();
-    folder.wait_for_steps("run", n_steps + 2);
+    started.wait_for_steps(&folder.path("run"), n_steps + 2);
     started.send(Signal::TERM);
     started.wait().ends_with(143);
 }

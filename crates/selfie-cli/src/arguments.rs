@@ -34,6 +34,21 @@ pub(crate) enum Command {
     Bench(Bench),
 }
 
+impl Command {
+    /// Where and on how many threads the command computes, if it does.
+    pub(crate) fn compute(&self) -> Option<&Compute> {
+        match self {
+            Self::Demo(arguments) => Some(&arguments.compute),
+            Self::Pretrain(arguments) => Some(&arguments.train.compute),
+            Self::Finetune(arguments) => Some(&arguments.train.compute),
+            Self::Evaluate(arguments) => Some(&arguments.compute),
+            Self::Predict(arguments) => Some(&arguments.compute),
+            Self::Bench(Bench { command: BenchCommand::Step(step) }) => Some(&step.compute),
+            Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) => None,
+        }
+    }
+}
+
 /// What every command that computes takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Compute {

@@ -15,11 +15,16 @@ use selfie_train::signals::Signals;
 use crate::arguments::{Compute, Dtype, Train};
 use crate::output::{self, Usage};
 
-/// Sizes the pool of CPU threads and opens the device.
-pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
+/// Sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
+pub(crate) fn threads(compute: &Compute) -> anyhow::Result<()> {
     if let Some(threads) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
     }
+    Ok(())
+}
+
+/// Opens the device.
+pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
     let parsed: Option<(&str, usize)> = match compute.device.split_once(':') {
         None => Some((compute.device.as_str(), 0)),
         Some((name, index)) => index.parse().ok().map(|index| (name, index)),

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<u8> {
+    if let Some(compute) = command.compute() {
+        context::threads(compute)?;
+    }
     match command {
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::run(&arguments),

@@ -11,7 +11,7 @@ mod tests;
 #[non_exhaustive]
 pub enum DataError {
     /// A data set is in none of the places it may be in.
-    #[error("data set {set}: expected it in {}, found none of them; run `data fetch {set}` or give its folder with --data", list(.looked_in))]
+    #[error("data set {set}: expected it in {}, found none of them; give its folder or archive with --data, or download it with --data hub:", list(.looked_in))]
     MissingSet {
         /// The set's name.
         set: String,
@@ -19,7 +19,7 @@ pub enum DataError {
         looked_in: Vec<PathBuf>,
     },
     /// One file of a data set is not there.
-    #[error("{}: expected a file, found none; run `data fetch` or unpack the data set again", .path.display())]
+    #[error("{}: expected a file, found none; unpack the data set again", .path.display())]
     MissingFile {
         /// The file.
         path: PathBuf,

@@ -53,8 +53,11 @@ impl FromStr for SetName {
     }
 }
 
+/// In the place of a folder: the set's files on the Hugging Face hub, with the feature `hub`.
+const HUB: &str = "hub:";
+
 /// Reads a data set from `dir`, else from `$SELFIE_DATA/<name>`, else from `data/<name>`. `shapes32` needs no folder and
-/// ignores `dir`.
+/// ignores `dir`. A `dir` of `hub:` downloads CIFAR-10 from the Hugging Face hub into its cache.
 ///
 /// # Errors
 ///
@@ -63,12 +66,23 @@ impl FromStr for SetName {
 pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
     match name {
         SetName::Shapes32 => Ok(shapes32::draw(shapes32::N_TRAIN, shapes32::N_TEST)),
+        SetName::Cifar10 if dir == Some(Path::new(HUB)) => from_hub(),
         SetName::Cifar10 => {
             let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);
             cifar10::open(&locate(name, dir, root.as_deref())?)
         }
         SetName::Imagenet32 | SetName::Imagenet224 => Err(DataError::NotYet { set: name.to_string() }),
     }
+}
+
+#[cfg(feature = "hub")]
+fn from_hub() -> Result<DataSet, DataError> {
+    crate::hub::cifar10()
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub() -> Result<DataSet, DataError> {
+    Err(DataError::setting("feature `hub`", "a program built with it to read from the hub", "one built without it"))
 }
 
 /// The first of the places that exists; `root` is the value of `SELFIE_DATA`.

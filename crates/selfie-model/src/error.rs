@@ -48,6 +48,12 @@ pub enum ModelError {
         /// A line for each tensor that is missing, extra or misshapen.
         problems: Vec<String>,
     },
+    /// A number that is not finite was to be written.
+    #[error("tensor `{tensor}` holds a number that is not finite: not written")]
+    NonFinite {
+        /// The tensor's name.
+        tensor: String,
+    },
     /// Another kind of network is asked for than the file holds.
     #[error("{path} holds {got}, expected {expected}", path = path.display())]
     Kind {

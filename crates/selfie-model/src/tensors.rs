@@ -18,8 +18,8 @@ pub fn tensors_to_bytes(
     let mut data = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(candle_core::Error::Msg(format!("tensor `{name}` holds {value}: not written")).into());
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(ModelError::NonFinite { tensor: name.clone() });
         }
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         data.push((name, tensor.dims().to_vec(), bytes));

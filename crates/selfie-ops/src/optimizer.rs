@@ -71,7 +71,7 @@ pub fn adamw(
     let gradient = gradient.contiguous()?;
     run(moments.0, &gradient, &gradient, FirstMoment(step), &[])?;
     run(moments.1, &gradient, &gradient, SecondMoment(step), &[])?;
-    run(parameter, moments.0, moments.1, AdamUpdate(step), decayed)
+    run(parameter, moments.0, moments.1, AdamUpdate::new(step), decayed)
 }
 
 /// `sum += gradient`.
@@ -102,7 +102,7 @@ pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
     let mut sum = 0.0;
     for gradient in gradients {
         sum += if runs_composed(gradient.device()) {
-            gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?
+            composed_sum_of_squares(gradient)?
         } else {
             match gradient.dtype() {
                 DType::F32 => sum_of_squares::<f32>(gradient)?,
@@ -111,6 +111,18 @@ pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
         };
     }
     Ok(sum.sqrt())
+}
+
+/// Scaled by the largest element, so that a sum in f32 does not overflow where the norm does not.
+fn composed_sum_of_squares(gradient: &Tensor) -> Result<f64> {
+    let scalar = |t: Tensor| match t.dtype() {
+        DType::F32 => t.to_scalar::<f32>().map(f64::from),
+        _ => t.to_scalar::<f64>(),
+    };
+    let largest = scalar(gradient.abs()?.flatten_all()?.max(0)?)?;
+    // NaN is not above zero either: the sum then says so.
+    let scale = if largest > 0.0 && largest.is_finite() { largest } else { 1.0 };
+    Ok(scalar((gradient / scale)?.sqr()?.sum_all()?)? * scale * scale)
 }
 
 fn sum_of_squares<T: Real>(gradient: &Tensor) -> Result<f64> {
@@ -136,7 +148,8 @@ struct Momentum(SgdNesterov);
 struct SgdUpdate(SgdNesterov);
 struct FirstMoment(AdamW);
 struct SecondMoment(AdamW);
-struct AdamUpdate(AdamW);
+/// With the corrections of the two moments' bias.
+struct AdamUpdate(AdamW, f64, f64);
 struct Sum;
 struct Average(f64);
 
@@ -192,10 +205,10 @@ impl Rule for SecondMoment {
     }
 }
 
-impl AdamW {
-    fn corrections(&self) -> (f64, f64) {
-        let correction = |beta: f64| 1.0 - libm::pow(beta, f64::from(self.step));
-        (correction(self.beta1), correction(self.beta2).sqrt())
+impl AdamUpdate {
+    fn new(step: AdamW) -> Self {
+        let correction = |beta: f64| 1.0 - libm::pow(beta, f64::from(step.step));
+        Self(step, correction(step.beta1), correction(step.beta2).sqrt())
     }
 }
 
@@ -203,13 +216,13 @@ impl Rule for AdamUpdate {
     const NAME: &'static str = "adamw";
     #[inline(always)]
     fn element<T: Real>(&self, decayed: bool, parameter: T, first: T, second: T) -> T {
-        let (correction1, correction2) = self.0.corrections();
+        let (correction1, correction2) = (self.1, self.2);
         let decay = if decayed { self.0.lr * self.0.weight_decay } else { 0.0 };
         let denominator = second.sqrt() / T::from_f64(correction2) + T::from_f64(self.0.epsilon);
         parameter * T::from_f64(1.0 - decay) - T::from_f64(self.0.lr / correction1) * first / denominator
     }
     fn composed(&self, decay: &Tensor, parameter: &Tensor, first: &Tensor, second: &Tensor) -> Result<Tensor> {
-        let (correction1, correction2) = self.0.corrections();
+        let (correction1, correction2) = (self.1, self.2);
         let keep = decay.affine(-self.0.lr * self.0.weight_decay, 1.0)?;
         let denominator = ((second.sqrt()? / correction2)? + self.0.epsilon)?;
         (parameter * keep)? - ((first / denominator)? * (self.0.lr / correction1))?

@@ -16,7 +16,7 @@ pub(crate) trait Unit: Send + Sync + 'static {
     /// The shape of the result, or why x or the parameters do not fit.
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>>;
 
-    /// Computes the result.
+    /// Computes the result. [`Argument::keeps`] says whether a backward may follow.
     fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Self::Saved<T>>>;
 
     /// Computes the gradients of x and of the parameters from `dy`.
@@ -28,6 +28,8 @@ pub(crate) trait Unit: Send + Sync + 'static {
 pub(crate) struct Argument<'a, T> {
     pub(crate) values: &'a [T],
     pub(crate) dims: &'a [usize],
+    /// Whether a backward may follow: without one nothing large need be saved.
+    pub(crate) keeps: bool,
 }
 
 /// What a unit's forward returns.
@@ -89,7 +91,8 @@ pub(crate) fn apply<U: Unit>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -
 fn apply_typed<U: Unit, T: Real>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -> Result<Normalised> {
     let shape = unit.output_shape(x.dims(), parameters.map_or(0, Tensor::elem_count))?;
     let left = Arc::new(Mutex::new(None));
-    let op = UnitOp::<U, T> { unit, shape, saved: Mutex::new(None), statistics: left.clone() };
+    let keeps = x.track_op() || parameters.is_some_and(Tensor::track_op);
+    let op = UnitOp::<U, T> { unit, shape, keeps, saved: Mutex::new(None), statistics: left.clone() };
     let x = x.contiguous()?;
     let y = match parameters {
         Some(parameters) => x.apply_op2(&parameters.contiguous()?, op)?,
@@ -106,13 +109,14 @@ fn apply_typed<U: Unit, T: Real>(unit: U, x: &Tensor, parameters: Option<&Tensor
 struct UnitOp<U: Unit, T: Real> {
     unit: U,
     shape: Vec<usize>,
+    keeps: bool,
     saved: Mutex<Option<U::Saved<T>>>,
     statistics: Arc<Mutex<Option<Vec<T>>>>,
 }
 
 impl<U: Unit, T: Real> UnitOp<U, T> {
     fn forward(&self, x: (&CpuStorage, &Layout), parameters: &[T]) -> Result<(CpuStorage, Shape)> {
-        let x = Argument { values: values(x.0, x.1)?, dims: x.1.dims() };
+        let x = Argument { values: values(x.0, x.1)?, dims: x.1.dims(), keeps: self.keeps };
         let Forward { y, saved, statistics } = self.unit.forward(x, parameters)?;
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = Some(statistics);
@@ -129,7 +133,7 @@ impl<U: Unit, T: Real> UnitOp<U, T> {
         let (dy_storage, dy_layout) = dy.storage_and_layout();
         let parameters = parameters.map(Tensor::storage_and_layout);
         self.unit.backward(Context {
-            x: Argument { values: on_cpu(&x_storage, x_layout)?, dims: x.dims() },
+            x: Argument { values: on_cpu(&x_storage, x_layout)?, dims: x.dims(), keeps: true },
             parameters: match &parameters {
                 Some((storage, layout)) => on_cpu(storage, layout)?,
                 None => &[],

@@ -104,7 +104,7 @@ pub enum TrainError {
         hint: String,
     },
     /// A number that stopped being finite.
-    #[error("{what} is not finite{}; lower the learning rate or set clip_norm", at_step(*step))]
+    #[error("{what} is not finite{}; lower the learning rate or set clip_norm, with another --out", at_step(*step))]
     NonFinite {
         /// Which number.
         what: String,

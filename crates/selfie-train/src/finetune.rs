@@ -13,7 +13,7 @@ use selfie_ops::cross_entropy;
 
 use crate::TrainError;
 use crate::config::Resolved;
-use crate::network::{augmentation, network_config};
+use crate::network::{augmentation, network_config, require_side};
 use crate::optimizer::Optimizer;
 use crate::plan::{ClassifierPlan, FinetunePlan, Request};
 use crate::pretrain::{pass_number, top1_share};
@@ -41,16 +41,22 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let (examples, subset_hash, measured_on) = examples(&images, labels, session.seed)?;
     let request = Request { n_examples: examples.len() as u64, seed: session.seed, stop_after: session.stop_after };
     let plan = FinetunePlan::new(resolved, request, labels.fraction)?;
-    let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
-    // Before the run folder: weights that do not fit leave nothing behind.
+    require_side(resolved, &images)?;
+
     let network = classifier(&plan, &images, labels, session)?;
     let started_from = start_from(&network, &plan, labels)?;
+    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
+    let training = &plan.training;
+    let settings =
+        LabelledSettings { augmentation: augmentation(&plan.data), seed: session.seed, batch: training.batch };
+    let source = LabelledSource::new(images.clone(), examples, settings)?;
+
+    // What can be refused was refused above: no run folder is left by a run that cannot be.
+    let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
     let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
-
-    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     match &resumed {
         Some(checkpoint) => {
             network.load(&weights_of(checkpoint, &network.config().network)?)?;
@@ -58,11 +64,6 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         }
         None => run.progress.note(&started_from),
     }
-
-    let training = &plan.training;
-    let settings =
-        LabelledSettings { augmentation: augmentation(&plan.data), seed: session.seed, batch: training.batch };
-    let source = LabelledSource::new(images.clone(), examples, settings)?;
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 

@@ -4,7 +4,20 @@ use selfie_data::{Augmentation, Images, MaskSampler, PatchGrid};
 use selfie_model::{LogitScale, Normalization, SelfieConfig};
 
 use crate::TrainError;
+use crate::config::Resolved;
 use crate::plan::{DataPlan, LogitScalePlan, ModelPlan};
+
+/// Refuses images of another size than the configuration's.
+pub(crate) fn require_side(resolved: &Resolved, images: &Images) -> Result<(), TrainError> {
+    let configured = resolved.config.data.image_size;
+    if configured == images.side() {
+        return Ok(());
+    }
+    let key = "data.image_size".to_owned();
+    let origin = resolved.source(&key);
+    let expected = format!("{}, the side of the data set's images", images.side());
+    Err(TrainError::BadValue { key, origin, expected, got: configured.to_string() })
+}
 
 /// The network that a plan describes, its first operation normalising as `images` ask.
 pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, images: &Images) -> SelfieConfig {

@@ -12,7 +12,7 @@ use selfie_ops::cross_entropy;
 
 use crate::TrainError;
 use crate::config::Resolved;
-use crate::network::{augmentation, grid_and_masks, network_config};
+use crate::network::{augmentation, grid_and_masks, network_config, require_side};
 use crate::optimizer::Optimizer;
 use crate::plan::{PretrainPlan, Request};
 use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
@@ -26,20 +26,11 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     let images = Arc::new(data.train.clone());
     let request = Request { n_examples: images.len() as u64, seed: session.seed, stop_after: session.stop_after };
     let plan = PretrainPlan::new(resolved, request)?;
-    let record = session.record(record(resolved, data));
-    let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
-        Opened::Ready(run, resumed) => (*run, resumed),
-        Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
-    };
+    require_side(resolved, &images)?;
 
     let config = network_config(&plan.model, &plan.data, &images);
     let network = Selfie::new(&config, DType::F32, &session.device, session.seed)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
-    if let Some(checkpoint) = &resumed {
-        network.load(&weights_of(checkpoint, &config)?)?;
-        optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
-    }
-
     let (grid, masks) = grid_and_masks(&plan.data)?;
     let training = &plan.training;
     let settings = PretrainSettings {
@@ -50,6 +41,17 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         batch: training.batch,
     };
     let source = PretrainSource::new(images, None, settings)?;
+
+    // What can be refused was refused above: no run folder is left by a run that cannot be.
+    let record = session.record(record(resolved, data));
+    let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
+        Opened::Ready(run, resumed) => (*run, resumed),
+        Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
+    };
+    if let Some(checkpoint) = &resumed {
+        network.load(&weights_of(checkpoint, &config)?)?;
+        optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
+    }
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 

@@ -13,10 +13,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The header's first line: what the recipe is.
+    /// The header's first line after the name: what the recipe is.
     #[must_use]
     pub fn summary(&self) -> &'static str {
-        self.text.lines().next().unwrap_or("").trim_start_matches('#').trim()
+        let line = self.text.lines().next().unwrap_or("");
+        line.split_once(':').map_or(line, |(_, summary)| summary).trim()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
 use selfie_eval::record::{Outcome, ResultRecord, RunRecord, StepMetrics, StepTime, utc};
-use selfie_model::{SelfieConfig, WeightsFile};
+use selfie_model::{ModelError, SelfieConfig, WeightsFile};
 
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, Loaded, Snapshot};
@@ -86,6 +86,8 @@ pub(crate) struct Run {
     store: CheckpointStore,
     config_hash: String,
     metrics: MetricsLog,
+    /// Whether the last line could not be written.
+    metrics_fail: bool,
     every_steps: u64,
     steps: u64,
     stop_at: u64,
@@ -163,6 +165,7 @@ impl Run {
             store,
             config_hash,
             metrics,
+            metrics_fail: false,
             every_steps: checkpoint.every_steps,
             steps: training.steps,
             stop_at: training.stop_at,
@@ -216,8 +219,14 @@ impl Run {
         let time = StepTime { step_s, images_per_s: images as f64 / step_s, data_wait: (waited_s / step_s).min(1.0) };
         let &Measured { loss, accuracy, chance, collapse, lr, grad_norm } = measured;
         let metrics = StepMetrics { step, loss, accuracy, chance, collapse, lr, grad_norm, time };
-        if let Err(error) = self.metrics.append(&metrics) {
-            self.progress.warn(&format!("{error}; trying again"));
+        match self.metrics.append(&metrics) {
+            Ok(()) => self.metrics_fail = false,
+            // Once, not at every step of a full disk.
+            Err(error) if !self.metrics_fail => {
+                self.metrics_fail = true;
+                self.progress.warn(&format!("{error}; trying again at every step"));
+            }
+            Err(_) => {}
         }
         self.progress.step(&metrics);
         Ok(())
@@ -239,7 +248,12 @@ impl Run {
             return Ok(None);
         }
         let first = self.start + self.every_steps >= step;
-        let (weights, optimizer) = snapshot()?;
+        let (weights, optimizer) = snapshot().map_err(|error| match error {
+            TrainError::Model(ModelError::NonFinite { tensor }) => {
+                TrainError::NonFinite { what: format!("tensor `{tensor}`"), step: Some(step) }
+            }
+            error => error,
+        })?;
         let saved = self.save(step, weights, optimizer);
         match saved {
             Ok(()) => {}

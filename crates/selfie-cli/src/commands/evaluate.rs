@@ -26,9 +26,9 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     let network = Classifier::new(config, DType::F32, &device, 0).map_err(output::model)?;
     network.load(&file).map_err(output::model)?;
     let data = data_set(arguments)?;
-    if data.test.n_classes() != config.classes.len() {
-        let (data, network) = (data.test.n_classes(), config.classes.len());
-        return Err(Usage(format!("--set: expected a data set of the network's {network} classes, got {data}")).into());
+    if data.test.class_names() != config.classes {
+        let (data, network) = (data.test.class_names().join(", "), config.classes.join(", "));
+        return Err(Usage(format!("--set: expected a data set of the network's classes {network}, got {data}")).into());
     }
     let test = Arc::new(data.test);
     let meter = evaluate(&network, &test, None, &device).map_err(output::eval)?;

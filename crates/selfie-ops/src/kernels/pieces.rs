@@ -21,7 +21,7 @@ pub(crate) fn gradient_pieces(units: usize, elements: usize) -> usize {
 
 /// Runs a loop body compiled for the widest vectors this processor has.
 ///
-/// The arithmetic is the same on each: nothing is fused or reordered, so the bits do not depend on the processor.
+/// The arithmetic is the same on each: nothing is fused or reordered, so the bits of such a loop do not depend on the processor.
 #[inline]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)

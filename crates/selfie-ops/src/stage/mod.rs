@@ -90,7 +90,7 @@ impl StageSpec {
         BlockAt { norms: [norm1, norm2, norm3], convs: [conv1, conv2, conv3], downsample }
     }
 
-    /// The sides after the stage, or why the input does not fit.
+    /// The sides after the stage.
     fn output_sides(&self, height: usize, width: usize) -> (usize, usize) {
         (height.div_ceil(self.stride), width.div_ceil(self.stride))
     }
@@ -252,6 +252,9 @@ impl Unit for Stage {
                 BlockForm::PostActivation => post::forward(&reader, input)?,
             };
             block.x = y.replace(out);
+            if !x.keeps {
+                (block.x, block.raw) = (None, Vec::new());
+            }
             saved.push(block);
         }
         let mut statistics = Vec::new();

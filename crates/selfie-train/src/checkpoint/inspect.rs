@@ -54,6 +54,9 @@ pub struct Content {
 ///
 /// If there is no checkpoint at `path`. What is wrong with one that is there is in its [`Verified::result`].
 pub fn verify(path: &Path) -> Result<Vec<Verified>, TrainError> {
+    if path.is_file() {
+        return verify_file(path).map(|verified| vec![verified]);
+    }
     let mut verified: Vec<Verified> = folders(path)?
         .into_iter()
         .map(|folder| Verified { result: read_folder(&folder).map(content_of), path: folder })
@@ -110,6 +113,18 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
 fn content_of(snapshot: super::Snapshot) -> VerifiedContent {
     let bytes = (snapshot.weights.len() + snapshot.optimizer.len()) as u64;
     VerifiedContent::Checkpoint { step: snapshot.step, bytes }
+}
+
+/// A run's weights file, against the result beside it.
+fn verify_file(path: &Path) -> Result<Verified, TrainError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    match run_folder::read_result(folder)? {
+        Some(result) => Ok(verify_weights(path, &result.weights_hash)),
+        None => {
+            let hint = "the record of a finished run beside the weights file, which holds its hash".to_owned();
+            Err(TrainError::Missing { path: folder.join(run_folder::RESULT), hint })
+        }
+    }
 }
 
 fn verify_weights(path: &Path, expected: &str) -> Verified {

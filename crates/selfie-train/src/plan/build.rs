@@ -111,7 +111,7 @@ fn data_plan(resolved: &Resolved) -> Result<DataPlan, TrainError> {
 fn model_plan(resolved: &Resolved, data: &DataPlan) -> Result<ModelPlan, TrainError> {
     let check = |key| Check::new(resolved, key);
     let model = &resolved.config.model;
-    check("model.width").within(model.width, 1..=1024)?;
+    check("model.width").within(model.width, 1..=512)?;
     for depth in model.depths {
         check("model.depths").within(depth, 1..=64)?;
     }
@@ -251,10 +251,12 @@ fn steps(resolved: &Resolved, task: Task, training: &TrainingConfig, n_examples:
             ("steps", 0)
         }
     };
-    // Draws are keyed by a 32-bit step.
+    // Draws are keyed by the 32-bit number of a forward pass.
+    let n_micro_batches = (training.batch / training.micro_batch.clamp(1, training.batch)) as u64;
+    let longest = u64::from(u32::MAX) / if training.micro_batch == 0 { 1 } else { n_micro_batches };
     Check::new(resolved, &format!("{task}.{key}")).require(
-        (1..=u64::from(u32::MAX)).contains(&steps),
-        format!("a length of 1 to {} updates", u32::MAX),
+        (1..=longest).contains(&steps),
+        format!("a length of 1 to {longest} updates"),
         format!("{steps} updates"),
     )?;
     Ok(steps)

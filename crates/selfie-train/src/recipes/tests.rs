@@ -24,7 +24,8 @@ fn every_recipe_is_a_claim() {
         for part in ["# Paper cell:", "# Command:", "# Expected:", "# Time:", "# Hardware:"] {
             assert!(header.iter().any(|line| line.starts_with(part)), "{} has no `{part}` in its header", recipe.name);
         }
-        assert!(recipe.summary().starts_with(&format!("{}: ", recipe.name)), "{}", recipe.summary());
+        let first = format!("# {}: {}\n", recipe.name, recipe.summary());
+        assert!(recipe.text.starts_with(&first), "{first}");
         let command = format!("cargo xtask pretrain {}", recipe.name);
         assert!(header.iter().any(|line| line.ends_with(&command)), "{}'s header lacks `{command}`", recipe.name);
     }

@@ -1,0 +1,77 @@
+//! N steps are N/2 steps, a resume and N/2 steps, bit for bit.
+
+use std::fs;
+use std::path::Path;
+
+use selfie_eval::record::{StepMetrics, StepTime, Task};
+use selfie_train::run_folder::read_metrics;
+use selfie_train::session::Ended;
+
+use crate::{configuration, images, session, train};
+
+const STEPS: u64 = 12;
+const HALF: u64 = 6;
+
+/// Everything a finished run computed: result, last checkpoint, metrics without times.
+fn computed(folder: &Path) -> (Vec<Vec<u8>>, Vec<StepMetrics>) {
+    let last = folder.join(format!("checkpoints/step-{STEPS:08}"));
+    let files = ["weights", "optimizer"].map(|name| last.join(format!("{name}.safetensors")));
+    let files = files.into_iter().chain([folder.join("weights.safetensors")]);
+    let time = StepTime { step_s: 0.0, images_per_s: 0.0, data_wait: 0.0 };
+    let timeless = |metrics: StepMetrics| StepMetrics { time, ..metrics };
+    let metrics = read_metrics(folder).unwrap().into_iter().map(timeless).collect();
+    (files.map(|file| fs::read(file).unwrap()).collect(), metrics)
+}
+
+fn require_halves_equal_the_whole(task: Task, set: &[&str]) {
+    let steps = format!("steps={STEPS}");
+    let set: Vec<&str> = set.iter().copied().chain([steps.as_str()]).collect();
+    let (resolved, data) = (configuration(task, &set), images(30));
+    let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+
+    let ended = train(&resolved, task, &data, &session(whole.path(), None));
+    assert!(matches!(ended, Ended::Finished { earlier: false, .. }), "{ended:?}");
+
+    let ended = train(&resolved, task, &data, &session(halves.path(), Some(HALF)));
+    assert_eq!(ended, Ended::Stopped { step: HALF, signal: None });
+    let ended = train(&resolved, task, &data, &session(halves.path(), None));
+    assert!(matches!(ended, Ended::Finished { earlier: false, .. }), "{ended:?}");
+
+    let (whole, halves) = (computed(whole.path()), computed(halves.path()));
+    assert_eq!(whole.1.len(), STEPS as usize);
+    assert_eq!(whole.1, halves.1);
+    assert!(whole.0 == halves.0, "weights or optimizer state differ");
+}
+
+#[test]
+fn pretraining_with_sgd_resumes_bit_for_bit() {
+    require_halves_equal_the_whole(Task::Pretrain, &["optimizer=sgd"]);
+}
+
+#[test]
+fn pretraining_with_adamw_accumulation_clipping_and_averaged_weights_resumes_bit_for_bit() {
+    let set = ["optimizer=adamw", "learning_rate=0.001", "micro_batch=4", "clip_norm=1.0", "ema_decay=0.99"];
+    require_halves_equal_the_whole(Task::Pretrain, &set);
+}
+
+#[test]
+fn fine_tuning_with_sgd_accumulation_and_averaged_weights_resumes_bit_for_bit() {
+    let set = ["optimizer=sgd", "micro_batch=2", "ema_decay=0.9", "label_smoothing=0.1", "data.pad=4"];
+    require_halves_equal_the_whole(Task::Finetune, &set);
+}
+
+#[test]
+fn fine_tuning_with_adamw_resumes_bit_for_bit() {
+    require_halves_equal_the_whole(Task::Finetune, &["optimizer=adamw", "learning_rate=0.001"]);
+}
+
+#[test]
+fn the_result_holds_the_averaged_weights_and_the_checkpoint_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = format!("steps={STEPS}");
+    let resolved = configuration(Task::Pretrain, &["ema_decay=0.9", &steps]);
+    train(&resolved, Task::Pretrain, &images(30), &session(folder.path(), None));
+    let ([weights, _, result], _) = (<[Vec<u8>; 3]>::try_from(computed(folder.path()).0).unwrap(), ());
+    assert_eq!(weights.len(), result.len());
+    assert!(weights != result);
+}
