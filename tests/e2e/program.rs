@@ -268,7 +268,13 @@ impl Started {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    #[track_caller]
     pub(crate) fn wait(mut self) -> Ran {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.child.as_mut().unwrap().try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "selfie {} still runs after a minute", self.arguments);
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.end()
     }
 

@@ -9,6 +9,7 @@ use selfie_train::TrainError;
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
 use selfie_train::progress::Mode;
+use selfie_train::run_folder::read_record;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
 
@@ -84,10 +85,21 @@ pub(crate) fn data_set(resolved: &Resolved, dir: Option<&Path>) -> anyhow::Resul
     selfie_data::open(name, dir).map_err(output::data)
 }
 
-/// Where and how a training command runs.
-pub(crate) fn session(train: &Train, out: PathBuf) -> anyhow::Result<Session> {
+/// The folder of the data set: the one named, else the one that an earlier run was given.
+pub(crate) fn data_dir(named: Option<&Path>, run: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(dir) = named {
+        return Ok(Some(dir.to_owned()));
+    }
+    let record = run.map(read_record).transpose()?.flatten();
+    Ok(record.and_then(|record| record.data_dir).map(PathBuf::from))
+}
+
+/// Where and how a training command runs, on the data in `data_dir`.
+pub(crate) fn session(train: &Train, data_dir: Option<PathBuf>, out: PathBuf) -> anyhow::Result<Session> {
     Ok(Session {
         out: train.out.clone().unwrap_or(out),
+        // `hub:` is no path.
+        data_dir: data_dir.map(|dir| if dir.exists() { std::path::absolute(&dir).unwrap_or(dir) } else { dir }),
         seed: train.seed,
         stop_after: train.stop_after,
         device: device(&train.compute)?,

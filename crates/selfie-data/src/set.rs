@@ -56,8 +56,7 @@ impl FromStr for SetName {
 /// In the place of a folder: the set's files on the Hugging Face hub, with the feature `hub`.
 const HUB: &str = "hub:";
 
-/// Reads a data set from `dir`, else from `$SELFIE_DATA/<name>`, else from `data/<name>`. `shapes32` needs no folder and
-/// ignores `dir`. A `dir` of `hub:` downloads CIFAR-10 from the Hugging Face hub into its cache.
+/// Reads a data set from `dir`, else from `$SELFIE_DATA/<name>`, else from `data/<name>`. `shapes32` has no folder. A `dir` of `hub:` downloads CIFAR-10 from the Hugging Face hub into its cache.
 ///
 /// # Errors
 ///
@@ -65,7 +64,10 @@ const HUB: &str = "hub:";
 /// are wrong.
 pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
     match name {
-        SetName::Shapes32 => Ok(shapes32::draw(shapes32::N_TRAIN, shapes32::N_TEST)),
+        SetName::Shapes32 => match dir {
+            None => Ok(shapes32::draw(shapes32::N_TRAIN, shapes32::N_TEST)),
+            Some(dir) => Err(DataError::setting("--data", "none: shapes32 is drawn by the program", dir.display())),
+        },
         SetName::Cifar10 if dir == Some(Path::new(HUB)) => from_hub(),
         SetName::Cifar10 => {
             let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);

@@ -128,6 +128,9 @@ pub struct RunRecord {
     pub config: serde_json::Value,
     /// Where each value of the configuration came from, by `table.key`.
     pub config_sources: BTreeMap<String, String>,
+    /// The folder that `--data` named, absolute; `None` where the set was found otherwise.
+    #[serde(default)]
+    pub data_dir: Option<String>,
     /// BLAKE3 of each split's pixels and labels, by split.
     pub data_hashes: BTreeMap<String, String>,
     /// BLAKE3 of the labelled subset's example list; `None` in pretraining.
@@ -157,6 +160,7 @@ impl RunRecord {
             dtype: String::new(),
             config,
             config_sources,
+            data_dir: None,
             data_hashes: BTreeMap::new(),
             subset_hash: None,
             split: None,

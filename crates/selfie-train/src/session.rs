@@ -21,6 +21,8 @@ use crate::signals::{Signals, StopSignal};
 pub struct Session {
     /// The run folder.
     pub out: PathBuf,
+    /// The data set's folder, where one was named; a later command finds it in the record.
+    pub data_dir: Option<PathBuf>,
     /// Seed of every draw.
     pub seed: u64,
     /// Stop after this many steps in all, with a checkpoint; the schedule stays as it is.
@@ -49,6 +51,7 @@ impl Session {
         RunRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: self.seed,
+            data_dir: self.data_dir.as_ref().map(|dir| dir.display().to_string()),
             device: self.device_name(),
             dtype: "f32".to_owned(),
             machine: machine::describe(),

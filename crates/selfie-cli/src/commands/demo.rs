@@ -14,6 +14,7 @@ use crate::output;
 pub(crate) fn run(arguments: &Demo) -> anyhow::Result<u8> {
     let session = Session {
         out: arguments.out.clone(),
+        data_dir: None,
         seed: 1,
         stop_after: None,
         device: context::device(&arguments.compute)?,

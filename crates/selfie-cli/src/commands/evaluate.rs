@@ -62,5 +62,6 @@ fn data_set(arguments: &Evaluate) -> anyhow::Result<DataSet> {
         },
     };
     let name: SetName = name.parse().map_err(output::data)?;
-    selfie_data::open(name, arguments.data.as_deref()).map_err(output::data)
+    let dir = context::data_dir(arguments.data.as_deref(), Some(&arguments.run_or_weights))?;
+    selfie_data::open(name, dir.as_deref()).map_err(output::data)
 }

@@ -25,9 +25,10 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
     context::require_f32(train.dtype)?;
     let (start, resolved) = start_and_configuration(arguments)?;
+    let data_dir = context::data_dir(train.data.as_deref(), start.run.as_deref())?;
     if train.dry_run {
         context::device(&train.compute)?;
-        let estimate = estimate::finetune(&resolved, train.data.as_deref(), train.seed, arguments.fraction)?;
+        let estimate = estimate::finetune(&resolved, data_dir.as_deref(), train.seed, arguments.fraction)?;
         output::print(&estimate.text(train.json)?)?;
         return Ok(0);
     }
@@ -35,8 +36,8 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
     let split = if arguments.validate { Split::Validation } else { Split::Test };
     let labels = Labels { fraction: arguments.fraction, pretrained, split };
-    let data = context::data_set(&resolved, train.data.as_deref())?;
-    let session = context::session(train, default_path(arguments, &resolved, arm))?;
+    let data = context::data_set(&resolved, data_dir.as_deref())?;
+    let session = context::session(train, data_dir, default_path(arguments, &resolved, arm))?;
     let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;
     finish(&ended, &session.out, train.json)
 }
@@ -61,16 +62,23 @@ fn start_and_configuration(arguments: &Finetune) -> anyhow::Result<(Start, Resol
     let out = arguments.train.out.clone().unwrap_or_else(|| default_path(arguments, &resolved, Arm::Pretrained));
     let begun_from = read_record(&out)?.and_then(|record| record.pretrained_from).map(|from| PathBuf::from(from.path));
     let Some(weights) = begun_from.filter(|weights| weights.is_file()) else { return Ok((newest, resolved)) };
-    let run = weights.parent().filter(|run| run.join(RECORD).is_file()).map(Path::to_owned);
+    let run = run_of(&weights);
     let begun = Start { weights: Some(weights), run };
     let resolved = configuration(&begun)?;
     Ok((begun, resolved))
 }
 
+/// The run folder that a weights file lies in, if it lies in one.
+fn run_of(weights: &Path) -> Option<PathBuf> {
+    weights.parent().filter(|run| run.join(RECORD).is_file()).map(Path::to_owned)
+}
+
 fn default_path(arguments: &Finetune, resolved: &Resolved, arm: Arm) -> PathBuf {
     let finetune = Some((arguments.fraction, arm));
     let (recipe, seed) = (resolved.recipe.clone(), arguments.train.seed);
-    RunName { task: Task::Finetune, recipe, finetune, seed }.default_path()
+    let path = RunName { task: Task::Finetune, recipe, finetune, seed }.default_path();
+    // A choice on the validation split is another run than the test of what was chosen.
+    if arguments.validate { PathBuf::from(format!("{}-validation", path.display())) } else { path }
 }
 
 fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
@@ -78,7 +86,9 @@ fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
         Some("scratch") => Ok(Start { weights: None, run: None }),
         Some(path) => {
             let path = Path::new(path);
-            Ok(Start { weights: Some(context::weights_file(path)?), run: path.is_dir().then(|| path.to_owned()) })
+            let weights = context::weights_file(path)?;
+            let run = run_of(&weights);
+            Ok(Start { weights: Some(weights), run })
         }
         None => {
             let recipe = recipe.map(|recipe| Ok::<_, TrainError>(Base::from_argument(recipe)?.name())).transpose()?;

@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     }
     let data = context::data_set(&resolved, train.data.as_deref())?;
     let name = RunName { task: Task::Pretrain, recipe: resolved.recipe.clone(), finetune: None, seed: train.seed };
-    let session = context::session(train, name.default_path())?;
+    let session = context::session(train, train.data.clone(), name.default_path())?;
     let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;
     finish(&ended, &session.out, train.json)
 }

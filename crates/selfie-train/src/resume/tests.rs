@@ -17,6 +17,7 @@ fn record(task: Task, set: &[&str]) -> RunRecord {
         dtype: "f32".into(),
         config: resolved.to_json(),
         config_sources: resolved.sources(),
+        data_dir: None,
         data_hashes: BTreeMap::from([("train".into(), "aa".into())]),
         subset_hash: None,
         split: None,

@@ -18,6 +18,7 @@ fn record(seed: u64) -> RunRecord {
         dtype: "f32".into(),
         config: serde_json::json!({"pretrain": {"batch": 8}}),
         config_sources: BTreeMap::new(),
+        data_dir: None,
         data_hashes: BTreeMap::new(),
         subset_hash: None,
         split: None,

@@ -40,7 +40,7 @@ pub(crate) fn images(n_train: usize) -> DataSet {
 
 pub(crate) fn session(out: &Path, stop_after: Option<u64>) -> Session {
     let (out, device) = (out.to_owned(), Device::Cpu);
-    Session { out, seed: 1, stop_after, device, progress: Mode::Quiet, signals: None }
+    Session { out, data_dir: None, seed: 1, stop_after, device, progress: Mode::Quiet, signals: None }
 }
 
 /// Trains from scratch in `out`, from where the folder stands.
