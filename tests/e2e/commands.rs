@@ -97,6 +97,15 @@ fn a_fine_tuning_keeps_the_pretraining_it_was_begun_from() {
 }
 
 #[test]
+fn a_fine_tuning_and_its_evaluation_find_recipe_and_data_of_their_run() {
+    let folder = Folder::new();
+    folder.run("pretrain tiny.toml --data cifar --steps 2").ends_with(0);
+    folder.run("finetune --fraction 0.5").ends_with(0).prints(&["runs/finetune-tiny-0.5-pretrained-s1"]);
+    let evaluated = folder.run("evaluate runs/finetune-tiny-0.5-pretrained-s1").ends_with(0);
+    evaluated.prints(&["of 20 images", "airplane"]);
+}
+
+#[test]
 fn every_json_option_prints_one_json_value() {
     let folder = Folder::new();
     let run = folder.run("pretrain tiny.toml --data cifar --out run --stop-after 5 --json").ends_with(0).json();

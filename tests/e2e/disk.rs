@@ -74,6 +74,7 @@ fn a_first_save_on_a_full_disk_ends_the_run_and_leaves_nothing_half_written() {
     let Some(disk) = SmallDisk::mount(&folder, 64) else { return };
     let full = folder.run(&format!("{COMMAND} --out disk/run")).ends_with(74);
     full.says(&["cannot write disk/run/checkpoints/", "No space left on device", "free some space"]);
+    assert_eq!(folder.metrics("disk/run").len(), 5, "the first save is due after step 5");
     assert_eq!(folder.names("disk/run/checkpoints"), Vec::<String>::new());
     assert!(!folder.exists("disk/run/result.json"));
     folder.require_nothing_half_written("disk/run");

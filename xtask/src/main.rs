@@ -33,7 +33,7 @@ codes are selfie's own. Which features it is built with:
   --device cuda                cuda, and cudnn where its header is found; an error where nvcc is missing
   --device metal               metal; an error anywhere but on macOS
   neither                      cuda where there are an NVIDIA device and nvcc, metal on macOS, else none
-  data fetch, --data hub:…     also hub
+  --data hub:                  also hub
 
 Environment:
 

@@ -26,7 +26,11 @@ pub fn collapse(embeddings: &[f32], width: usize) -> Option<f64> {
     }
     let n = (embeddings.len() / width) as f64;
     let (sum, squares) = total.split_at(width);
-    let std = sum.iter().zip(squares).map(|(sum, squares)| (squares / n - (sum / n).powi(2)).max(0.0).sqrt());
+    let std = sum.iter().zip(squares).map(|(sum, squares)| {
+        let variance = squares / n - (sum / n).powi(2);
+        // Rounding may leave a little below zero; `max` would hide a NaN.
+        if variance < 0.0 { 0.0 } else { variance.sqrt() }
+    });
     let spread = std.sum::<f64>() / (width as f64).sqrt();
     spread.is_finite().then_some(spread)
 }

@@ -129,7 +129,8 @@ impl ParameterUnit {
                 *tensor = part.to_dtype(tensor.dtype())?.to_device(tensor.device())?;
             }
         }
-        self.parameters.set(&self.assemble(&all)?)?;
+        // A copy: parts of a tensor may share its memory, and a variable cannot be set from itself.
+        self.parameters.set(&self.assemble(&all)?.copy()?)?;
         let current = self.statistics();
         let mut pieces = Vec::new();
         for (name, range) in self.statistics_names() {

@@ -122,7 +122,7 @@ impl Unit for Linear {
         let (d_weight, d_bias) = parameters.split_at_mut(split);
         linear::backward_parameters(widths, context.x.values, context.dy, d_weight, d_bias);
         let weight = &context.parameters[..split];
-        let x = context.wants_dx.then(|| linear::backward_input(widths, context.dy, weight, None));
+        let x = context.wants_dx.then(|| linear::backward_input(widths, context.dy, weight));
         Ok(Gradients { x, parameters })
     }
 }

@@ -161,10 +161,6 @@ impl Layer {
         Heads { tokens: dims[1], heads, head_width: width / heads }
     }
 
-    fn widths(&self, input: usize, output: usize) -> Widths {
-        Widths { input, output }
-    }
-
     fn dropout(&self, place: Place) -> Option<Dropout> {
         self.dropout.filter(|dropout| dropout.p > 0.0).map(|dropout| dropout.at(place))
     }
@@ -196,10 +192,10 @@ impl Layer {
     fn attend<T: Real>(&self, heads: Heads, x: &[T], parameters: &[T], at: &LayerAt) -> (Vec<T>, SavedAttention<T>) {
         let d = self.spec.width;
         let (weight, bias) = pair(parameters, &at.in_projection, 3 * d);
-        let qkv = linear::forward(self.widths(d, 3 * d), x, weight, bias);
+        let qkv = linear::forward(Widths { input: d, output: 3 * d }, x, weight, bias);
         let (pooled, probs) = attention::forward(heads, &qkv, self.dropout(Place::Attention));
         let (weight, bias) = pair(parameters, &at.out_projection, d);
-        let mut out = linear::forward(self.widths(d, d), &pooled, weight, bias);
+        let mut out = linear::forward(Widths { input: d, output: d }, &pooled, weight, bias);
         self.drop_output(Place::AttentionOutput, &mut out);
         (out, SavedAttention { normed: None, qkv, probs, pooled })
     }
@@ -213,25 +209,25 @@ impl Layer {
     ) -> Vec<T> {
         let d = self.spec.width;
         self.drop_output(Place::AttentionOutput, &mut d_out);
-        let widths = self.widths(d, d);
+        let widths = Widths { input: d, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.out_projection, d);
         linear::backward_parameters(widths, &saved.pooled, &d_out, d_weight, d_bias);
-        let d_pooled = linear::backward_input(widths, &d_out, pair(parameters, &at.out_projection, d).0, None);
+        let d_pooled = linear::backward_input(widths, &d_out, pair(parameters, &at.out_projection, d).0);
         let d_qkv = attention::backward(heads, &saved.qkv, &saved.probs, &d_pooled, self.dropout(Place::Attention));
-        let widths = self.widths(d, 3 * d);
+        let widths = Widths { input: d, output: 3 * d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.in_projection, 3 * d);
         linear::backward_parameters(widths, x, &d_qkv, d_weight, d_bias);
-        linear::backward_input(widths, &d_qkv, pair(parameters, &at.in_projection, 3 * d).0, None)
+        linear::backward_input(widths, &d_qkv, pair(parameters, &at.in_projection, 3 * d).0)
     }
 
     /// The feed-forward sub-layer with its dropout, without the residual.
     fn feed_forward<T: Real>(&self, input: Vec<T>, parameters: &[T], at: &LayerAt) -> (Vec<T>, SavedFeedForward<T>) {
         let (d, f) = (self.spec.width, self.spec.ffn);
         let (weight, bias) = pair(parameters, &at.linear1, f);
-        let before_gelu = linear::forward(self.widths(d, f), &input, weight, bias);
+        let before_gelu = linear::forward(Widths { input: d, output: f }, &input, weight, bias);
         let after_gelu = gelu(&before_gelu);
         let (weight, bias) = pair(parameters, &at.linear2, d);
-        let mut out = linear::forward(self.widths(f, d), &after_gelu, weight, bias);
+        let mut out = linear::forward(Widths { input: f, output: d }, &after_gelu, weight, bias);
         self.drop_output(Place::FeedForwardOutput, &mut out);
         (out, SavedFeedForward { input, before_gelu, after_gelu })
     }
@@ -245,15 +241,15 @@ impl Layer {
     ) -> Vec<T> {
         let (d, f) = (self.spec.width, self.spec.ffn);
         self.drop_output(Place::FeedForwardOutput, &mut d_out);
-        let widths = self.widths(f, d);
+        let widths = Widths { input: f, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear2, d);
         linear::backward_parameters(widths, &saved.after_gelu, &d_out, d_weight, d_bias);
-        let d_after = linear::backward_input(widths, &d_out, pair(parameters, &at.linear2, d).0, None);
+        let d_after = linear::backward_input(widths, &d_out, pair(parameters, &at.linear2, d).0);
         let d_before = gelu_backward(&saved.before_gelu, &d_after);
-        let widths = self.widths(d, f);
+        let widths = Widths { input: d, output: f };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear1, f);
         linear::backward_parameters(widths, &saved.input, &d_before, d_weight, d_bias);
-        linear::backward_input(widths, &d_before, pair(parameters, &at.linear1, f).0, None)
+        linear::backward_input(widths, &d_before, pair(parameters, &at.linear1, f).0)
     }
 }
 

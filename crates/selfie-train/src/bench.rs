@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use selfie_eval::record::to_pretty_json;
 use selfie_model::{
     Classifier, ClassifierConfig, ClassifierKind, Mode, Positions, Selfie, SelfieConfig, Stem, Training,
 };
@@ -16,6 +15,7 @@ use crate::machine;
 use crate::optimizer::Optimizer;
 use crate::plan::{OptimizerPlan, TrainingPlan};
 use crate::schedule::Schedule;
+use crate::session::device_name;
 
 /// Steps before the measured ones.
 const WARMUP_STEPS: u32 = 2;
@@ -53,6 +53,8 @@ pub struct BenchResult {
     /// What was asked.
     #[serde(flatten)]
     pub asked: BenchStep,
+    /// Where it ran.
+    pub device: String,
     /// Number type.
     pub dtype: &'static str,
     /// CPU threads.
@@ -63,23 +65,12 @@ pub struct BenchResult {
     pub median_step_s: f64,
     /// Fastest step, s.
     pub best_step_s: f64,
-    /// The process's largest resident memory, MB; 0 where the system does not say.
+    /// The process's largest resident memory, MiB; 0 where the system does not say.
     pub peak_rss_mb: u64,
     /// Share of time spent waiting for data: none, the batch is resident.
     pub data_wait: f64,
     /// Loss of the last step; the mean feature of `embed`.
     pub loss: f64,
-}
-
-impl BenchResult {
-    /// As JSON.
-    ///
-    /// # Errors
-    ///
-    /// If a number is not finite.
-    pub fn to_json(&self) -> Result<String, TrainError> {
-        Ok(to_pretty_json("the measurement", self)?)
-    }
 }
 
 /// Measures.
@@ -103,6 +94,7 @@ pub fn step(asked: BenchStep, device: &Device) -> Result<BenchResult, TrainError
     let median_step_s = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
     Ok(BenchResult {
         asked,
+        device: device_name(device),
         dtype: "f32",
         threads: rayon::current_num_threads(),
         images_per_s: asked.batch as f64 / median_step_s,

@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use selfie_data::{DataSet, SetName};
-use selfie_eval::record::{Arm, Outcome, PretrainedFrom, Split, Task};
+use selfie_eval::record::{Arm, Outcome, Split, Task};
 use selfie_eval::table::{self, Measurement, Variance, comparison};
-use selfie_model::WeightsFile;
 use serde::Serialize;
 
 use crate::TrainError;
 use crate::checkpoint::WEIGHTS;
 use crate::config::{Base, Overrides, Resolved, resolve};
-use crate::files::hash_file;
-use crate::finetune::{self, Labels};
+use crate::finetune::{self, Labels, Pretrained};
 use crate::pretrain;
 use crate::recipes;
 use crate::session::{Ended, Session};
@@ -73,10 +71,7 @@ fn at(session: &Session, out: PathBuf, seed: u64) -> Session {
 fn labels(arm: Arm, weights: &Path) -> Result<Labels, TrainError> {
     let pretrained = match arm {
         Arm::Scratch => None,
-        Arm::Pretrained => {
-            let from = PretrainedFrom { path: weights.display().to_string(), hash: hash_file(weights)? };
-            Some((WeightsFile::read(weights)?, from))
-        }
+        Arm::Pretrained => Some(Pretrained::read(weights)?),
     };
     Ok(Labels { fraction: FRACTION, pretrained, split: Split::Test })
 }

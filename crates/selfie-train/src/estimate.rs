@@ -63,13 +63,13 @@ pub struct Estimate {
 pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64) -> Result<Estimate, TrainError> {
     let (n_examples, found) = n_examples(resolved, data)?;
     let plan = PretrainPlan::new(resolved, Request { n_examples, seed, stop_after: None })?;
-    let (stages, maps) = patch_network(&plan.model, plan.data.patch_size);
-    let tokens = plan.data.n_patches - plan.data.n_targets + 1;
-    let (pooling, pooling_maps) = attention_pooling(&plan.model, tokens);
+    let patch = stages(&plan.model, plan.data.patch_size, 3);
+    let pooling = attention_pooling(&plan.model, plan.data.n_patches - plan.data.n_targets + 1);
+    let n_patches = plan.data.n_patches as f64;
     let cost = Cost {
-        mac: stages.mac * plan.data.n_patches as f64 + pooling.mac,
-        parameters: stages.parameters + pooling.parameters,
-        maps: maps * plan.data.n_patches as f64 + pooling_maps,
+        mac: patch.mac * n_patches + pooling.mac,
+        parameters: patch.parameters + pooling.parameters,
+        maps: patch.maps * n_patches + pooling.maps,
     };
     estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost)
 }
@@ -84,15 +84,15 @@ pub fn finetune(resolved: &Resolved, data: Option<&Path>, seed: u64, fraction: f
     let n_examples = ((n_total as f64 * fraction).round() as u64).max(1);
     let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
     let n_stages = if plan.classifier == ClassifierPlan::AttentionPooling { 3 } else { 4 };
-    let (stages, maps) = stages(&plan.model, plan.data.image_size, n_stages);
-    let (pooling, pooling_maps) = match plan.classifier {
+    let stages = stages(&plan.model, plan.data.image_size, n_stages);
+    let pooling = match plan.classifier {
         ClassifierPlan::AttentionPooling => attention_pooling(&plan.model, plan.data.n_patches + 1),
-        ClassifierPlan::Stage4 { .. } => (Cost::default(), 0.0),
+        ClassifierPlan::Stage4 { .. } => Cost::default(),
     };
     let cost = Cost {
         mac: stages.mac + pooling.mac,
         parameters: stages.parameters + pooling.parameters,
-        maps: maps + pooling_maps,
+        maps: stages.maps + pooling.maps,
     };
     estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost)
 }
@@ -105,20 +105,15 @@ struct Cost {
     maps: f64,
 }
 
-fn patch_network(model: &ModelPlan, side: usize) -> (Cost, f64) {
-    stages(model, side, 3)
-}
-
-/// Stem and stages on a square of `side` pixels, and the numbers their maps hold.
-fn stages(model: &ModelPlan, side: usize, n_stages: usize) -> (Cost, f64) {
+/// Stem and stages on a square of `side` pixels.
+fn stages(model: &ModelPlan, side: usize, n_stages: usize) -> Cost {
     let width = model.width as f64;
     let (kernel, mut side) = match model.stem {
         Stem::ThreeByThree => (3.0, side as f64),
         Stem::SevenBySeven => (7.0, side as f64 / 2.0),
     };
     let weight = kernel * kernel * 3.0 * width;
-    let mut cost = Cost { mac: weight * side * side, parameters: weight, maps: 0.0 };
-    let mut maps = width * side * side;
+    let mut cost = Cost { mac: weight * side * side, parameters: weight, maps: width * side * side };
     if model.stem == Stem::SevenBySeven {
         side /= 2.0;
     }
@@ -131,20 +126,20 @@ fn stages(model: &ModelPlan, side: usize, n_stages: usize) -> (Cost, f64) {
             let shortcut = if block == 0 { channels * 4.0 * mid } else { 0.0 };
             cost.mac += channels * mid * before + (9.0 * mid * mid + 4.0 * mid * mid + shortcut) * after;
             cost.parameters += channels * mid + 13.0 * mid * mid + shortcut;
-            maps += mid * before + (mid + 4.0 * mid) * after;
+            cost.maps += mid * before + (mid + 4.0 * mid) * after;
             (channels, side) = (4.0 * mid, side / stride);
         }
     }
-    (cost, maps)
+    cost
 }
 
-/// The transformer layers over `tokens`, and the numbers they keep.
-fn attention_pooling(model: &ModelPlan, tokens: usize) -> (Cost, f64) {
+/// The transformer layers over `tokens`.
+fn attention_pooling(model: &ModelPlan, tokens: usize) -> Cost {
     let (d, f, s) = (model.embedding as f64, model.ffn as f64, tokens as f64);
     let layers = model.layers as f64;
     let parameters = layers * (4.0 * d * d + 2.0 * d * f);
     let mac = parameters * s + layers * 2.0 * s * s * d;
-    (Cost { mac, parameters, maps: 0.0 }, layers * s * (8.0 * d + 2.0 * f))
+    Cost { mac, parameters, maps: layers * s * (8.0 * d + 2.0 * f) }
 }
 
 fn estimate(

@@ -24,10 +24,31 @@ use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
 pub struct Labels {
     /// Share of the full training set's labels, above 0 and at most 1.
     pub fraction: f64,
-    /// Pretrained weights, and where they came from; none from scratch.
-    pub pretrained: Option<(WeightsFile, PretrainedFrom)>,
+    /// Pretrained weights; none from scratch.
+    pub pretrained: Option<Pretrained>,
     /// The split that the finished classifier is measured on: the test set, unless a choice is still to be made.
     pub split: Split,
+}
+
+/// Pretrained weights and where they came from.
+#[derive(Clone, Debug)]
+pub struct Pretrained {
+    weights: WeightsFile,
+    from: PretrainedFrom,
+}
+
+impl Pretrained {
+    /// Reads a weights file; the hash is of the bytes that were read.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or is no weights file.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        let hash = blake3::hash(&bytes).to_hex().to_string();
+        let from = PretrainedFrom { path: path.display().to_string(), hash };
+        Ok(Self { weights: WeightsFile::from_bytes(&bytes, path)?, from })
+    }
 }
 
 /// Fine-tunes on a labelled subset of `data` and measures the result, from where the run folder stands.
@@ -125,7 +146,7 @@ fn record(resolved: &Resolved, data: &DataSet, labels: &Labels) -> RunRecord {
     let hashes = [("train", &data.train), ("test", &data.test)];
     RunRecord {
         fraction: Some(labels.fraction),
-        pretrained_from: labels.pretrained.as_ref().map(|(_, from)| from.clone()),
+        pretrained_from: labels.pretrained.as_ref().map(|pretrained| pretrained.from.clone()),
         data_hashes: hashes
             .map(|(split, images)| (split.to_owned(), images.content_hash()))
             .into_iter()
@@ -143,7 +164,7 @@ fn classifier(
     session: &Session,
 ) -> Result<Classifier, TrainError> {
     let mut network = network_config(&plan.model, &plan.data, images);
-    if let Some((weights, _)) = &labels.pretrained {
+    if let Some(Pretrained { weights, .. }) = &labels.pretrained {
         network.normalization = weights.metadata.normalization();
     }
     let kind = match plan.classifier {
@@ -156,7 +177,7 @@ fn classifier(
 
 /// Puts the starting weights in place and says what they are.
 fn start_from(network: &Classifier, plan: &FinetunePlan, labels: &Labels) -> Result<String, TrainError> {
-    let Some((weights, from)) = &labels.pretrained else {
+    let Some(Pretrained { weights, from }) = &labels.pretrained else {
         return Ok("from scratch: every tensor starts fresh".to_owned());
     };
     let path = || Path::new(&from.path).to_owned();

@@ -36,28 +36,27 @@ pub struct Session {
 }
 
 impl Session {
-    /// The device's name in a record.
-    #[must_use]
-    pub fn device_name(&self) -> String {
-        match self.device.location() {
-            candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
-            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
-        }
-    }
-
     /// The part of a record that is the same for every run of this program on this machine.
     pub(crate) fn record(&self, record: RunRecord) -> RunRecord {
         RunRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: self.seed,
             data_dir: self.data_dir.as_ref().map(|dir| dir.display().to_string()),
-            device: self.device_name(),
+            device: device_name(&self.device),
             dtype: "f32".to_owned(),
             machine: machine::describe(),
             created: utc(SystemTime::now()),
             ..record
         }
+    }
+}
+
+/// A device's name in a record: `cpu`, `cuda:0`.
+pub(crate) fn device_name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

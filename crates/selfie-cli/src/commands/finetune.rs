@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use selfie_eval::record::{Arm, PretrainedFrom, Split, Task};
-use selfie_model::WeightsFile;
+use selfie_eval::record::{Arm, Split, Task};
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, Resolved};
-use selfie_train::finetune::Labels;
+use selfie_train::finetune::{Labels, Pretrained};
 use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record};
-use selfie_train::{TrainError, estimate, hash_file};
+use selfie_train::{TrainError, estimate};
 
 use crate::arguments::Finetune;
 use crate::commands::pretrain::finish;
@@ -32,7 +31,7 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
         output::print(&estimate.text(train.json)?)?;
         return Ok(0);
     }
-    let pretrained = start.weights.as_deref().map(pretrained).transpose()?;
+    let pretrained = start.weights.as_deref().map(Pretrained::read).transpose()?;
     let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
     let split = if arguments.validate { Split::Validation } else { Split::Test };
     let labels = Labels { fraction: arguments.fraction, pretrained, split };
@@ -40,13 +39,6 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let session = context::session(train, data_dir, default_path(arguments, &resolved, arm))?;
     let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;
     finish(&ended, &session.out, train.json)
-}
-
-/// Reads the starting weights and notes where they came from.
-pub(crate) fn pretrained(path: &Path) -> anyhow::Result<(WeightsFile, PretrainedFrom)> {
-    let file = WeightsFile::read(path).map_err(output::model)?;
-    let from = PretrainedFrom { path: path.display().to_string(), hash: hash_file(path)? };
-    Ok((file, from))
 }
 
 /// The start and the configuration. Without `--from`, a run that was begun keeps the start it has: a pretraining that

@@ -26,15 +26,13 @@ pub(crate) fn forward<T: Real>(widths: Widths, x: &[T], weight: &[T], bias: &[T]
     y
 }
 
-/// The gradient of the input, `dy · W`; added to `dx` where it is given.
-pub(crate) fn backward_input<T: Real>(widths: Widths, dy: &[T], weight: &[T], dx: Option<Vec<T>>) -> Vec<T> {
+/// The gradient of the input, `dy · W`.
+pub(crate) fn backward_input<T: Real>(widths: Widths, dy: &[T], weight: &[T]) -> Vec<T> {
     let Widths { input, output } = widths;
-    let accumulate = dx.is_some();
-    let mut dx = dx.unwrap_or_else(|| vec![T::zero(); dy.len() / output * input]);
+    let mut dx = vec![T::zero(); dy.len() / output * input];
     dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy.par_chunks(ROWS_PER_PIECE * output)).for_each(|(dx, dy)| {
         let size = Size { m: dy.len() / output, n: input, k: output };
-        let target = Target { data: dx, row_stride: input, accumulate };
-        product(target, size, T::one(), Operand::rows(dy, output), Operand::rows(weight, input));
+        product(Target::write(dx, input), size, T::one(), Operand::rows(dy, output), Operand::rows(weight, input));
     });
     dx
 }

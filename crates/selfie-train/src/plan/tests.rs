@@ -22,7 +22,7 @@ const VIOLATIONS: &[(&str, &str, &str, &str)] = &[
     ("batch=0", "pretrain.batch", "1 to 1048576", "0"),
     ("heads=33", "model.heads", "a divisor of the embedding's 1024 channels", "33"),
     ("heads=0", "model.heads", "a divisor", "0"),
-    ("width=0", "model.width", "1 to 1024", "0"),
+    ("width=0", "model.width", "1 to 512", "0"),
     ("depths=[1,0,1,1]", "model.depths", "1 to 64", "0"),
     ("patch_size=5", "data.patch_size", "a divisor of data.image_size = 32", "5"),
     ("patch_size=0", "data.patch_size", "1 to 32", "0"),

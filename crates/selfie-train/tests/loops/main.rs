@@ -12,12 +12,15 @@ use selfie_data::{DataSet, shapes32};
 use selfie_eval::record::{Split, Task};
 use selfie_train::config::{Base, Overrides, Resolved, resolve};
 use selfie_train::finetune::{self, Labels};
+use selfie_train::pretrain;
 use selfie_train::progress::Mode;
 use selfie_train::session::{Ended, Session};
-use selfie_train::{pretrain, recipes};
 
 /// A network that takes milliseconds a step.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 11] = [
+    "data.set=shapes32",
+    "data.flip=false",
+    "warmup_steps=10",
     "model.width=4",
     "model.depths=[1,1,1,1]",
     "model.heads=2",
@@ -31,7 +34,7 @@ const SMALL: [&str; 8] = [
 pub(crate) fn configuration(task: Task, set: &[&str]) -> Resolved {
     let set = SMALL.iter().chain(set).map(|text| (*text).to_owned()).collect();
     let overrides = Overrides { set, ..Overrides::default() };
-    resolve(task, &Base::Recipe(recipes::find("shapes32").unwrap()), &overrides).unwrap()
+    resolve(task, &Base::Defaults, &overrides).unwrap()
 }
 
 pub(crate) fn images(n_train: usize) -> DataSet {
