@@ -71,10 +71,10 @@ pub(crate) struct Train {
     /// Seed of every draw
     #[arg(long, default_value_t = 1, env = "SELFIE_SEED")]
     pub(crate) seed: u64,
-    /// Folder of the data set [default: $SELFIE_DATA/<set>, then data/<set>]
+    /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// The run folder [default: runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>]
+    /// The run folder; if not given `runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>`
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Set a key of the configuration, e.g. batch=32 or model.width=32; may be repeated
@@ -158,7 +158,7 @@ pub(crate) struct Evaluate {
     /// The data set, for a weights file: shapes32, cifar10 [default: the run's]
     #[arg(long)]
     pub(crate) set: Option<String>,
-    /// Folder of the data set [default: $SELFIE_DATA/<set>, then data/<set>]
+    /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
@@ -250,7 +250,7 @@ pub(crate) struct Data {
 pub(crate) struct DataArguments {
     /// shapes32 or cifar10
     pub(crate) set: String,
-    /// Folder of the data set [default: $SELFIE_DATA/<set>, then data/<set>]
+    /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Print as JSON

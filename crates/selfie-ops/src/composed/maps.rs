@@ -48,17 +48,31 @@ pub(crate) fn batch_norm(x: &Tensor, parameters: &Tensor, mode: NormMode<'_>, wi
         }
         NormMode::Batch => {
             let n = rows.dim(0)? as f64;
-            let mean = rows.mean(0)?;
-            let var = rows.broadcast_sub(&mean)?.sqr()?.mean(0)?;
+            let mean = mean_of_rows(&rows)?;
+            let var = mean_of_rows(&(&rows - in_every_row(&mean, &rows)?)?.sqr()?)?;
             let unbiased = (var.detach() * if n > 1.0 { n / (n - 1.0) } else { 1.0 })?;
             let statistics = Tensor::cat(&[mean.detach(), unbiased], 0)?;
             (mean, var, Some(statistics))
         }
     };
     let scale = (gain / (var + EPSILON)?.sqrt()?)?;
-    let y = rows.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&bias)?;
+    let centred = (&rows - in_every_row(&mean, &rows)?)?;
+    let y = ((centred * in_every_row(&scale, &rows)?)? + in_every_row(&bias, &rows)?)?;
     let y = if with_relu { relu(&y)? } else { y };
     Ok(Normalised { y: y.reshape(x.shape())?, statistics })
+}
+
+/// The mean over rows, as a product: candle's own sums add thousands of f32 one by one and lose three digits.
+fn mean_of_rows(rows: &Tensor) -> Result<Tensor> {
+    let n = rows.dim(0)?;
+    let ones = Tensor::ones((1, n), rows.dtype(), rows.device())?;
+    (ones.matmul(rows)? * (1.0 / n as f64))?.squeeze(0)
+}
+
+/// A vector in every row, as a product: its gradient is then one too, and not candle's own sum.
+fn in_every_row(vector: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    let ones = Tensor::ones((rows.dim(0)?, 1), rows.dtype(), rows.device())?;
+    ones.matmul(&vector.unsqueeze(0)?.contiguous()?)
 }
 
 pub(crate) fn max_pool(x: &Tensor) -> Result<Tensor> {
