@@ -79,10 +79,9 @@ pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
     Err(TrainError::Missing { path: file, hint: hint.to_owned() }.into())
 }
 
-/// Opens the data set that a configuration names.
-pub(crate) fn data_set(resolved: &Resolved, dir: Option<&Path>) -> anyhow::Result<DataSet> {
-    let name: SetName = resolved.config.data.set.parse().map_err(output::data)?;
-    selfie_data::open(name, dir).map_err(output::data)
+/// Opens the data set of a name.
+pub(crate) fn data_set(name: &str, dir: Option<&Path>) -> anyhow::Result<DataSet> {
+    name.parse().and_then(|name: SetName| selfie_data::open(name, dir)).map_err(output::data)
 }
 
 /// The folder of the data set: the one named, else the one that an earlier run was given.

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -89,7 +90,7 @@ fn read(mut get: impl FnMut(&str, u64) -> Result<(PathBuf, Vec<u8>), DataError>)
             let (path, bytes) = get(name, MAX_FILE_BYTES)?;
             parse_records(&path, &bytes, &mut pixels, &mut labels)?;
         }
-        Images::new(SIDE, pixels, labels, class_names.clone())
+        Images::new(SIDE, pixels, labels, class_names.clone()).map(Arc::new)
     };
     Ok(DataSet { name: "cifar10".to_owned(), train: split(&TRAIN_FILES)?, test: split(&[TEST_FILE])? })
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_datasets::hub::from_hub;
 use hf_hub::HFClientSync;
@@ -40,8 +41,8 @@ pub fn cifar10() -> Result<DataSet, DataError> {
     };
     Ok(DataSet {
         name: "cifar10".to_owned(),
-        train: decode(&format!("{SET}, training split"), with_rows(N_TRAIN)?)?,
-        test: decode(&format!("{SET}, test split"), with_rows(N_TEST)?)?,
+        train: Arc::new(decode(&format!("{SET}, training split"), with_rows(N_TRAIN)?)?),
+        test: Arc::new(decode(&format!("{SET}, test split"), with_rows(N_TEST)?)?),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Labelled images of one size, in memory, and what can be said of all of them. Reading files is `cifar10`'s business.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::DataError;
@@ -10,15 +12,15 @@ mod tests;
 /// Red, green and blue, in this order.
 pub const N_CHANNELS: usize = 3;
 
-/// A data set: what may be trained on, and what is looked at once.
+/// A data set: what may be trained on, and what is looked at once. Its clones share the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSet {
     /// Its name, as on the command line.
     pub name: String,
     /// The training set, the validation examples included.
-    pub train: Images,
+    pub train: Arc<Images>,
     /// The test set.
-    pub test: Images,
+    pub test: Arc<Images>,
 }
 
 /// Square labelled images of one size.

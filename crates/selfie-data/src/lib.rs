@@ -4,7 +4,7 @@
 //! # The path of an example
 //!
 //! 1. [`open`] reads a data set by name: CIFAR-10 from its binary files ([`cifar10`]), or [`shapes32`], which is drawn
-//!    by a program. Both give a [`DataSet`] of two [`Images`]. [`SetReport`] checks one.
+//!    by a program. Both give a [`DataSet`] of two shared [`Images`]. [`SetReport`] checks one.
 //! 2. [`Splits`] holds out the validation examples; [`labelled_subset`] chooses those whose labels may be used.
 //! 3. An [`ExampleOrder`] says which example stands at which position of an endless run; a step's batch is a function of
 //!    (seed, step).
@@ -16,13 +16,12 @@
 //! Axes: `B` images, `G` grid side, `N` = G² patches, `T` targets, `P` patch side, `H W C` (here H = W and C = 3).
 //!
 //! ```
-//! use std::sync::Arc;
 //! use selfie_data::{Augmentation, Loader, MaskSampler, PatchGrid, PretrainSettings, PretrainSource, shapes32};
 //!
 //! # fn main() -> Result<(), selfie_data::DataError> {
 //! let data = shapes32::draw(100, 10);
 //! let source = PretrainSource::new(
-//!     Arc::new(data.train),
+//!     data.train,
 //!     None,
 //!     PretrainSettings {
 //!         grid: PatchGrid::new(32, 8)?,

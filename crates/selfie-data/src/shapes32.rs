@@ -8,6 +8,8 @@
 //! An image is a function of (split, index): a set of another size has the same images as far as it goes. Only the basic
 //! operations and the square root are used, which are exact on every machine, so the pixels are the same everywhere.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use selfie_random::{Purpose, Stream};
 
@@ -38,11 +40,11 @@ pub fn draw(n_train: usize, n_test: usize) -> DataSet {
     DataSet { name: "shapes32".to_owned(), train: draw_split(0, n_train), test: draw_split(1, n_test) }
 }
 
-fn draw_split(split: u32, n_images: usize) -> Images {
+fn draw_split(split: u32, n_images: usize) -> Arc<Images> {
     let mut pixels = vec![0; n_images * IMAGE_BYTES];
     pixels.par_chunks_exact_mut(IMAGE_BYTES).enumerate().for_each(|(idx, image)| draw_image(split, idx, image));
     let labels = (0..n_images).map(|idx| (idx % N_CLASSES) as u16).collect();
-    Images::of_known_sizes(SIDE, pixels, labels, class_names())
+    Arc::new(Images::of_known_sizes(SIDE, pixels, labels, class_names()))
 }
 
 /// Draws one image, `[H, W, C]`.

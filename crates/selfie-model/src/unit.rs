@@ -76,8 +76,12 @@ impl ParameterUnit {
         self.layout.parameters().iter().map(part).collect()
     }
 
-    /// The named running statistics.
-    pub(crate) fn named_statistics(&self) -> Result<Vec<(String, Tensor)>> {
+    /// The running means and variances of its norms by name, each `[C]`; none for a unit without batch norm.
+    ///
+    /// # Errors
+    ///
+    /// If the device is out of memory.
+    pub fn named_statistics(&self) -> Result<Vec<(String, Tensor)>> {
         let statistics = self.statistics();
         let mut named = Vec::new();
         for (name, range) in self.statistics_names() {

@@ -147,8 +147,8 @@ pub struct TrainingConfig {
     pub warmup_steps: u64,
     /// Largest global L2 norm of the gradient; 0 does not clip.
     pub clip_norm: f64,
-    /// Decay an update of the averaged weights, at most (1 + step) / (10 + step); 0 keeps no average. Parameters are
-    /// averaged; the batch statistics beside them in the result are the running ones, themselves an average.
+    /// Decay an update of the averaged weights, at most (1 + step) / (10 + step); 0 keeps no average. Parameters and the
+    /// running statistics beside them are averaged alike, as timm does.
     pub ema_decay: f64,
     /// Share of the target probability spread over all classes, in 0–1.
     pub label_smoothing: f64,

@@ -1,6 +1,6 @@
 //! The main job on the embedded default: pretrain on drawn shapes, fine-tune on few labels, compare with a control.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use selfie_data::{DataSet, SetName};
 use selfie_eval::record::{Arm, Outcome, Split, Task};
@@ -46,16 +46,16 @@ pub fn run(seeds: u64, session: &Session) -> Result<Result<Demonstration, Ended>
     let folder = session.out.join("pretrain");
     let ended = pretrain::run(&resolved(Task::Pretrain)?, &data, &at(session, folder.clone(), session.seed))?;
     let Ended::Finished { result, .. } = ended else { return Ok(Err(ended)) };
-    let weights = folder.join(WEIGHTS);
+    let pretrained = Pretrained::read(&folder.join(WEIGHTS))?;
+    let arms = [(Arm::Pretrained, labels(Some(pretrained))), (Arm::Scratch, labels(None))];
     let finetune = resolved(Task::Finetune)?;
 
     let mut runs = Vec::new();
     for seed in 1..=seeds {
-        for arm in [Arm::Pretrained, Arm::Scratch] {
-            let labels = labels(arm, &weights)?;
+        for (arm, labels) in &arms {
             let session = at(session, session.out.join(format!("{}-s{seed}", arm.name())), seed);
-            match fine_tuned(&finetune, &data, &labels, &session)? {
-                Ok(accuracy) => runs.push((arm, seed, accuracy)),
+            match fine_tuned(&finetune, &data, labels, &session)? {
+                Ok(accuracy) => runs.push((*arm, seed, accuracy)),
                 Err(ended) => return Ok(Err(ended)),
             }
         }
@@ -68,12 +68,8 @@ fn at(session: &Session, out: PathBuf, seed: u64) -> Session {
     Session { out, seed, ..session.clone() }
 }
 
-fn labels(arm: Arm, weights: &Path) -> Result<Labels, TrainError> {
-    let pretrained = match arm {
-        Arm::Scratch => None,
-        Arm::Pretrained => Some(Pretrained::read(weights)?),
-    };
-    Ok(Labels { fraction: FRACTION, pretrained, split: Split::Test })
+fn labels(pretrained: Option<Pretrained>) -> Labels {
+    Labels { fraction: FRACTION, pretrained, split: Split::Test }
 }
 
 /// The test accuracy of one fine-tuning, or how it ended before it had one.

@@ -72,11 +72,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), TrainError> {
 }
 
 /// BLAKE3 of a file's bytes, hexadecimal.
-///
-/// # Errors
-///
-/// If the file is missing or cannot be read.
-pub fn hash_file(path: &Path) -> Result<String, TrainError> {
+pub(crate) fn hash_file(path: &Path) -> Result<String, TrainError> {
     let reading = |source| TrainError::reading(path, source, "a file to hash");
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path).map_err(reading)?).map_err(reading)?;

@@ -58,13 +58,13 @@ impl Pretrained {
 /// If the configuration is illegal, the pretrained weights do not fit, the run folder belongs to another run or cannot be written, or a
 /// number is not finite.
 pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Result<Ended, TrainError> {
-    let images = Arc::new(data.train.clone());
-    let (examples, subset_hash, measured_on) = examples(&images, labels, session.seed)?;
+    let images = &data.train;
+    let (examples, subset_hash, measured_on) = examples(images, labels, session.seed)?;
     let request = Request { n_examples: examples.len() as u64, seed: session.seed, stop_after: session.stop_after };
     let plan = FinetunePlan::new(resolved, request, labels.fraction)?;
-    require_side(resolved, &images)?;
+    require_side(resolved, images)?;
 
-    let network = classifier(&plan, &images, labels, session)?;
+    let network = classifier(&plan, images, labels, session)?;
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
@@ -108,6 +108,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         run.require_finite(step, &measured, &batch.examples)?;
         optimizer.update(measured.lr, measured.grad_norm, step)?;
         passes.iter().try_for_each(|pass| network.follow(pass))?;
+        optimizer.average(step)?;
         run.record(step, training.batch, &measured, loader.waited())?;
         let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
         if let Some(ended) = run.save_when_due(step, snapshot)? {
@@ -120,8 +121,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let weights = optimizer.averaged(network.weights()?)?;
     network.load(&weights)?;
     let meter = match measured_on {
-        Some(validation) => evaluate(&network, &images, Some(validation), &session.device)?,
-        None => evaluate(&network, &Arc::new(data.test.clone()), None, &session.device)?,
+        Some(validation) => evaluate(&network, images, Some(validation), &session.device)?,
+        None => evaluate(&network, &data.test, None, &session.device)?,
     };
     run.finish(&weights, outcome(&meter, data.train.class_names(), labels.split)?, training.batch)
 }

@@ -28,4 +28,3 @@ pub mod session;
 pub mod signals;
 
 pub use error::TrainError;
-pub use files::hash_file;

@@ -1,4 +1,5 @@
-//! The optimizer of a run: gradients of several micro-batches, clipping, the update, the average of the weights, and all of it by name.
+//! The optimizer of a run: gradients of several micro-batches, clipping, the update, the averages of parameters and running
+//! statistics, and all of it by name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -31,8 +32,28 @@ pub(crate) struct Optimizer<'a> {
 struct UnitState<'a> {
     unit: &'a ParameterUnit,
     slots: Vec<Var>,
-    average: Option<Var>,
+    average: Option<Average>,
     gradient: Option<Gradient>,
+}
+
+/// The averages over the steps: of the flat parameter tensor, and of each running statistic by its name.
+struct Average {
+    parameters: Var,
+    statistics: Vec<(String, Var)>,
+}
+
+impl Average {
+    fn new(unit: &ParameterUnit) -> candle_core::Result<Self> {
+        let statistic = |(name, tensor): (String, Tensor)| Ok((name, Var::from_tensor(&tensor)?));
+        let statistics = unit.named_statistics()?.into_iter().map(statistic).collect::<candle_core::Result<_>>()?;
+        Ok(Self { parameters: Var::from_tensor(&unit.parameters().copy()?)?, statistics })
+    }
+
+    fn follow(&self, unit: &ParameterUnit, decay: f64) -> candle_core::Result<()> {
+        exponential_average(&self.parameters, unit.parameters(), decay)?;
+        let mut pairs = self.statistics.iter().zip(unit.named_statistics()?);
+        pairs.try_for_each(|((_, average), (_, now))| exponential_average(average, &now, decay))
+    }
 }
 
 /// A gradient: as it came, or a sum over micro-batches.
@@ -59,7 +80,7 @@ impl<'a> Optimizer<'a> {
         let state = |unit: &'a ParameterUnit| {
             let zeros = || Var::from_tensor(&unit.parameters().zeros_like()?);
             let slots = (0..n_slots).map(|_| zeros()).collect::<Result<_, _>>()?;
-            let average = plan.ema_decay.map(|_| Var::from_tensor(&unit.parameters().copy()?)).transpose()?;
+            let average = plan.ema_decay.map(|_| Average::new(unit)).transpose()?;
             Ok(UnitState { unit, slots, average, gradient: None })
         };
         let units = units.into_iter().map(state).collect::<Result<_, candle_core::Error>>()?;
@@ -115,10 +136,18 @@ impl<'a> Optimizer<'a> {
                 }
                 _ => return Err(TrainError::Internal("an optimizer with another number of slots".to_owned())),
             }
+        }
+        Ok(())
+    }
+
+    /// Moves the averages, where they are kept, towards the parameters and running statistics that step `step`, counted from
+    /// 1, ended with: after [`Self::update`], and after the running statistics followed.
+    pub(crate) fn average(&self, step: u64) -> Result<(), TrainError> {
+        // The average of the first steps would otherwise be mostly the initial weights.
+        let largest = (1.0 + step as f64) / (10.0 + step as f64);
+        for state in &self.units {
             if let (Some(average), Some(decay)) = (&state.average, self.ema_decay) {
-                // The average of the first steps would otherwise be mostly the initial weights.
-                let decay = decay.min((1.0 + step as f64) / (10.0 + step as f64));
-                exponential_average(average, parameters, decay)?;
+                average.follow(state.unit, decay.min(largest))?;
             }
         }
         Ok(())
@@ -136,9 +165,12 @@ impl<'a> Optimizer<'a> {
         let mut tensors = BTreeMap::new();
         for state in &self.units {
             let slots = self.slot_names().iter().copied().zip(&state.slots);
-            for (slot, flat) in slots.chain(state.average.iter().map(|average| ("average", average))) {
+            for (slot, flat) in slots.chain(state.average.iter().map(|average| ("average", &average.parameters))) {
                 let named = state.unit.named(&flat.as_detached_tensor())?;
                 tensors.extend(named.into_iter().map(|(name, tensor)| (format!("{slot}.{name}"), tensor)));
+            }
+            for (name, average) in state.average.iter().flat_map(|average| &average.statistics) {
+                tensors.insert(format!("average.{name}"), average.as_detached_tensor());
             }
         }
         Ok(tensors_to_bytes(&tensors, HashMap::new())?)
@@ -146,37 +178,40 @@ impl<'a> Optimizer<'a> {
 
     /// Takes over what [`Self::to_bytes`] wrote; `path` is for messages.
     pub(crate) fn load(&mut self, bytes: &[u8], path: &Path) -> Result<(), TrainError> {
+        let corrupt = |reason| TrainError::Corrupt { path: path.to_owned(), reason };
         let mut tensors = tensors_from_bytes(bytes, path)?;
+        let mut take = |slot: &str, name: &str| {
+            let full = format!("{slot}.{name}");
+            tensors.remove(&full).ok_or_else(|| corrupt(format!("tensor `{full}` is missing")))
+        };
         let slot_names = self.slot_names();
-        for state in &mut self.units {
+        for state in &self.units {
             let slots = slot_names.iter().copied().zip(&state.slots);
-            for (slot, flat) in slots.chain(state.average.iter().map(|average| ("average", average))) {
+            for (slot, flat) in slots.chain(state.average.iter().map(|average| ("average", &average.parameters))) {
                 let mut parts = BTreeMap::new();
                 for (name, _) in state.unit.named(&flat.as_detached_tensor())? {
-                    let full = format!("{slot}.{name}");
-                    let Some(part) = tensors.remove(&full) else {
-                        let reason = format!("tensor `{full}` is missing");
-                        return Err(TrainError::Corrupt { path: path.to_owned(), reason });
-                    };
+                    let part = take(slot, &name)?;
                     parts.insert(name, part);
                 }
                 flat.set(&state.unit.assemble(&parts)?)?;
             }
+            for (name, average) in state.average.iter().flat_map(|average| &average.statistics) {
+                average.set(&take("average", name)?.to_dtype(average.dtype())?.to_device(average.device())?)?;
+            }
         }
         match tensors.keys().next() {
             None => Ok(()),
-            Some(extra) => {
-                let reason = format!("tensor `{extra}` is unexpected");
-                Err(TrainError::Corrupt { path: path.to_owned(), reason })
-            }
+            Some(extra) => Err(corrupt(format!("tensor `{extra}` is unexpected"))),
         }
     }
 
-    /// The weights a run results in: `weights`, with the averages in place of the parameters where they are kept.
+    /// The weights a run results in: `weights`, or where averages are kept, those in the place of all of them.
     pub(crate) fn averaged(&self, mut weights: WeightsFile) -> Result<WeightsFile, TrainError> {
         for state in &self.units {
             if let Some(average) = &state.average {
-                weights.tensors.extend(state.unit.named(&average.as_detached_tensor())?);
+                weights.tensors.extend(state.unit.named(&average.parameters.as_detached_tensor())?);
+                let statistics = average.statistics.iter();
+                weights.tensors.extend(statistics.map(|(name, average)| (name.clone(), average.as_detached_tensor())));
             }
         }
         Ok(weights)

@@ -1,7 +1,6 @@
 //! Pretraining: which hidden patch belongs at which hidden place.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use selfie_data::{DataSet, Loader, PretrainBatch, PretrainSettings, PretrainSource};
@@ -23,12 +22,12 @@ use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
 ///
 /// If the configuration is illegal, the run folder belongs to another run or cannot be written, or a number is not finite.
 pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<Ended, TrainError> {
-    let images = Arc::new(data.train.clone());
+    let images = &data.train;
     let request = Request { n_examples: images.len() as u64, seed: session.seed, stop_after: session.stop_after };
     let plan = PretrainPlan::new(resolved, request)?;
-    require_side(resolved, &images)?;
+    require_side(resolved, images)?;
 
-    let config = network_config(&plan.model, &plan.data, &images);
+    let config = network_config(&plan.model, &plan.data, images);
     let network = Selfie::new(&config, DType::F32, &session.device, session.seed)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let (grid, masks) = grid_and_masks(&plan.data)?;
@@ -40,7 +39,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         seed: session.seed,
         batch: training.batch,
     };
-    let source = PretrainSource::new(images, None, settings)?;
+    let source = PretrainSource::new(images.clone(), None, settings)?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(record(resolved, data));
@@ -78,6 +77,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         run.require_finite(step, &measured, &batch.examples)?;
         optimizer.update(measured.lr, measured.grad_norm, step)?;
         passes.iter().try_for_each(|pass| network.follow(pass))?;
+        optimizer.average(step)?;
         run.record(step, training.batch, &measured, loader.waited())?;
         let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
         if let Some(ended) = run.save_when_due(step, snapshot)? {

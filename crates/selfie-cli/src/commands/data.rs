@@ -1,14 +1,14 @@
 //! `selfie data`
 
-use selfie_data::{SetName, SetReport, SplitReport};
+use selfie_data::{SetReport, SplitReport};
 
 use crate::arguments::{Data, DataCommand};
+use crate::context;
 use crate::output;
 
 pub(crate) fn run(arguments: &Data) -> anyhow::Result<u8> {
     let (DataCommand::Info(asked) | DataCommand::Check(asked)) = &arguments.command;
-    let name: SetName = asked.set.parse().map_err(output::data)?;
-    let data = selfie_data::open(name, asked.data.as_deref()).map_err(output::data)?;
+    let data = context::data_set(&asked.set, asked.data.as_deref())?;
     let report = SetReport::new(&data);
     if asked.json {
         output::print(&serde_json::to_string_pretty(&report)?)?;

@@ -1,9 +1,6 @@
 //! `selfie evaluate`
 
-use std::sync::Arc;
-
 use candle_core::DType;
-use selfie_data::{DataSet, SetName};
 use selfie_eval::evaluate;
 use selfie_eval::record::{Split, from_json};
 use selfie_model::{Classifier, Metadata, ModelError, WeightsFile};
@@ -25,13 +22,14 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     };
     let network = Classifier::new(config, DType::F32, &device, 0).map_err(output::model)?;
     network.load(&file).map_err(output::model)?;
-    let data = data_set(arguments)?;
+    let set = set_name(arguments)?;
+    let dir = context::data_dir(arguments.data.as_deref(), Some(&arguments.run_or_weights))?;
+    let data = context::data_set(&set, dir.as_deref())?;
     if data.test.class_names() != config.classes {
         let (data, network) = (data.test.class_names().join(", "), config.classes.join(", "));
         return Err(Usage(format!("--set: expected a data set of the network's classes {network}, got {data}")).into());
     }
-    let test = Arc::new(data.test);
-    let meter = evaluate(&network, &test, None, &device).map_err(output::eval)?;
+    let meter = evaluate(&network, &data.test, None, &device).map_err(output::eval)?;
     let outcome = outcome(&meter, &config.classes, Split::Test)?;
     if arguments.json {
         output::print(&serde_json::to_string(&outcome)?)?;
@@ -47,21 +45,15 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn data_set(arguments: &Evaluate) -> anyhow::Result<DataSet> {
-    let name = match &arguments.set {
-        Some(name) => name.clone(),
-        None => match read_record(&arguments.run_or_weights)? {
-            Some(record) => {
-                let set = record.config.pointer("/data/set").cloned().unwrap_or_default();
-                from_json("run.json: data.set", &set.to_string()).map_err(output::eval)?
-            }
-            None => {
-                let expected = "the name of a data set, since this is no run folder".to_owned();
-                return Err(TrainError::Usage { argument: "--set".to_owned(), expected, got: "none".to_owned() }.into());
-            }
-        },
+/// The name of the data set: the one given, else the one that the run was trained on.
+fn set_name(arguments: &Evaluate) -> anyhow::Result<String> {
+    if let Some(name) = &arguments.set {
+        return Ok(name.clone());
+    }
+    let Some(record) = read_record(&arguments.run_or_weights)? else {
+        let expected = "the name of a data set, since this is no run folder".to_owned();
+        return Err(TrainError::Usage { argument: "--set".to_owned(), expected, got: "none".to_owned() }.into());
     };
-    let name: SetName = name.parse().map_err(output::data)?;
-    let dir = context::data_dir(arguments.data.as_deref(), Some(&arguments.run_or_weights))?;
-    selfie_data::open(name, dir.as_deref()).map_err(output::data)
+    let set = record.config.pointer("/data/set").cloned().unwrap_or_default();
+    from_json("run.json: data.set", &set.to_string()).map_err(output::eval)
 }

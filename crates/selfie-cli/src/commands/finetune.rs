@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
     let split = if arguments.validate { Split::Validation } else { Split::Test };
     let labels = Labels { fraction: arguments.fraction, pretrained, split };
-    let data = context::data_set(&resolved, data_dir.as_deref())?;
+    let data = context::data_set(&resolved.config.data.set, data_dir.as_deref())?;
     let session = context::session(train, data_dir, default_path(arguments, &resolved, arm))?;
     let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;
     finish(&ended, &session.out, train.json)

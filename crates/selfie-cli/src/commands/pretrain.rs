@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
         output::print(&estimate.text(train.json)?)?;
         return Ok(0);
     }
-    let data = context::data_set(&resolved, train.data.as_deref())?;
+    let data = context::data_set(&resolved.config.data.set, train.data.as_deref())?;
     let name = RunName { task: Task::Pretrain, recipe: resolved.recipe.clone(), finetune: None, seed: train.seed };
     let session = context::session(train, train.data.clone(), name.default_path())?;
     let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use super::*;
 
-fn images(values: &[u8], labels: Vec<u16>) -> Images {
+fn images(values: &[u8], labels: Vec<u16>) -> Arc<Images> {
     let pixels = values.iter().flat_map(|&value| [value; 12]).collect();
-    Images::new(2, pixels, labels, vec!["a".into(), "b".into()]).unwrap()
+    Arc::new(Images::new(2, pixels, labels, vec!["a".into(), "b".into()]).unwrap())
 }
 
 #[test]

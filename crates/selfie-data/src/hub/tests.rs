@@ -3,7 +3,6 @@ use crate::DataErrorKind;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use std::sync::Arc;
 
 /// The hub's schema.
 const SCHEMA: &str = "message schema {

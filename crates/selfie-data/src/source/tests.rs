@@ -4,7 +4,7 @@ use crate::{Loader, shapes32};
 const SETTINGS: LabelledSettings = LabelledSettings { augmentation: None, seed: 4, batch: 6 };
 
 fn images() -> Arc<Images> {
-    Arc::new(shapes32::draw(20, 0).train)
+    shapes32::draw(20, 0).train
 }
 
 fn settings() -> PretrainSettings {

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device};
 use selfie_eval::record::Task;
-use selfie_model::{Selfie, SelfieConfig};
+use selfie_model::{Mode, Selfie, SelfieConfig, Training};
 
 use super::*;
 use crate::config::{Base, Overrides, resolve};
@@ -34,11 +34,24 @@ fn gradients(network: &Selfie, slope: f32) -> GradStore {
     Tensor::stack(&terms, 0).unwrap().sum_all().unwrap().backward().unwrap()
 }
 
-/// One update by the gradients of all `slopes` together.
+/// Moves the running statistics by a forward pass in training.
+fn follow(network: &Selfie, step: u64) {
+    let (n, p) = (network.config().n_patches(), network.config().patch_size);
+    let pixels: Vec<f32> = (0..2 * n * p * p * 3).map(|i| (i % 7) as f32 + step as f32).collect();
+    let patches = Tensor::from_vec(pixels, (2, n, p, p, 3), &Device::Cpu).unwrap();
+    let order: Vec<u32> = (0..2 * n as u32).map(|i| i % n as u32).collect();
+    let pass = Training::new(1, step as u32);
+    network.forward(&patches, &Tensor::from_vec(order, (2, n), &Device::Cpu).unwrap(), Mode::Training(&pass)).unwrap();
+    network.follow(&pass).unwrap();
+}
+
+/// One step by the gradients of all `slopes` together.
 fn update(optimizer: &mut Optimizer, network: &Selfie, slopes: &[f32], step: u64) {
     slopes.iter().for_each(|slope| optimizer.add(gradients(network, *slope)).unwrap());
     let norm = optimizer.gradient_norm().unwrap();
     optimizer.update(0.01, norm, step).unwrap();
+    follow(network, step);
+    optimizer.average(step).unwrap();
 }
 
 fn weights(network: &Selfie) -> Vec<u8> {
@@ -117,8 +130,8 @@ fn a_missing_or_extra_tensor_is_named() {
     let path = Path::new("run/checkpoints/step-00000001");
     let whole = tensors_from_bytes(&optimizer.to_bytes().unwrap(), path).unwrap();
     let slots = ["average.", "first_moment.", "second_moment."];
-    for slot in slots {
-        let name = whole.keys().find(|name| name.starts_with(slot)).unwrap();
+    for part in slots.into_iter().chain([".running_var"]) {
+        let name = whole.keys().find(|name| name.contains(part)).unwrap();
         let mut tensors = whole.clone();
         let tensor = tensors.remove(name).unwrap();
         let error = optimizer.load(&tensors_to_bytes(&tensors, HashMap::new()).unwrap(), path).unwrap_err();
@@ -154,28 +167,27 @@ fn clipping_scales_the_whole_gradient_to_the_norm_and_leaves_smaller_ones() {
 }
 
 #[test]
-fn the_averaged_weights_lie_between_the_first_and_the_last_and_replace_parameters_only() {
+fn the_averages_of_parameters_and_running_statistics_stand_where_the_decay_says() {
+    let values = |weights: WeightsFile| -> BTreeMap<String, Vec<f32>> {
+        let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+        weights.tensors.into_iter().map(|(name, tensor)| (name, flat(tensor))).collect()
+    };
     let (plan, network) = (plan(&["optimizer=sgd", "momentum=0", "weight_decay=0", "ema_decay=0.9"]), network());
-    let start = named_parameters(&network);
+    let start = values(network.weights().unwrap());
     let mut optimizer = Optimizer::new(network.units(), &plan).unwrap();
     update(&mut optimizer, &network, &[1.0], 1);
-    let end = network.weights().unwrap();
-    let averaged = optimizer.averaged(end.clone()).unwrap();
-    assert_eq!(averaged.tensors.len(), end.tensors.len());
-    let mut n_moved = 0;
-    for (name, average) in &averaged.tensors {
-        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let (average, end) = (flat(average), flat(&end.tensors[name]));
-        let Some(start) = start.get(name) else {
-            assert_eq!(average, end, "{name} is a running statistic, which has no average");
-            continue;
-        };
-        for ((average, &start), end) in average.into_iter().zip(start).zip(end) {
-            // Where nothing moved, rounding may.
-            let (low, high) = (start.min(end) - 1e-7, start.max(end) + 1e-7);
-            assert!((low..=high).contains(&average), "{name}: {start} {average} {end}");
-            n_moved += usize::from((average - start).abs() > 1e-4 && (average - end).abs() > 1e-4);
+    let averaged = values(optimizer.averaged(network.weights().unwrap()).unwrap());
+    let end = values(network.weights().unwrap());
+    assert!(averaged.keys().eq(end.keys()));
+    let (mut n_parameters, mut n_statistics) = (0, 0);
+    for (name, average) in averaged {
+        for ((average, start), end) in average.into_iter().zip(&start[&name]).zip(&end[&name]) {
+            // The first step's decay is (1 + 1) / (10 + 1).
+            let expected = (2.0 * start + 9.0 * end) / 11.0;
+            assert!((average - expected).abs() < 1e-5 * (1.0 + expected.abs()), "{name}: {start} {average} {end}");
+            let moved = usize::from((average - start).abs() > 1e-4 && (average - end).abs() > 1e-4);
+            *(if name.contains(".running_") { &mut n_statistics } else { &mut n_parameters }) += moved;
         }
     }
-    assert!(n_moved > 100);
+    assert!(n_parameters > 100 && n_statistics > 20, "{n_parameters} {n_statistics}");
 }

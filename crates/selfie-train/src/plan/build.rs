@@ -187,7 +187,7 @@ fn training_plan(resolved: &Resolved, task: Task, request: Request) -> Result<Tr
         format!("a divisor of {task}.batch = {}", training.batch),
         micro_batch,
     )?;
-    let steps = steps(resolved, task, training, request.n_examples)?;
+    let steps = steps(resolved, task, training, micro_batch, request.n_examples)?;
     if request.stop_after == Some(0) {
         let expected = "a step to stop after, at least 1".to_owned();
         return Err(TrainError::Usage { argument: "--stop-after".to_owned(), expected, got: "0".to_owned() });
@@ -227,8 +227,14 @@ fn optimizer_plan(resolved: &Resolved, task: Task, training: &TrainingConfig) ->
     }
 }
 
-/// The length in updates, rounded up: a length of a few examples is one update, never none.
-fn steps(resolved: &Resolved, task: Task, training: &TrainingConfig, n_examples: u64) -> Result<u64, TrainError> {
+/// The length in updates, rounded up: a length of a few examples is one update, never none. `micro_batch` divides the batch.
+fn steps(
+    resolved: &Resolved,
+    task: Task,
+    training: &TrainingConfig,
+    micro_batch: usize,
+    n_examples: u64,
+) -> Result<u64, TrainError> {
     let batch = training.batch as u64;
     let (key, steps) = match (training.steps, training.epochs, training.examples) {
         (Some(steps), None, None) => ("steps", steps),
@@ -252,8 +258,7 @@ fn steps(resolved: &Resolved, task: Task, training: &TrainingConfig, n_examples:
         }
     };
     // Draws are keyed by the 32-bit number of a forward pass.
-    let n_micro_batches = (training.batch / training.micro_batch.clamp(1, training.batch)) as u64;
-    let longest = u64::from(u32::MAX) / if training.micro_batch == 0 { 1 } else { n_micro_batches };
+    let longest = u64::from(u32::MAX) / (training.batch / micro_batch) as u64;
     Check::new(resolved, &format!("{task}.{key}")).require(
         (1..=longest).contains(&steps),
         format!("a length of 1 to {longest} updates"),

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use candle_core::Tensor;
 use selfie_eval::record::{StepMetrics, StepTime, Task};
+use selfie_model::WeightsFile;
 use selfie_train::run_folder::read_metrics;
 use selfie_train::session::Ended;
 
@@ -74,4 +76,27 @@ fn the_result_holds_the_averaged_weights_and_the_checkpoint_the_others() {
     let ([weights, _, result], _) = (<[Vec<u8>; 3]>::try_from(computed(folder.path()).0).unwrap(), ());
     assert_eq!(weights.len(), result.len());
     assert!(weights != result);
+}
+
+#[test]
+fn both_loops_average_the_running_statistics_that_a_step_ended_with() {
+    for task in [Task::Pretrain, Task::Finetune] {
+        let folder = tempfile::tempdir().unwrap();
+        let resolved = configuration(task, &["ema_decay=0.9", "steps=1"]);
+        train(&resolved, task, &images(30), &session(folder.path(), None));
+        let read = |file: &str| WeightsFile::read(&folder.path().join(file)).unwrap().tensors;
+        let (end, averaged) = (read("checkpoints/step-00000001/weights.safetensors"), read("weights.safetensors"));
+        let mut n_checked = 0;
+        for (name, end) in end.iter().filter(|(name, _)| name.contains(".running_")) {
+            // A running mean starts at 0, a variance at 1, and the first step's decay is (1 + 1) / (10 + 1).
+            let start = if name.ends_with("mean") { 0.0 } else { 1.0 };
+            let values = |tensor: &Tensor| tensor.to_vec1::<f32>().unwrap();
+            for (average, end) in values(&averaged[name]).into_iter().zip(values(end)) {
+                let expected = (2.0 * start + 9.0 * end) / 11.0;
+                assert!((average - expected).abs() < 1e-6, "{name}: expected {expected}, got {average}");
+                n_checked += usize::from((average - end).abs() > 1e-6);
+            }
+        }
+        assert!(n_checked > 100, "{task}: {n_checked}");
+    }
 }
