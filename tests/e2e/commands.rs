@@ -126,6 +126,34 @@ fn every_json_option_prints_one_json_value() {
 }
 
 #[test]
+fn a_bench_shows_what_was_asked_and_where_the_time_goes() {
+    let folder = Folder::new();
+    let step = "bench step --task pretrain --width 2 --batch 4 --micro-batch 2 --steps 1 --threads 2 --profile";
+    let table = folder.run(step).ends_with(0);
+    table.prints(&["images/s", "ms/step", "GFLOP/s", "GB/s", "optimizer", "outside selfie-ops"]);
+    let json = folder.run(&format!("{step} --json")).ends_with(0).json();
+    let asked = [("batch", 4), ("micro_batch", 2), ("width", 2), ("image_size", 32), ("steps", 1), ("threads", 2)];
+    assert!(asked.iter().all(|(key, value)| json[*key] == *value), "{json}");
+    assert_eq!((json["task"].as_str(), json["dtype"].as_str()), (Some("pretrain"), Some("f32")), "{json}");
+    let shares = json["profile"].as_array().unwrap().iter().map(|line| line["share"].as_f64().unwrap());
+    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-6, "{json}");
+
+    let rate = folder.run("bench rate --size 64 --products 2 --json").ends_with(0).json();
+    assert!(rate["gflop_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{rate}");
+    assert_eq!((rate["size"].as_u64(), rate["dtype"].as_str()), (Some(64), Some("f32")), "{rate}");
+}
+
+#[test]
+fn a_bench_refuses_what_it_cannot_measure() {
+    let folder = Folder::new();
+    let bf16 = folder.run("bench step --width 2 --batch 2 --dtype bf16").ends_with(78);
+    bf16.says(&["dtype (--dtype): expected f32, got bf16"]);
+    folder.run("bench rate --dtype bf16").ends_with(78).says(&["expected f32, got bf16"]);
+    let uneven = folder.run("bench step --width 2 --batch 4 --micro-batch 3").ends_with(78);
+    uneven.says(&["micro_batch (--micro-batch): expected a divisor of the batch, 4, got 3"]);
+}
+
+#[test]
 fn a_dry_run_of_every_recipe_says_what_it_would_take_and_touches_nothing() {
     let folder = Folder::new();
     for recipe in ["shapes32", "cifar10", "cifar10-small", "imagenet32", "imagenet224"] {
@@ -148,4 +176,7 @@ fn help_lists_every_command_and_each_has_help_of_its_own() {
     let options = ["--device", "--dtype", "--threads", "--seed", "--data", "--out", "--set", "--steps", "--stop-after"];
     let pretrain = folder.run("pretrain --help").ends_with(0).prints(&options);
     pretrain.prints(&["--json", "--quiet", "--dry-run"]);
+    folder.run("bench --help").ends_with(0).prints(&["step", "rate"]);
+    let options = ["--task", "--image-size", "--width", "--batch", "--micro-batch", "--dtype", "--steps", "--profile"];
+    folder.run("bench step --help").ends_with(0).prints(&options).prints(&["--threads", "--device", "--json"]);
 }

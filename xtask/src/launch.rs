@@ -36,7 +36,7 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 /// The path of the built binary, or how cargo ended; cargo's own messages go to standard error.
-fn build(root: &Path, features: &str) -> Result<Result<PathBuf, ExitStatus>> {
+pub(crate) fn build(root: &Path, features: &str) -> Result<Result<PathBuf, ExitStatus>> {
     let mut command = cargo();
     command.args(["build", "--release", "-p", "selfie-cli"]);
     if !features.is_empty() {

@@ -1,8 +1,9 @@
-//! Launches `selfie` on the right backend; `ci` and `tidy`. Run it as `cargo xtask`.
+//! Launches `selfie` on the right backend; `ci`, `tidy` and `bench peer`. Run it as `cargo xtask`.
 //!
 //! Links no candle, so that it builds in seconds; what trains, evaluates and draws lives in the other crates.
 
 mod backend;
+mod bench;
 mod ci;
 mod launch;
 mod process;
@@ -24,6 +25,7 @@ Usage: cargo xtask COMMAND…
                                `cargo xtask COMMAND --help` explains one
   cargo xtask ci               fmt, tidy, deny, clippy, doc, the feature hub, all tests: stops at the first failure
   cargo xtask tidy             the rules no compiler checks: crate arrows, ARCHITECTURE.md's paths, file sizes
+  cargo xtask bench peer       ours and PyTorch in turns on this CPU, and how they compare: `cargo xtask bench peer --help`
   cargo xtask --help           this page
 
 A command of selfie is built with `cargo build --release -p selfie-cli` and then replaces this process: signals and exit
@@ -43,7 +45,7 @@ Environment:
 ";
 
 /// The exit code for arguments that make no sense.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -72,6 +74,7 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
             process::say(&format!("error: `cargo xtask {own}` takes no arguments"));
             Ok(ExitCode::from(USAGE))
         }
+        Some("bench") if arguments.get(1).is_some_and(|a| a == "peer") => bench::run(&root, &arguments[2..]),
         Some("ci") => ci::run(&root),
         Some("tidy") => tidy::run(&root),
         Some(_) => launch::run(&root, arguments),

@@ -44,6 +44,7 @@ impl Command {
             Self::Evaluate(arguments) => Some(&arguments.compute),
             Self::Predict(arguments) => Some(&arguments.compute),
             Self::Bench(Bench { command: BenchCommand::Step(step) }) => Some(&step.compute),
+            Self::Bench(Bench { command: BenchCommand::Rate(rate) }) => Some(&rate.compute),
             Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) => None,
         }
     }
@@ -276,6 +277,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchCommand {
     /// Images a second of a training step, or of inference, on a resident synthetic batch
     Step(BenchStep),
+    /// The rate of one large product: what bounds every step
+    Rate(BenchRate),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -292,12 +295,36 @@ pub(crate) struct BenchStep {
     /// Images a step
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: u32,
-    /// Number type; only f32 so far
+    /// Images that go through the network at once, a divisor of the batch: memory follows it [default: the batch]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) micro_batch: Option<u32>,
+    /// Number type of activations and products; only f32 so far
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
     /// Steps to measure, after two that are not
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) steps: u32,
+    /// Make as many steps again and say where their time goes
+    #[arg(long)]
+    pub(crate) profile: bool,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchRate {
+    /// Number type; only f32 so far
+    #[arg(long, default_value = "f32")]
+    pub(crate) dtype: Dtype,
+    /// Rows and columns of the two factors
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) size: u16,
+    /// Products to measure, after two that are not
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) products: u16,
     #[command(flatten)]
     pub(crate) compute: Compute,
     /// Print as JSON

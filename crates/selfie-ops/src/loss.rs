@@ -3,6 +3,7 @@
 use crate::Real;
 use crate::composed;
 use crate::kernels::loss;
+use crate::profile::{OpClass, Work, span};
 use crate::unit::{Argument, Context, Forward, Gradients, Unit, apply, runs_composed};
 use candle_core::{Result, Tensor, bail};
 
@@ -31,6 +32,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &[u32], smoothing: f64) -> Result<
     Ok(apply(CrossEntropy { labels: labels.to_vec(), smoothing }, logits, None)?.y)
 }
 
+/// Operations a logit: maximum, difference, exponential, sum and division of the softmax.
+const FLOP: u64 = 5;
+/// Operations a logit's gradient: difference and product.
+const FLOP_BACKWARD: u64 = 2;
+
 struct CrossEntropy {
     labels: Vec<u32>,
     smoothing: f64,
@@ -45,11 +51,13 @@ impl Unit for CrossEntropy {
     }
 
     fn forward<T: Real>(&self, x: Argument<'_, T>, _: &[T]) -> Result<Forward<T, Vec<T>>> {
+        let _span = span(OpClass::Loss, Work::elementwise::<T>(x.values.len(), FLOP, 2));
         let (loss, probs) = loss::cross_entropy(x.values, &self.labels, self.smoothing);
         Ok(Forward::new(vec![loss], probs))
     }
 
     fn backward<T: Real>(&self, context: Context<'_, T, Vec<T>>) -> Result<Gradients<T>> {
+        let _span = span(OpClass::Loss, Work::elementwise::<T>(context.saved.len(), FLOP_BACKWARD, 2));
         let dx = loss::cross_entropy_backward(&context.saved, &self.labels, self.smoothing, context.dy[0]);
         Ok(Gradients { x: context.wants_dx.then_some(dx), parameters: Vec::new() })
     }

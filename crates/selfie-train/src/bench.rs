@@ -1,21 +1,25 @@
-//! Images a second of a step, on a resident synthetic batch.
+//! Measurements of this machine: a step on a resident synthetic batch, and the product rate that bounds it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
-use selfie_model::{
-    Classifier, ClassifierConfig, ClassifierKind, Mode, Positions, Selfie, SelfieConfig, Stem, Training,
-};
-use selfie_ops::cross_entropy;
-use selfie_random::{Purpose, Stream};
+use candle_core::{DType, Device};
 use serde::Serialize;
 
 use crate::TrainError;
+use crate::config::Source;
 use crate::machine;
-use crate::optimizer::Optimizer;
-use crate::plan::{OptimizerPlan, TrainingPlan};
-use crate::schedule::Schedule;
 use crate::session::device_name;
+
+mod flop;
+mod profile;
+mod rate;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use profile::ProfileLine;
+pub use rate::{BenchRate, RateResult, rate};
 
 /// Steps before the measured ones.
 const WARMUP_STEPS: u32 = 2;
@@ -32,6 +36,26 @@ pub enum BenchTask {
     Embed,
 }
 
+/// Number type of activations and products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BenchDtype {
+    /// Single precision.
+    F32,
+    /// bfloat16, with sums in f32.
+    Bf16,
+}
+
+impl BenchDtype {
+    /// What networks and products take: the one place that knows which number types there are.
+    fn resolve(self) -> Result<DType, TrainError> {
+        match self {
+            Self::F32 => Ok(DType::F32),
+            Self::Bf16 => Err(bad_value("dtype", "f32", "bf16, which this version does not compute in yet")),
+        }
+    }
+}
+
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BenchStep {
@@ -43,8 +67,31 @@ pub struct BenchStep {
     pub width: usize,
     /// Images a step.
     pub batch: usize,
+    /// Images that go through the network at once; it divides `batch`. Gradients of a step's micro-batches are summed.
+    pub micro_batch: usize,
+    /// Number type.
+    pub dtype: BenchDtype,
     /// Steps measured.
     pub steps: u32,
+}
+
+impl BenchStep {
+    fn n_micro_batches(&self) -> usize {
+        self.batch / self.micro_batch
+    }
+
+    /// Checks what the types do not say and the network does not check.
+    fn check(&self) -> Result<(), TrainError> {
+        if self.steps == 0 || self.batch == 0 {
+            let got = format!("{} steps of {} images", self.steps, self.batch);
+            return Err(bad_value("steps", "at least one step of at least one image", &got));
+        }
+        if self.micro_batch == 0 || !self.batch.is_multiple_of(self.micro_batch) {
+            let expected = format!("a divisor of the batch, {}", self.batch);
+            return Err(bad_value("micro-batch", &expected, &self.micro_batch.to_string()));
+        }
+        Ok(())
+    }
 }
 
 /// What was measured, and what was asked.
@@ -55,8 +102,6 @@ pub struct BenchResult {
     pub asked: BenchStep,
     /// Where it ran.
     pub device: String,
-    /// Number type.
-    pub dtype: &'static str,
     /// CPU threads.
     pub threads: usize,
     /// Batch over the median step.
@@ -65,135 +110,101 @@ pub struct BenchResult {
     pub median_step_s: f64,
     /// Fastest step, s.
     pub best_step_s: f64,
-    /// The process's largest resident memory, MiB; 0 where the system does not say.
+    /// The process's largest resident memory before any profile, MiB; 0 where the system does not say.
     pub peak_rss_mb: u64,
+    /// Pages the system had to bring in during a measured step, mean; none where the system does not say.
+    pub page_faults_per_step: Option<f64>,
+    /// Operations of one image's products, 10⁹: those of the network's convolutions, linear layers and attention whose result
+    /// somebody reads, computed directly, whatever an implementation makes of them.
+    pub gflop_per_image: f64,
+    /// `gflop_per_image` times `images_per_s`.
+    pub gflop_per_s: f64,
     /// Share of time spent waiting for data: none, the batch is resident.
     pub data_wait: f64,
     /// Loss of the last step; the mean feature of `embed`.
     pub loss: f64,
+    /// Where the time of as many further steps went, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Vec<ProfileLine>>,
 }
 
-/// Measures.
+/// Measures; then, with `profiled`, makes as many steps again with the profile on.
 ///
 /// # Errors
 ///
-/// If the width is illegal or memory is short.
-pub fn step(asked: BenchStep, device: &Device) -> Result<BenchResult, TrainError> {
-    let config = network(&asked);
-    let mut times = Vec::new();
-    let mut run = steps(&asked, &config, device)?;
-    let mut loss = 0.0;
-    for i in 0..WARMUP_STEPS + asked.steps {
-        let clock = Instant::now();
-        loss = run(i)?;
-        if i >= WARMUP_STEPS {
-            times.push(clock.elapsed().as_secs_f64());
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    let median_step_s = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
-    Ok(BenchResult {
-        asked,
-        device: device_name(device),
-        dtype: "f32",
-        threads: rayon::current_num_threads(),
-        images_per_s: asked.batch as f64 / median_step_s,
-        median_step_s,
-        best_step_s: times[0],
-        peak_rss_mb: machine::peak_rss_mib(),
-        data_wait: 0.0,
-        loss,
+/// If the number type or micro-batch is illegal, the width is, or memory is short.
+pub fn step(asked: BenchStep, profiled: bool, device: &Device) -> Result<BenchResult, TrainError> {
+    asked.check()?;
+    let gflop_per_image = flop::gflop_per_image(&asked);
+    work::with_steps(&asked, device, |make| {
+        let timed = timed_steps(&asked, make, device)?;
+        let peak_rss_mb = machine::peak_rss_mib();
+        let first = WARMUP_STEPS + asked.steps;
+        let profile = profiled
+            .then(|| profile::profiled_steps(first..first + asked.steps, device, |i| make(i).map(drop)))
+            .transpose()?;
+        let images_per_s = asked.batch as f64 / median(&timed.seconds);
+        Ok(BenchResult {
+            asked,
+            device: device_name(device),
+            threads: rayon::current_num_threads(),
+            images_per_s,
+            median_step_s: median(&timed.seconds),
+            best_step_s: timed.seconds.iter().copied().fold(f64::INFINITY, f64::min),
+            peak_rss_mb,
+            page_faults_per_step: timed.page_faults.map(|faults| faults as f64 / f64::from(asked.steps)),
+            gflop_per_image,
+            gflop_per_s: gflop_per_image * images_per_s,
+            data_wait: 0.0,
+            loss: timed.loss,
+            profile,
+        })
     })
 }
 
-fn network(asked: &BenchStep) -> SelfieConfig {
-    let small = asked.image_size <= 32;
-    let patch_size = if small { 8 } else { 32 };
-    SelfieConfig {
-        width: asked.width,
-        stem: if small { Stem::ThreeByThree } else { Stem::SevenBySeven },
-        image_size: asked.image_size,
-        patch_size,
-        n_targets: (asked.image_size / patch_size).pow(2) / 4,
-        positions: if small { Positions::PerPatch } else { Positions::RowColumn },
-        ..SelfieConfig::default()
-    }
+struct Timed {
+    /// Of each measured step.
+    seconds: Vec<f64>,
+    /// Of all measured steps.
+    page_faults: Option<u64>,
+    /// Of the last step.
+    loss: f64,
 }
 
-/// A step, by its number; it returns the loss.
-type Step = Box<dyn FnMut(u32) -> Result<f64, TrainError>>;
-
-fn steps(asked: &BenchStep, config: &SelfieConfig, device: &Device) -> Result<Step, TrainError> {
-    let (b, side) = (asked.batch, asked.image_size);
-    let mut draws = Stream::new(0, Purpose::Synthetic, 0, 0);
-    let pixels: Vec<u8> = (0..b * side * side * 3).map(|_| draws.below(256) as u8).collect();
-    let n_classes = if side <= 32 { 10 } else { 1000 };
-    let plan = training_plan(asked);
-    if asked.task == BenchTask::Pretrain {
-        let (n, p, t) = (config.n_patches(), config.patch_size, config.n_targets);
-        let patches = Tensor::from_vec(pixels, (b, n, p, p, 3), device)?;
-        let network: &'static Selfie = Box::leak(Box::new(Selfie::new(config, DType::F32, device, 1)?));
-        let mut optimizer = Optimizer::new(network.units(), &plan)?;
-        let labels: Vec<u32> = (0..b * t).map(|row| (row % t) as u32).collect();
-        return Ok(Box::new(move |i| {
-            let order = Tensor::from_vec(orders(b, n, i), (b, n), patches.device())?;
-            let pass = Training::new(1, i);
-            let logits = network.forward(&patches, &order, Mode::Training(&pass))?.logits;
-            let loss = cross_entropy(&logits.reshape((b * t, t))?, &labels, 0.0)?;
-            finish_step(&mut optimizer, &loss, i)?;
-            network.follow(&pass)?;
-            Ok(f64::from(loss.to_scalar::<f32>()?))
-        }));
+fn timed_steps(asked: &BenchStep, make: work::Step<'_>, device: &Device) -> Result<Timed, TrainError> {
+    let mut timed = Timed { seconds: Vec::new(), page_faults: None, loss: 0.0 };
+    for i in 0..WARMUP_STEPS {
+        make(i)?;
     }
-    let images = Tensor::from_vec(pixels, (b, side, side, 3), device)?;
-    let classes = (0..n_classes).map(|class| class.to_string()).collect();
-    let config = ClassifierConfig { network: config.clone(), kind: ClassifierKind::Stage4, classes };
-    let network: &'static Classifier = Box::leak(Box::new(Classifier::new(&config, DType::F32, device, 1)?));
-    if asked.task == BenchTask::Embed {
-        return Ok(Box::new(move |_| {
-            let features = network.features(&images, Mode::Inference)?;
-            Ok(f64::from(features.mean_all()?.to_scalar::<f32>()?))
-        }));
+    let faults_before = machine::page_faults();
+    for i in WARMUP_STEPS..WARMUP_STEPS + asked.steps {
+        let clock = Instant::now();
+        timed.loss = make(i)?;
+        device.synchronize()?;
+        timed.seconds.push(clock.elapsed().as_secs_f64());
     }
-    let mut optimizer = Optimizer::new(network.units(), &plan)?;
-    let labels: Vec<u32> = (0..b).map(|_| draws.below(10)).collect();
-    Ok(Box::new(move |i| {
-        let pass = Training::new(1, i);
-        let loss = cross_entropy(&network.forward(&images, Mode::Training(&pass))?.logits, &labels, 0.0)?;
-        finish_step(&mut optimizer, &loss, i)?;
-        network.follow(&pass)?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
-    }))
+    let faults = faults_before.zip(machine::page_faults());
+    timed.page_faults = faults.map(|(before, after)| after.saturating_sub(before));
+    Ok(timed)
 }
 
-fn finish_step(optimizer: &mut Optimizer<'_>, loss: &Tensor, i: u32) -> Result<(), TrainError> {
-    optimizer.add(loss.backward()?)?;
-    let norm = optimizer.gradient_norm()?;
-    optimizer.update(1e-3, norm, u64::from(i) + 1)
+/// The middle value; of an even number, the mean of the two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
 }
 
-fn training_plan(asked: &BenchStep) -> TrainingPlan {
-    TrainingPlan {
-        seed: 1,
-        steps: 1,
-        stop_at: 1,
-        batch: asked.batch,
-        micro_batch: asked.batch,
-        schedule: Schedule::new(1e-3, 0, 1),
-        optimizer: OptimizerPlan::Sgd { momentum: 0.9, weight_decay: 1e-4 },
-        clip_norm: None,
-        ema_decay: None,
-        label_smoothing: 0.0,
-    }
+fn per_second(amount: f64, time: Duration) -> Option<f64> {
+    let seconds = time.as_secs_f64();
+    (amount > 0.0 && seconds > 0.0).then(|| amount / seconds)
 }
 
-/// A permutation of the patches of each image, new in each step as the peer's are.
-fn orders(batch: usize, n_patches: usize, step: u32) -> Vec<u32> {
-    let mut all = Vec::with_capacity(batch * n_patches);
-    for image in 0..batch {
-        let mut order: Vec<u32> = (0..n_patches as u32).collect();
-        Stream::new(1, Purpose::Mask, step, image as u32).shuffle(&mut order);
-        all.extend(order);
+fn bad_value(option: &str, expected: &str, got: &str) -> TrainError {
+    TrainError::BadValue {
+        key: option.replace('-', "_"),
+        origin: Source::Flag(format!("--{option}")),
+        expected: expected.to_owned(),
+        got: got.to_owned(),
     }
-    all
 }

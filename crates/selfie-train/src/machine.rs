@@ -38,3 +38,15 @@ pub fn peak_rss_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     field(&status, "VmHWM").and_then(mebibytes).unwrap_or(0)
 }
+
+/// Pages that the system has brought in for this process so far, without reading a disk; `None` where it does not say.
+#[must_use]
+pub fn page_faults() -> Option<u64> {
+    minor_faults(&std::fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// The tenth field of `/proc/self/stat`; the second is the program's name in brackets, which may hold anything.
+fn minor_faults(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(7)?.parse().ok()
+}

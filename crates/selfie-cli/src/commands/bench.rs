@@ -1,31 +1,97 @@
 //! `selfie bench`
 
-use selfie_train::bench::{self, BenchStep};
+use selfie_train::bench::{self, BenchDtype, BenchResult, ProfileLine};
 
-use crate::arguments::{Bench, BenchCommand, BenchTask, ImageSize};
+use crate::arguments::{Bench, BenchCommand, BenchRate, BenchStep, BenchTask, Dtype, ImageSize};
 use crate::context;
 use crate::output;
 
 pub(crate) fn run(arguments: &Bench) -> anyhow::Result<u8> {
-    let BenchCommand::Step(step) = &arguments.command;
-    context::require_f32(step.dtype)?;
-    let device = context::device(&step.compute)?;
-    let task = match step.task {
-        BenchTask::Pretrain => bench::BenchTask::Pretrain,
-        BenchTask::Finetune => bench::BenchTask::Finetune,
-        BenchTask::Embed => bench::BenchTask::Embed,
+    match &arguments.command {
+        BenchCommand::Step(arguments) => step(arguments),
+        BenchCommand::Rate(arguments) => rate(arguments),
+    }
+}
+
+fn step(arguments: &BenchStep) -> anyhow::Result<u8> {
+    let device = context::device(&arguments.compute)?;
+    let asked = bench::BenchStep {
+        task: match arguments.task {
+            BenchTask::Pretrain => bench::BenchTask::Pretrain,
+            BenchTask::Finetune => bench::BenchTask::Finetune,
+            BenchTask::Embed => bench::BenchTask::Embed,
+        },
+        image_size: match arguments.image_size {
+            ImageSize::Small => 32,
+            ImageSize::Large => 224,
+        },
+        width: arguments.width,
+        batch: arguments.batch as usize,
+        micro_batch: arguments.micro_batch.unwrap_or(arguments.batch) as usize,
+        dtype: dtype(arguments.dtype),
+        steps: arguments.steps,
     };
-    let image_size = match step.image_size {
-        ImageSize::Small => 32,
-        ImageSize::Large => 224,
-    };
-    let asked = BenchStep { task, image_size, width: step.width, batch: step.batch as usize, steps: step.steps };
-    let measured = bench::step(asked, &device)?;
-    if step.json {
+    let measured = bench::step(asked, arguments.profile, &device)?;
+    if arguments.json {
         output::print(&serde_json::to_string(&measured)?)?;
     } else {
-        let (speed, median, memory) = (measured.images_per_s, measured.median_step_s, measured.peak_rss_mb);
-        output::print(&format!("{speed:.2} images/s; median step {median:.4} s; largest memory {memory} MB"))?;
+        output::print(&describe(&measured))?;
     }
     Ok(0)
+}
+
+fn rate(arguments: &BenchRate) -> anyhow::Result<u8> {
+    let device = context::device(&arguments.compute)?;
+    let asked = bench::BenchRate {
+        dtype: dtype(arguments.dtype),
+        size: usize::from(arguments.size),
+        products: usize::from(arguments.products),
+    };
+    let measured = bench::rate(asked, &device)?;
+    if arguments.json {
+        output::print(&serde_json::to_string(&measured)?)?;
+    } else {
+        let (best, median) = (measured.gflop_per_s, measured.median_gflop_per_s);
+        output::print(&format!("{best:.1} GFLOP/s; median product {median:.1}"))?;
+    }
+    Ok(0)
+}
+
+fn dtype(dtype: Dtype) -> BenchDtype {
+    match dtype {
+        Dtype::F32 => BenchDtype::F32,
+        Dtype::Bf16 => BenchDtype::Bf16,
+    }
+}
+
+fn describe(measured: &BenchResult) -> String {
+    let BenchResult { images_per_s, median_step_s, peak_rss_mb, gflop_per_s, .. } = measured;
+    let faults = measured.page_faults_per_step;
+    let faults = faults.map(|faults| format!("; {faults:.0} page faults a step")).unwrap_or_default();
+    let line = format!(
+        "{images_per_s:.2} images/s; median step {median_step_s:.4} s; {gflop_per_s:.1} GFLOP/s; \
+         largest memory {peak_rss_mb} MiB{faults}"
+    );
+    measured.profile.as_deref().map_or_else(|| line.clone(), |profile| format!("{line}\n\n{}", table(profile)))
+}
+
+/// A profile as a table of fixed columns.
+fn table(lines: &[ProfileLine]) -> String {
+    let number = |value: Option<f64>, decimals: usize| value.map_or("–".to_owned(), |v| format!("{v:.decimals$}"));
+    let name_width = lines.iter().map(|line| line.op.chars().count()).max().unwrap_or(0).max(5);
+    let row = |op: &str, rest: [String; 5]| {
+        let [calls, ms, share, gflop, gb] = rest;
+        format!("{op:<name_width$} {calls:>7} {ms:>10} {share:>8} {gflop:>9} {gb:>8}")
+    };
+    let head = ["calls", "ms/step", "share", "GFLOP/s", "GB/s"].map(str::to_owned);
+    let mut rows = vec![row("class", head)];
+    for line in lines {
+        let share = format!("{:.1} %", 100.0 * line.share);
+        let rates = (number(line.gflop_per_s, 1), number(line.gb_per_s, 1));
+        rows.push(row(&line.op, [number(line.calls, 0), format!("{:.2}", line.ms), share, rates.0, rates.1]));
+    }
+    let total: f64 = lines.iter().map(|line| line.ms).sum();
+    let none = || String::from("–");
+    rows.push(row("step", [none(), format!("{total:.2}"), "100.0 %".to_owned(), none(), none()]));
+    rows.join("\n")
 }

@@ -12,3 +12,18 @@ fn fields_are_read_from_proc_files() {
 fn this_machine_has_a_core() {
     assert!(describe().n_cores >= 1);
 }
+
+#[test]
+fn page_faults_are_read_behind_any_program_name() {
+    let stat = "42 (a) 1 (b) S 1 2 3 0 -1 4194560 1234 0 5 0 7 8 0 0 20 0";
+    assert_eq!(minor_faults(stat), Some(1234));
+    assert_eq!(minor_faults("42 (a"), None);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn fresh_memory_costs_page_faults() {
+    let before = page_faults().unwrap();
+    let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
+    assert!(page_faults().unwrap() >= before + 16, "{} bytes were written", bytes.len());
+}

@@ -1,0 +1,195 @@
+//! The steps that are measured: the same work as the peer's (`xtask/peer`).
+
+use candle_core::{DType, Device, Tensor};
+use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Mode, Selfie, SelfieConfig, Training};
+use selfie_model::{Positions, Stem};
+use selfie_ops::cross_entropy;
+use selfie_random::{Purpose, Stream};
+
+use super::{BenchStep, BenchTask};
+use crate::TrainError;
+use crate::optimizer::Optimizer;
+use crate::plan::{OptimizerPlan, TrainingPlan};
+use crate::schedule::Schedule;
+
+const SEED: u64 = 1;
+
+/// Makes the step of a number, and returns its loss.
+pub(super) type Step<'a> = &'a mut dyn FnMut(u32) -> Result<f64, TrainError>;
+
+/// Builds what a step needs and hands the step to `measure`.
+pub(super) fn with_steps<R>(
+    asked: &BenchStep,
+    device: &Device,
+    measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
+) -> Result<R, TrainError> {
+    match asked.task {
+        BenchTask::Pretrain => pretrain(asked, device, measure),
+        BenchTask::Finetune => finetune(asked, device, measure),
+        BenchTask::Embed => embed(asked, device, measure),
+    }
+}
+
+fn pretrain<R>(
+    asked: &BenchStep,
+    device: &Device,
+    measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
+) -> Result<R, TrainError> {
+    let config = network(asked);
+    let network = Selfie::new(&config, asked.dtype.resolve()?, device, SEED)?;
+    let mut optimizer = Optimizer::new(network.units(), &training_plan(asked))?;
+    let (b, n, p, t) = (asked.micro_batch, config.n_patches(), config.patch_size, config.n_targets);
+    let micro_batches = pixels(asked, &[b, n, p, p, 3], device)?;
+    let labels: Vec<u32> = (0..b * t).map(|row| (row % t) as u32).collect();
+    measure(&mut |step| {
+        accumulate(&mut optimizer, &micro_batches, step, |micro, patches, pass| {
+            let order = Tensor::from_vec(orders(b, n, step, micro * b), (b, n), device)?;
+            let logits = network.forward(patches, &order, Mode::Training(pass))?.logits;
+            Ok(cross_entropy(&logits.reshape((b * t, t))?, &labels, 0.0)?)
+        })?
+        .finish(&mut optimizer, step, |pass| Ok(network.follow(pass)?))
+    })
+}
+
+fn finetune<R>(
+    asked: &BenchStep,
+    device: &Device,
+    measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
+) -> Result<R, TrainError> {
+    let network = classifier(asked, device)?;
+    let mut optimizer = Optimizer::new(network.units(), &training_plan(asked))?;
+    let (b, side) = (asked.micro_batch, asked.image_size);
+    let micro_batches = pixels(asked, &[b, side, side, 3], device)?;
+    let mut draws = Stream::new(SEED, Purpose::Synthetic, 1, 0);
+    let labels: Vec<u32> = (0..asked.batch).map(|_| draws.below(10)).collect();
+    measure(&mut |step| {
+        accumulate(&mut optimizer, &micro_batches, step, |micro, images, pass| {
+            let logits = network.forward(images, Mode::Training(pass))?.logits;
+            Ok(cross_entropy(&logits, &labels[micro * b..(micro + 1) * b], 0.0)?)
+        })?
+        .finish(&mut optimizer, step, |pass| Ok(network.follow(pass)?))
+    })
+}
+
+fn embed<R>(
+    asked: &BenchStep,
+    device: &Device,
+    measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
+) -> Result<R, TrainError> {
+    let network = classifier(asked, device)?;
+    let side = asked.image_size;
+    let micro_batches = pixels(asked, &[asked.micro_batch, side, side, 3], device)?;
+    measure(&mut |_| {
+        let mut mean = 0.0;
+        for images in &micro_batches {
+            let features = network.features(images, Mode::Inference)?;
+            mean += scalar(&features.mean_all()?)? / micro_batches.len() as f64;
+        }
+        Ok(mean)
+    })
+}
+
+/// Forward and backward of each micro-batch, its gradients added to the optimizer's.
+fn accumulate(
+    optimizer: &mut Optimizer<'_>,
+    micro_batches: &[Tensor],
+    step: u32,
+    mut loss_of: impl FnMut(usize, &Tensor, &Training) -> Result<Tensor, TrainError>,
+) -> Result<Accumulated, TrainError> {
+    let n = micro_batches.len();
+    let mut accumulated = Accumulated { loss: 0.0, passes: Vec::with_capacity(n) };
+    for (micro, input) in micro_batches.iter().enumerate() {
+        let pass = Training::new(SEED, step * n as u32 + micro as u32);
+        let loss = loss_of(micro, input, &pass)?;
+        accumulated.loss += scalar(&loss)? / n as f64;
+        optimizer.add((loss / n as f64)?.backward()?)?;
+        accumulated.passes.push(pass);
+    }
+    Ok(accumulated)
+}
+
+/// A step before its update.
+struct Accumulated {
+    loss: f64,
+    passes: Vec<Training>,
+}
+
+impl Accumulated {
+    fn finish(
+        &self,
+        optimizer: &mut Optimizer<'_>,
+        step: u32,
+        follow: impl FnMut(&Training) -> Result<(), TrainError>,
+    ) -> Result<f64, TrainError> {
+        let norm = optimizer.gradient_norm()?;
+        optimizer.update(1e-3, norm, u64::from(step) + 1)?;
+        self.passes.iter().try_for_each(follow)?;
+        Ok(self.loss)
+    }
+}
+
+/// The network of a step.
+pub(super) fn network(asked: &BenchStep) -> SelfieConfig {
+    let small = asked.image_size <= 32;
+    let patch_size = if small { 8 } else { 32 };
+    SelfieConfig {
+        width: asked.width,
+        stem: if small { Stem::ThreeByThree } else { Stem::SevenBySeven },
+        image_size: asked.image_size,
+        patch_size,
+        n_targets: (asked.image_size / patch_size).pow(2) / 4,
+        positions: if small { Positions::PerPatch } else { Positions::RowColumn },
+        ..SelfieConfig::default()
+    }
+}
+
+/// L, the classes of a step's classifier.
+pub(super) fn n_classes(asked: &BenchStep) -> usize {
+    if asked.image_size <= 32 { 10 } else { 1000 }
+}
+
+fn classifier(asked: &BenchStep, device: &Device) -> Result<Classifier, TrainError> {
+    let classes = (0..n_classes(asked)).map(|class| class.to_string()).collect();
+    let config = ClassifierConfig { network: network(asked), kind: ClassifierKind::Stage4, classes };
+    Ok(Classifier::new(&config, asked.dtype.resolve()?, device, SEED)?)
+}
+
+/// A batch of noise, a tensor of `shape` for each micro-batch.
+fn pixels(asked: &BenchStep, shape: &[usize], device: &Device) -> Result<Vec<Tensor>, TrainError> {
+    let mut draws = Stream::new(SEED, Purpose::Synthetic, 0, 0);
+    let mut micro_batch = |_| {
+        let pixels: Vec<u8> = (0..shape.iter().product()).map(|_| draws.below(256) as u8).collect();
+        Ok(Tensor::from_vec(pixels, shape, device)?)
+    };
+    (0..asked.n_micro_batches()).map(&mut micro_batch).collect()
+}
+
+fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {
+    Ok(f64::from(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?))
+}
+
+fn training_plan(asked: &BenchStep) -> TrainingPlan {
+    TrainingPlan {
+        seed: SEED,
+        steps: 1,
+        stop_at: 1,
+        batch: asked.batch,
+        micro_batch: asked.micro_batch,
+        schedule: Schedule::new(1e-3, 0, 1),
+        optimizer: OptimizerPlan::Sgd { momentum: 0.9, weight_decay: 1e-4 },
+        clip_norm: None,
+        ema_decay: None,
+        label_smoothing: 0.0,
+    }
+}
+
+/// A permutation of the patches of each image from `first` on, new in each step as the peer's are.
+fn orders(images: usize, n_patches: usize, step: u32, first: usize) -> Vec<u32> {
+    let mut all = Vec::with_capacity(images * n_patches);
+    for image in first..first + images {
+        let mut order: Vec<u32> = (0..n_patches as u32).collect();
+        Stream::new(SEED, Purpose::Mask, step, image as u32).shuffle(&mut order);
+        all.extend(order);
+    }
+    all
+}

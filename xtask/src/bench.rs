@@ -1,0 +1,65 @@
+//! `cargo xtask bench peer`: ours and PyTorch in turns on this machine, in the same minutes.
+
+mod environment;
+mod machine;
+mod measure;
+mod options;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::launch;
+use crate::process::{exit_code, print, say};
+use measure::Bench;
+use options::Parsed;
+
+const RECORD: &str = "docs/performance.md";
+
+/// Measures what the arguments after `bench peer` ask for.
+pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
+    let arguments: Vec<String> = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let options = match options::parse(&arguments) {
+        Ok(Parsed::Help) => {
+            print(options::HELP)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(Parsed::Options(options)) => options,
+        Err(error) => {
+            say(&format!("error: {error:#}; see `cargo xtask bench peer --help`"));
+            return Ok(ExitCode::from(crate::USAGE));
+        }
+    };
+    let selfie = match &options.selfie {
+        Some(selfie) => selfie.clone(),
+        None => match launch::build(root, "")? {
+            Ok(selfie) => selfie,
+            Err(status) => return Ok(exit_code(status)),
+        },
+    };
+    let target = environment::target_dir(root);
+    let python = environment::python(options.peer_env.as_deref(), &target)?;
+    let bench = Bench { selfie, python, script: root.join("xtask/peer/selfie_torch.py"), cache: target, options };
+    let report = bench.run()?;
+    let machine = machine::describe();
+    let section = table::section(&machine::today(), &machine, &bench.options, &report);
+    print(&section)?;
+    if bench.options.appends {
+        append(&root.join(RECORD), &section)?;
+        say(&format!("xtask: appended to {RECORD}"));
+    }
+    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn append(path: &Path, section: &str) -> Result<()> {
+    let before = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = format!("{}\n\n{section}", before.trim_end());
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,56 @@
+//! The Python environment of the peer: made once from PyPI, in the target folder.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::say;
+
+/// What the peer imports; PyTorch warns at every start where numpy is missing.
+const PACKAGES: [&str; 2] = ["torch", "numpy"];
+/// Written last, so that an interrupted installation is taken up again.
+const READY: &str = "ready";
+
+/// Where cargo builds, as far as the environment says.
+pub(super) fn target_dir(root: &Path) -> PathBuf {
+    let named = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = named.unwrap_or_else(|| root.join("target"));
+    std::path::absolute(&target).unwrap_or(target)
+}
+
+/// The interpreter of the named environment, or of the one in `target`, which is made if it is not there.
+pub(super) fn python(named: Option<&Path>, target: &Path) -> Result<PathBuf> {
+    if let Some(dir) = named {
+        let python = interpreter(dir);
+        if !python.exists() {
+            bail!("--peer-env {}: expected a Python environment, there is no {}", dir.display(), python.display());
+        }
+        return Ok(std::path::absolute(python)?);
+    }
+    let dir = target.join("peer-env");
+    let python = interpreter(&dir);
+    if !dir.join(READY).exists() {
+        say(&format!("xtask: making a Python environment with {} in {}", PACKAGES.join(", "), dir.display()));
+        run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+        run(Command::new(&python).args(["-m", "pip", "install"]).args(PACKAGES))?;
+        fs::write(dir.join(READY), "").with_context(|| format!("cannot write into {}", dir.display()))?;
+    }
+    Ok(python)
+}
+
+fn interpreter(dir: &Path) -> PathBuf {
+    if cfg!(windows) { dir.join("Scripts/python.exe") } else { dir.join("bin/python") }
+}
+
+/// Standard output is the table's alone: what the command says goes nowhere, its errors to standard error.
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.stdout(Stdio::null()).status();
+    let status = status.with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}; mend it, or name an environment that has torch with --peer-env");
+    }
+    Ok(())
+}
