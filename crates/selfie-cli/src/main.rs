@@ -1,5 +1,6 @@
 //! The `selfie` command: arguments in, one call, exit code out.
 
+mod allocator;
 mod arguments;
 mod commands;
 mod context;
@@ -14,6 +15,7 @@ use clap::Parser as _;
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let arguments = Selfie::parse();
     let runner = std::thread::Builder::new().name("selfie".to_owned()).stack_size(STACK_BYTES);
     let outcome = runner.spawn(move || run(arguments.command)).map(std::thread::JoinHandle::join);

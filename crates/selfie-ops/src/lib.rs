@@ -19,6 +19,7 @@ mod layout;
 mod loss;
 mod optimizer;
 mod pool;
+pub mod profile;
 mod real;
 mod rows;
 mod stage;
@@ -32,13 +33,13 @@ pub use layout::{NormAt, NormSpec, ParameterKind, ParameterSpec, UnitLayout};
 pub use loss::cross_entropy;
 pub use optimizer::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, global_norm, sgd_nesterov};
 pub use pool::{average_pool, max_pool};
-pub use real::Real;
 pub use rows::{attention, dropout, gelu, layer_norm, linear};
 pub use stage::{BlockForm, StageSpec, stage};
 pub use transformer::{LayerDropout, TransformerSpec, transformer_layer};
 pub use unit::Normalised;
 
 use candle_core::{DType, Result, Tensor};
+use real::Real;
 
 /// Which statistics a batch normalisation uses.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
 //! In-place optimizer updates over flat parameter tensors.
 
 use crate::Real;
-use crate::kernels::pieces::{ELEMENTS_PER_PIECE, vectorised};
+use crate::kernels::pieces::{ELEMENTS_PER_PIECE, Loop, vectorised};
+use crate::profile::{OpClass, Work, span};
 use crate::unit::{runs_composed, values};
 use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -129,7 +130,9 @@ fn sum_of_squares<T: Real>(gradient: &Tensor) -> Result<f64> {
     let gradient = gradient.contiguous()?;
     let (storage, layout) = gradient.storage_and_layout();
     let candle_core::Storage::Cpu(storage) = &*storage else { bail!("global_norm: expected a tensor on the CPU") };
-    let pieces: Vec<f64> = values::<T>(storage, layout)?
+    let values = values::<T>(storage, layout)?;
+    let _span = span(OpClass::Optimizer, Work::elementwise::<T>(values.len(), 2, 1));
+    let pieces: Vec<f64> = values
         .par_chunks(ELEMENTS_PER_PIECE)
         .map(|piece| piece.iter().map(|v| v.to_f64() * v.to_f64()).sum())
         .collect();
@@ -139,6 +142,10 @@ fn sum_of_squares<T: Real>(gradient: &Tensor) -> Result<f64> {
 /// A new value of one element from its old one and two others; `decayed` says whether weight decay applies to it.
 trait Rule: Sync {
     const NAME: &'static str;
+    /// Operations an element.
+    const FLOP: u64;
+    /// Tensors read and written.
+    const TENSORS: u64;
     fn element<T: Real>(&self, decayed: bool, target: T, a: T, b: T) -> T;
     /// The same on whole tensors; `decay` is 1 where weight decay applies, else 0.
     fn composed(&self, decay: &Tensor, target: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor>;
@@ -155,6 +162,8 @@ struct Average(f64);
 
 impl Rule for Momentum {
     const NAME: &'static str = "momentum";
+    const FLOP: u64 = 5;
+    const TENSORS: u64 = 4;
     #[inline(always)]
     fn element<T: Real>(&self, decayed: bool, momentum: T, gradient: T, parameter: T) -> T {
         let decay = T::from_f64(if decayed { self.0.weight_decay } else { 0.0 });
@@ -168,6 +177,8 @@ impl Rule for Momentum {
 
 impl Rule for SgdUpdate {
     const NAME: &'static str = "sgd_nesterov";
+    const FLOP: u64 = 7;
+    const TENSORS: u64 = 4;
     #[inline(always)]
     fn element<T: Real>(&self, decayed: bool, parameter: T, momentum: T, gradient: T) -> T {
         let decay = T::from_f64(if decayed { self.0.weight_decay } else { 0.0 });
@@ -182,6 +193,8 @@ impl Rule for SgdUpdate {
 
 impl Rule for FirstMoment {
     const NAME: &'static str = "first_moment";
+    const FLOP: u64 = 4;
+    const TENSORS: u64 = 3;
     #[inline(always)]
     fn element<T: Real>(&self, _: bool, moment: T, gradient: T, _: T) -> T {
         let gradient = gradient * T::from_f64(self.0.gradient_scale);
@@ -194,6 +207,8 @@ impl Rule for FirstMoment {
 
 impl Rule for SecondMoment {
     const NAME: &'static str = "second_moment";
+    const FLOP: u64 = 5;
+    const TENSORS: u64 = 3;
     #[inline(always)]
     fn element<T: Real>(&self, _: bool, moment: T, gradient: T, _: T) -> T {
         let gradient = gradient * T::from_f64(self.0.gradient_scale);
@@ -214,6 +229,8 @@ impl AdamUpdate {
 
 impl Rule for AdamUpdate {
     const NAME: &'static str = "adamw";
+    const FLOP: u64 = 7;
+    const TENSORS: u64 = 4;
     #[inline(always)]
     fn element<T: Real>(&self, decayed: bool, parameter: T, first: T, second: T) -> T {
         let (correction1, correction2) = (self.1, self.2);
@@ -231,6 +248,8 @@ impl Rule for AdamUpdate {
 
 impl Rule for Sum {
     const NAME: &'static str = "accumulate";
+    const FLOP: u64 = 1;
+    const TENSORS: u64 = 3;
     #[inline(always)]
     fn element<T: Real>(&self, _: bool, sum: T, gradient: T, _: T) -> T {
         sum + gradient
@@ -242,6 +261,8 @@ impl Rule for Sum {
 
 impl Rule for Average {
     const NAME: &'static str = "exponential_average";
+    const FLOP: u64 = 3;
+    const TENSORS: u64 = 3;
     #[inline(always)]
     fn element<T: Real>(&self, _: bool, average: T, parameter: T, _: T) -> T {
         T::from_f64(self.0) * average + T::from_f64(1.0 - self.0) * parameter
@@ -274,6 +295,7 @@ struct InPlace<'a, R> {
 
 impl<R: Rule> InPlace<'_, R> {
     fn update<T: Real>(&self, target: &mut [T], a: &[T], b: &[T]) {
+        let _span = span(OpClass::Optimizer, Work::elementwise::<T>(target.len(), R::FLOP, R::TENSORS));
         let mut at = 0;
         for range in self.decayed {
             self.segment(false, (&mut target[at..range.start], &a[at..range.start], &b[at..range.start]));
@@ -288,13 +310,25 @@ impl<R: Rule> InPlace<'_, R> {
             .par_chunks_mut(ELEMENTS_PER_PIECE)
             .zip(a.par_chunks(ELEMENTS_PER_PIECE))
             .zip(b.par_chunks(ELEMENTS_PER_PIECE))
-            .for_each(|((target, a), b)| {
-                vectorised(|| {
-                    for ((t, &a), &b) in target.iter_mut().zip(a).zip(b) {
-                        *t = self.rule.element(decayed, *t, a, b);
-                    }
-                });
-            });
+            .for_each(|((target, a), b)| vectorised(Elements { rule: &self.rule, decayed, target, a, b }));
+    }
+}
+
+/// A rule over one piece.
+struct Elements<'a, R, T> {
+    rule: &'a R,
+    decayed: bool,
+    target: &'a mut [T],
+    a: &'a [T],
+    b: &'a [T],
+}
+
+impl<R: Rule, T: Real> Loop for Elements<'_, R, T> {
+    #[inline(always)]
+    fn run(self) {
+        for ((t, &a), &b) in self.target.iter_mut().zip(self.a).zip(self.b) {
+            *t = self.rule.element(self.decayed, *t, a, b);
+        }
     }
 }
 

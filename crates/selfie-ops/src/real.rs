@@ -1,11 +1,17 @@
 //! The two number types of the CPU kernels: f32 for training, f64 for gradient checks.
 
+use crate::kernels::product::{Kernels, kernels_f32, kernels_f64};
+use crate::kernels::scratch::Pool;
 use candle_core::WithDType;
 
 /// A floating-point number the kernels work on.
 ///
 /// The transcendental functions come from `libm`, so that they give the same bits on every system.
-pub trait Real: WithDType {
+pub(crate) trait Real: WithDType + Default {
+    /// The register tiles of this machine.
+    fn kernels() -> &'static Kernels<Self>;
+    /// Scratch memory of this type.
+    fn scratch_pool() -> &'static Pool<Self>;
     /// e to the power of `self`.
     #[must_use]
     fn exp(self) -> Self;
@@ -21,6 +27,14 @@ pub trait Real: WithDType {
 }
 
 impl Real for f32 {
+    #[inline]
+    fn kernels() -> &'static Kernels<Self> {
+        kernels_f32()
+    }
+    fn scratch_pool() -> &'static Pool<Self> {
+        static POOL: Pool<f32> = Pool::new(Vec::new());
+        &POOL
+    }
     fn exp(self) -> Self {
         libm::expf(self)
     }
@@ -37,6 +51,14 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    #[inline]
+    fn kernels() -> &'static Kernels<Self> {
+        kernels_f64()
+    }
+    fn scratch_pool() -> &'static Pool<Self> {
+        static POOL: Pool<f64> = Pool::new(Vec::new());
+        &POOL
+    }
     fn exp(self) -> Self {
         libm::exp(self)
     }

@@ -1,51 +1,81 @@
 //! Layer normalisation over rows.
 
-use super::pieces::{ROWS_PER_PIECE, sum_in_order, vectorised};
+use super::memory::unwritten;
+use super::pieces::{Loop, ROWS_PER_PIECE, sum_in_order, vectorised};
 use crate::Real;
 use rayon::prelude::*;
 
 /// PyTorch's default.
 pub(crate) const EPSILON: f64 = 1e-5;
 
+/// Rows that one piece of a gradient sums.
+const ROWS_PER_SUM: usize = ROWS_PER_PIECE / 8;
+/// Lanes of a row's sums: they are added in a fixed order, whatever the processor's vectors.
+const LANES: usize = 16;
+
+/// Sums of a row by lanes, in double precision: `f(i)` for each place.
+#[inline(always)]
+fn lane_sum(len: usize, f: impl Fn(usize) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let whole = len / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(i + l);
+        }
+    }
+    lanes.iter().sum::<f64>() + (whole..len).map(f).sum::<f64>()
+}
+
 /// Mean and reciprocal standard deviation of a row.
+#[inline(always)]
 fn row_moments<T: Real>(row: &[T]) -> (T, T) {
     let n = row.len() as f64;
-    let mean = row.iter().map(|v| v.to_f64()).sum::<f64>() / n;
-    let var = row.iter().map(|v| (v.to_f64() - mean).powi(2)).sum::<f64>() / n;
+    let mean = lane_sum(row.len(), |i| row[i].to_f64()) / n;
+    let var = lane_sum(row.len(), |i| (row[i].to_f64() - mean) * (row[i].to_f64() - mean)) / n;
     (T::from_f64(mean), T::from_f64(1.0 / (var + EPSILON).sqrt()))
+}
+
+/// The normalised rows of one piece.
+struct Forward<'a, T> {
+    x: &'a [T],
+    gain: &'a [T],
+    bias: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> Loop for Forward<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let width = self.gain.len();
+        for (y, x) in self.y.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
+            let (mean, rstd) = row_moments(x);
+            for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(self.gain).zip(self.bias) {
+                *y = (x - mean) * rstd * g + b;
+            }
+        }
+    }
 }
 
 /// `[rows, width] → [rows, width]`; `gain` and `bias` are `[width]`.
 pub(crate) fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T]) -> Vec<T> {
-    let width = gain.len();
-    let mut y = vec![T::zero(); x.len()];
-    y.par_chunks_mut(width * 16).zip(x.par_chunks(width * 16)).for_each(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            let (mean, rstd) = row_moments(x);
-            vectorised(|| {
-                for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(gain).zip(bias) {
-                    *y = (x - mean) * rstd * g + b;
-                }
-            });
-        }
-    });
+    let piece = 16 * gain.len();
+    let mut y = unwritten(x.len());
+    y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| vectorised(Forward { x, gain, bias, y }));
     y
 }
 
 /// Gradients of [`forward`]: returns dx, adds nothing, writes `d_gain` and `d_bias`.
 pub(crate) fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], d_gain: &mut [T], d_bias: &mut [T]) -> Vec<T> {
     let width = gain.len();
-    let piece = ROWS_PER_PIECE / 8 * width;
-    let mut dx = vec![T::zero(); x.len()];
+    let piece = ROWS_PER_SUM * width;
+    let mut dx = unwritten(x.len());
     let mut partial = vec![T::zero(); x.len().div_ceil(piece) * 2 * width];
     dx.par_chunks_mut(piece)
         .zip(partial.par_chunks_mut(2 * width))
         .zip(x.par_chunks(piece).zip(dy.par_chunks(piece)))
         .for_each(|((dx, partial), (x, dy))| {
             let (d_gain, d_bias) = partial.split_at_mut(width);
-            for ((dx, x), dy) in dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width)) {
-                backward_row((dx, x, dy), gain, d_gain, d_bias);
-            }
+            vectorised(Backward { x, gain, dy, dx, d_gain, d_bias });
         });
     let mut sums = vec![T::zero(); 2 * width];
     sum_in_order(&partial, &mut sums);
@@ -54,21 +84,34 @@ pub(crate) fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], d_gain: &mut [T],
     dx
 }
 
-fn backward_row<T: Real>((dx, x, dy): (&mut [T], &[T], &[T]), gain: &[T], d_gain: &mut [T], d_bias: &mut [T]) {
-    let (mean, rstd) = row_moments(x);
-    let (mut sum, mut sum_x_hat) = (T::zero(), T::zero());
-    for ((&x, &dy), &g) in x.iter().zip(dy).zip(gain) {
-        sum += dy * g;
-        sum_x_hat += dy * g * (x - mean) * rstd;
-    }
-    let n = T::from_f64(gain.len() as f64);
-    let (sum, sum_x_hat) = (sum / n, sum_x_hat / n);
-    vectorised(|| {
-        for (i, dx) in dx.iter_mut().enumerate() {
-            let x_hat = (x[i] - mean) * rstd;
-            d_gain[i] += dy[i] * x_hat;
-            d_bias[i] += dy[i];
-            *dx = rstd * (dy[i] * gain[i] - sum - x_hat * sum_x_hat);
+/// The gradients of one piece's rows; those of the parameters are added.
+struct Backward<'a, T> {
+    x: &'a [T],
+    gain: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+    d_gain: &'a mut [T],
+    d_bias: &'a mut [T],
+}
+
+impl<T: Real> Loop for Backward<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { gain, d_gain, d_bias, .. } = self;
+        let width = gain.len();
+        let (d_gain, d_bias) = (&mut d_gain[..width], &mut d_bias[..width]);
+        let rows = self.dx.chunks_exact_mut(width).zip(self.x.chunks_exact(width)).zip(self.dy.chunks_exact(width));
+        for ((dx, x), dy) in rows {
+            let (mean, rstd) = row_moments(x);
+            let n = width as f64;
+            let sum = T::from_f64(lane_sum(width, |i| (dy[i] * gain[i]).to_f64()) / n);
+            let sum_x_hat = T::from_f64(lane_sum(width, |i| (dy[i] * gain[i] * (x[i] - mean) * rstd).to_f64()) / n);
+            for i in 0..width {
+                let x_hat = (x[i] - mean) * rstd;
+                d_gain[i] += dy[i] * x_hat;
+                d_bias[i] += dy[i];
+                dx[i] = rstd * (dy[i] * gain[i] - sum - x_hat * sum_x_hat);
+            }
         }
-    });
+    }
 }

@@ -1,7 +1,9 @@
 //! Linear layers over rows: `y = x · Wᵀ + b`, weights `[out, in]` as PyTorch keeps them.
 
+use super::memory::unwritten;
 use super::pieces::{ROWS_PER_PIECE, column_sums, gradient_pieces, sum_in_order};
-use super::product::{Operand, Size, Target, product};
+use super::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
+use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use rayon::prelude::*;
 
@@ -12,16 +14,20 @@ pub(crate) struct Widths {
     pub(crate) output: usize,
 }
 
+/// Rows that one piece of a weight's gradient packs at a time.
+const ROWS_PER_CONTRACTION: usize = 256;
+
 /// `[rows, in] → [rows, out]`.
 pub(crate) fn forward<T: Real>(widths: Widths, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let Widths { input, output } = widths;
-    let mut y = vec![T::zero(); x.len() / input * output];
+    let weight = Source::Transposed { data: weight, block_rows: input, step: input };
+    let weight = Panels::pack_on_all_cores((input, output), T::kernels().columns, weight);
+    let mut y = unwritten(x.len() / input * output);
     y.par_chunks_mut(ROWS_PER_PIECE * output).zip(x.par_chunks(ROWS_PER_PIECE * input)).for_each(|(y, x)| {
         for row in y.chunks_exact_mut(output) {
             row.copy_from_slice(bias);
         }
-        let size = Size { m: x.len() / input, n: output, k: input };
-        product(Target::add(y, output), size, T::one(), Operand::rows(x, input), Operand::transposed(weight, input));
+        even_product(y, x, &weight, true);
     });
     y
 }
@@ -29,34 +35,45 @@ pub(crate) fn forward<T: Real>(widths: Widths, x: &[T], weight: &[T], bias: &[T]
 /// The gradient of the input, `dy · W`.
 pub(crate) fn backward_input<T: Real>(widths: Widths, dy: &[T], weight: &[T]) -> Vec<T> {
     let Widths { input, output } = widths;
-    let mut dx = vec![T::zero(); dy.len() / output * input];
-    dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy.par_chunks(ROWS_PER_PIECE * output)).for_each(|(dx, dy)| {
-        let size = Size { m: dy.len() / output, n: input, k: output };
-        product(Target::write(dx, input), size, T::one(), Operand::rows(dy, output), Operand::rows(weight, input));
-    });
+    let weight = Source::Rows { data: weight, at: At::Evenly(input) };
+    let weight = Panels::pack_on_all_cores((output, input), T::kernels().columns, weight);
+    let mut dx = unwritten(dy.len() / output * input);
+    let dy = dy.par_chunks(ROWS_PER_PIECE * output);
+    dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy).for_each(|(dx, dy)| even_product(dx, dy, &weight, false));
     dx
+}
+
+/// `c (+)= a × b`, rows end to end.
+fn even_product<T: Real>(c: &mut [T], a: &[T], b: &Panels<T>, accumulate: bool) {
+    let runs = Runs::new([Run { a: 0, b: 0, len: b.rows() }], T::kernels().depth);
+    let rows = Rows::evenly(a.len() / b.rows(), b.rows(), b.columns());
+    rows_product(c, (a, rows), b, &runs, accumulate);
 }
 
 /// The gradients of weight and bias, written to `d_weight` and `d_bias`.
 pub(crate) fn backward_parameters<T: Real>(widths: Widths, x: &[T], dy: &[T], d_weight: &mut [T], d_bias: &mut [T]) {
     let Widths { input, output } = widths;
+    let kernels = T::kernels();
     let rows = x.len() / input;
-    let n_pieces = gradient_pieces(rows.div_ceil(ROWS_PER_PIECE), input * output);
+    let n_pieces = gradient_pieces(rows.div_ceil(ROWS_PER_CONTRACTION), input * output);
     let rows_per_piece = rows.div_ceil(n_pieces);
-    let mut partial = vec![T::zero(); n_pieces * input * output];
+    let n_pieces = rows.div_ceil(rows_per_piece);
+    let mut partial = unwritten(n_pieces * input * output);
     partial
         .par_chunks_mut(input * output)
         .zip(x.par_chunks(rows_per_piece * input))
         .zip(dy.par_chunks(rows_per_piece * output))
         .for_each(|((partial, x), dy)| {
-            let size = Size { m: output, n: input, k: x.len() / input };
-            product(
-                Target::write(partial, input),
-                size,
-                T::one(),
-                Operand::transposed(dy, output),
-                Operand::rows(x, input),
-            );
+            with_scratch(|Scratch { left, right, .. }: &mut Scratch<T>| {
+                let x = x.chunks(ROWS_PER_CONTRACTION * input);
+                for (i, (x, dy)) in x.zip(dy.chunks(ROWS_PER_CONTRACTION * output)).enumerate() {
+                    let rows = x.len() / input;
+                    left.pack((rows, output), kernels.rows, Source::Rows { data: dy, at: At::Evenly(output) });
+                    right.pack((rows, input), kernels.columns, Source::Rows { data: x, at: At::Evenly(input) });
+                    let target = Target { data: partial, step: input, accumulate: i > 0 };
+                    contraction(target, left, right, &[Run { a: 0, b: 0, len: rows }]);
+                }
+            });
         });
     d_weight.fill(T::zero());
     sum_in_order(&partial, d_weight);

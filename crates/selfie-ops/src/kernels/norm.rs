@@ -1,8 +1,12 @@
 //! Batch normalisation over the rows of `[rows, channels]`, alone and inside a convolution's packing.
 
-use super::pieces::{ROWS_PER_PIECE, sum_in_order, vectorised};
+use super::memory::unwritten;
+use super::pieces::{Loop, ROWS_PER_PIECE, sum_in_order, vectorised};
 use crate::Real;
 use rayon::prelude::*;
+
+/// Channels whose sums are kept in registers while the rows go by.
+const STRIP: usize = 16;
 
 /// PyTorch's default.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -37,16 +41,16 @@ impl<T: Real> Moments<T> {
         let piece = ROWS_PER_PIECE * channels;
         let mut partial = vec![T::zero(); x.len().div_ceil(piece) * 2 * channels];
         partial.par_chunks_mut(2 * channels).zip(x.par_chunks(piece)).for_each(|(out, rows)| piece_moments(rows, out));
-        Self::combine(&partial, channels, ROWS_PER_PIECE, x.len() / channels)
+        let rows: Vec<usize> = x.chunks(piece).map(|rows| rows.len() / channels).collect();
+        Self::combine(&partial, channels, &rows)
     }
 
-    /// Joins the results of [`piece_moments`] in order; every piece but the last holds `rows_per_piece` of the `rows`.
-    pub(crate) fn combine(pieces: &[T], channels: usize, rows_per_piece: usize, rows: usize) -> Self {
+    /// Joins the results of [`piece_moments`] in order; `rows` says how many each piece holds.
+    pub(crate) fn combine(pieces: &[T], channels: usize, rows: &[usize]) -> Self {
         let mut mean = vec![0.0; channels];
         let mut squares = vec![0.0; channels];
         let mut seen = 0;
-        for piece in pieces.chunks_exact(2 * channels) {
-            let here = rows_per_piece.min(rows - seen);
+        for (piece, &here) in pieces.chunks_exact(2 * channels).zip(rows) {
             let joined = (seen + here) as f64;
             let (piece_mean, piece_squares) = piece.split_at(channels);
             for c in 0..channels {
@@ -58,8 +62,8 @@ impl<T: Real> Moments<T> {
         }
         Self {
             mean: mean.into_iter().map(T::from_f64).collect(),
-            var: squares.into_iter().map(|s| T::from_f64(s / rows as f64)).collect(),
-            rows: Some(rows),
+            var: squares.into_iter().map(|s| T::from_f64(s / seen as f64)).collect(),
+            rows: Some(seen),
         }
     }
 
@@ -85,25 +89,60 @@ impl<T: Real> Moments<T> {
 /// Mean and sum of squared deviations of a piece's rows, written to `out` as `[mean…, squares…]`.
 pub(crate) fn piece_moments<T: Real>(rows: &[T], out: &mut [T]) {
     let (mean, squares) = out.split_at_mut(out.len() / 2);
-    let channels = mean.len();
-    let scale = T::one() / T::from_f64((rows.len() / channels) as f64);
-    vectorised(|| {
-        mean.fill(T::zero());
-        squares.fill(T::zero());
-        for row in rows.chunks_exact(channels) {
-            for (m, &v) in mean.iter_mut().zip(row) {
-                *m += v;
+    vectorised(PieceMoments { rows, mean, squares });
+}
+
+struct PieceMoments<'a, T> {
+    rows: &'a [T],
+    mean: &'a mut [T],
+    squares: &'a mut [T],
+}
+
+impl<T: Real> Loop for PieceMoments<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { rows, mean, squares } = self;
+        let channels = mean.len();
+        let scale = T::one() / T::from_f64((rows.len() / channels) as f64);
+        let (means, squares) = (mean.chunks_mut(STRIP), squares.chunks_mut(STRIP));
+        for (strip, (mean, squares)) in means.zip(squares).enumerate() {
+            let from = strip * STRIP;
+            if let (Ok(mean), Ok(squares)) = (<&mut [T; STRIP]>::try_from(&mut *mean), (&mut *squares).try_into()) {
+                strip_moments::<T, STRIP>(rows.chunks_exact(channels).map(|row| &row[from..]), scale, mean, squares);
+                continue;
+            }
+            for (c, (mean, squares)) in mean.iter_mut().zip(squares).enumerate() {
+                let column = rows[from + c..].iter().step_by(channels).map(std::slice::from_ref);
+                strip_moments::<T, 1>(column, scale, std::array::from_mut(mean), std::array::from_mut(squares));
             }
         }
-        for m in mean.iter_mut() {
-            *m *= scale;
+    }
+}
+
+/// The moments of the first `N` channels of `rows`, kept in registers.
+#[inline(always)]
+fn strip_moments<'a, T: Real, const N: usize>(
+    rows: impl Iterator<Item = &'a [T]> + Clone,
+    scale: T,
+    mean_out: &mut [T; N],
+    squares_out: &mut [T; N],
+) {
+    let mut mean = [T::zero(); N];
+    for row in rows.clone() {
+        for (mean, &v) in mean.iter_mut().zip(&row[..N]) {
+            *mean += v;
         }
-        for row in rows.chunks_exact(channels) {
-            for ((s, &m), &v) in squares.iter_mut().zip(mean.iter()).zip(row) {
-                *s += (v - m) * (v - m);
-            }
+    }
+    for mean in &mut mean {
+        *mean *= scale;
+    }
+    let mut squares = [T::zero(); N];
+    for row in rows {
+        for ((squares, &mean), &v) in squares.iter_mut().zip(&mean).zip(&row[..N]) {
+            *squares += (v - mean) * (v - mean);
         }
-    });
+    }
+    (*mean_out, *squares_out) = (mean, squares);
 }
 
 impl<T: Real> Norm<T> {
@@ -119,53 +158,22 @@ impl<T: Real> Norm<T> {
 
     /// `relu(norm(x))` of a piece's rows.
     pub(crate) fn activate(&self, x: &[T], out: &mut [T]) {
-        let channels = self.channels();
-        vectorised(|| {
-            for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                for (((o, &x), &scale), &shift) in out.iter_mut().zip(x).zip(&self.scale).zip(&self.shift) {
-                    *o = relu(x * scale + shift);
-                }
-            }
-        });
+        vectorised(Apply { norm: self, x, y: out, with_relu: true });
     }
 
     /// `norm(x)`, with ReLU where asked, on all cores.
     pub(crate) fn apply(&self, x: &[T], with_relu: bool) -> Vec<T> {
-        let channels = self.channels();
-        let piece = ROWS_PER_PIECE * channels;
-        let mut y = vec![T::zero(); x.len()];
-        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| {
-            if with_relu {
-                return self.activate(x, y);
-            }
-            vectorised(|| {
-                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&self.scale).zip(&self.shift) {
-                        *y = x * scale + shift;
-                    }
-                }
-            });
-        });
+        let piece = ROWS_PER_PIECE * self.channels();
+        let mut y = unwritten(x.len());
+        y.par_chunks_mut(piece)
+            .zip(x.par_chunks(piece))
+            .for_each(|(y, x)| vectorised(Apply { norm: self, x, y, with_relu }));
         y
     }
 
     /// Turns the gradient of `relu(norm(x))` into that of `norm(x)`, and adds its sums to `sums` `[Σ…, Σ centred…]`.
     pub(crate) fn mask_and_sum_piece(&self, x: &[T], dz: &mut [T], sums: &mut [T], with_relu: bool) {
-        let channels = self.channels();
-        let (sum, sum_centred) = sums.split_at_mut(channels);
-        let (scale, shift, mean) = (&self.scale[..channels], &self.shift[..channels], &self.moments.mean[..channels]);
-        let (sum, sum_centred) = (&mut sum[..channels], &mut sum_centred[..channels]);
-        vectorised(|| {
-            for (dz, x) in dz.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                for c in 0..channels {
-                    let active = !with_relu || x[c] * scale[c] + shift[c] > T::zero();
-                    let d = if active { dz[c] } else { T::zero() };
-                    dz[c] = d;
-                    sum[c] += d;
-                    sum_centred[c] += d * (x[c] - mean[c]);
-                }
-            }
-        });
+        vectorised(MaskAndSum { norm: self, x, dz, sums, with_relu });
     }
 
     /// As [`Self::mask_and_sum_piece`], everything on all cores.
@@ -197,23 +205,115 @@ impl<T: Real> Norm<T> {
             }
         }
         let piece = ROWS_PER_PIECE * channels;
-        let (scale, mean) = (&self.scale[..channels], &self.moments.mean[..channels]);
-        let (slope, offset) = (&slope[..channels], &offset[..channels]);
         dz.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (dz, x))| {
             let residual = residual.map(|r| &r[i * piece..][..dz.len()]);
-            vectorised(|| {
-                for (dz, x) in dz.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            vectorised(ThroughNorm { norm: self, slope: &slope, offset: &offset, x, dz, residual });
+        });
+    }
+}
+
+/// `y = norm(x)`, rectified where asked.
+struct Apply<'a, T> {
+    norm: &'a Norm<T>,
+    x: &'a [T],
+    y: &'a mut [T],
+    with_relu: bool,
+}
+
+impl<T: Real> Loop for Apply<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let channels = self.norm.channels();
+        for (y, x) in self.y.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
+            for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&self.norm.scale).zip(&self.norm.shift) {
+                let z = x * scale + shift;
+                *y = if self.with_relu { relu(z) } else { z };
+            }
+        }
+    }
+}
+
+/// See [`Norm::mask_and_sum_piece`].
+struct MaskAndSum<'a, T> {
+    norm: &'a Norm<T>,
+    x: &'a [T],
+    dz: &'a mut [T],
+    sums: &'a mut [T],
+    with_relu: bool,
+}
+
+impl<T: Real> Loop for MaskAndSum<'_, T> {
+    #[inline(always)]
+    fn run(mut self) {
+        let channels = self.norm.channels();
+        let whole = channels / STRIP * STRIP;
+        for from in (0..whole).step_by(STRIP) {
+            self.strip::<STRIP>(from);
+        }
+        for from in whole..channels {
+            self.strip::<1>(from);
+        }
+    }
+}
+
+impl<T: Real> MaskAndSum<'_, T> {
+    /// Channels `from..from + N`, whose sums stay in registers.
+    #[inline(always)]
+    fn strip<const N: usize>(&mut self, from: usize) {
+        let channels = self.norm.channels();
+        let of = |values: &[T]| -> [T; N] { std::array::from_fn(|c| values[from + c]) };
+        let (scale, shift, mean) = (of(&self.norm.scale), of(&self.norm.shift), of(&self.norm.moments.mean));
+        let (mut sum, mut sum_centred) = (of(self.sums), of(&self.sums[channels..]));
+        for (dz, x) in self.dz.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
+            let (dz, x) = (&mut dz[from..from + N], &x[from..from + N]);
+            for c in 0..N {
+                let active = !self.with_relu || x[c] * scale[c] + shift[c] > T::zero();
+                let d = if active { dz[c] } else { T::zero() };
+                dz[c] = d;
+                sum[c] += d;
+                sum_centred[c] += d * (x[c] - mean[c]);
+            }
+        }
+        self.sums[from..from + N].copy_from_slice(&sum);
+        self.sums[channels + from..][..N].copy_from_slice(&sum_centred);
+    }
+}
+
+/// See [`Norm::backward`].
+struct ThroughNorm<'a, T> {
+    norm: &'a Norm<T>,
+    slope: &'a [T],
+    offset: &'a [T],
+    x: &'a [T],
+    dz: &'a mut [T],
+    residual: Option<&'a [T]>,
+}
+
+impl<T: Real> Loop for ThroughNorm<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let channels = self.norm.channels();
+        let (scale, mean) = (&self.norm.scale[..channels], &self.norm.moments.mean[..channels]);
+        let (slope, offset) = (&self.slope[..channels], &self.offset[..channels]);
+        let rows = self.dz.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels));
+        match self.residual {
+            Some(residual) => {
+                for ((dz, x), r) in rows.zip(residual.chunks_exact(channels)) {
+                    let (dz, x, r) = (&mut dz[..channels], &x[..channels], &r[..channels]);
+                    for c in 0..channels {
+                        dz[c] = scale[c] * dz[c] - offset[c] - slope[c] * (x[c] - mean[c]) + r[c];
+                    }
+                }
+            }
+            None => {
+                for (dz, x) in rows {
+                    let (dz, x) = (&mut dz[..channels], &x[..channels]);
                     for c in 0..channels {
                         dz[c] = scale[c] * dz[c] - offset[c] - slope[c] * (x[c] - mean[c]);
                     }
                 }
-                if let Some(residual) = residual {
-                    for (dz, &r) in dz.iter_mut().zip(residual) {
-                        *dz += r;
-                    }
-                }
-            });
-        });
+            }
+        }
     }
 }
 

@@ -19,12 +19,41 @@ pub(crate) fn gradient_pieces(units: usize, elements: usize) -> usize {
     by_memory.min(units).max(1)
 }
 
-/// Runs a loop body compiled for the widest vectors this processor has.
+/// A loop over one piece, to be run by [`vectorised`]. Its `run` must be `#[inline(always)]`, or it is not compiled for wide
+/// vectors: a closure would be, but only as long as it is small.
+pub(crate) trait Loop {
+    fn run(self);
+}
+
+/// Runs a loop compiled for the widest vectors this processor has.
 ///
 /// The arithmetic is the same on each: nothing is fused or reordered, so the bits of such a loop do not depend on the processor.
 #[inline]
-pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(body)
+pub(crate) fn vectorised(work: impl Loop) {
+    struct Body<L>(L);
+    impl<L: Loop> pulp::NullaryFnOnce for Body<L> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            self.0.run();
+        }
+    }
+    pulp::Arch::new().dispatch(Body(work));
+}
+
+/// `out[i] += values[i]`.
+struct Add<'a, T> {
+    out: &'a mut [T],
+    values: &'a [T],
+}
+
+impl<T: Real> Loop for Add<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for (o, &v) in self.out.iter_mut().zip(self.values) {
+            *o += v;
+        }
+    }
 }
 
 /// Adds `pieces.len() / out.len()` partial sums to `out`, in order.
@@ -33,12 +62,8 @@ pub(crate) fn sum_in_order<T: Real>(pieces: &[T], out: &mut [T]) {
     out.par_chunks_mut(ELEMENTS_PER_PIECE).enumerate().for_each(|(i, out)| {
         let start = i * ELEMENTS_PER_PIECE;
         for piece in pieces.chunks_exact(stride) {
-            let piece = &piece[start..start + out.len()];
-            vectorised(|| {
-                for (o, &p) in out.iter_mut().zip(piece) {
-                    *o += p;
-                }
-            });
+            let values = &piece[start..start + out.len()];
+            vectorised(Add { out: &mut *out, values });
         }
     });
 }
@@ -49,40 +74,58 @@ pub(crate) fn column_sums<T: Real>(values: &[T], columns: usize) -> Vec<T> {
     let n_pieces = values.len().div_ceil(piece);
     let mut partial = vec![T::zero(); n_pieces * columns];
     partial.par_chunks_mut(columns).zip(values.par_chunks(piece)).for_each(|(sums, rows)| {
-        vectorised(|| {
-            for row in rows.chunks_exact(columns) {
-                for (s, &v) in sums.iter_mut().zip(row) {
-                    *s += v;
-                }
-            }
-        });
+        for values in rows.chunks_exact(columns) {
+            vectorised(Add { out: &mut *sums, values });
+        }
     });
     let mut sums = vec![T::zero(); columns];
     sum_in_order(&partial, &mut sums);
     sums
 }
 
+/// `out[i] = f(a[i], b[i])` of one piece.
+struct ZipMap<'a, T, F> {
+    out: &'a mut [T],
+    a: &'a [T],
+    b: &'a [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn(T, T) -> T> Loop for ZipMap<'_, T, F> {
+    #[inline(always)]
+    fn run(self) {
+        for ((o, &a), &b) in self.out.iter_mut().zip(self.a).zip(self.b) {
+            *o = (self.f)(a, b);
+        }
+    }
+}
+
 /// `out[i] = f(a[i], b[i])` on all cores.
 pub(crate) fn zip_map<T: Real>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T) -> T + Send + Sync) {
     out.par_chunks_mut(ELEMENTS_PER_PIECE)
-        .zip(a.par_chunks(ELEMENTS_PER_PIECE))
-        .zip(b.par_chunks(ELEMENTS_PER_PIECE))
-        .for_each(|((out, a), b)| {
-            vectorised(|| {
-                for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *o = f(a, b);
-                }
-            });
-        });
+        .zip(a.par_chunks(ELEMENTS_PER_PIECE).zip(b.par_chunks(ELEMENTS_PER_PIECE)))
+        .for_each(|(out, (a, b))| vectorised(ZipMap { out, a, b, f: &f }));
+}
+
+/// `out[i] = f(out[i], a[i])` of one piece.
+struct Update<'a, T, F> {
+    out: &'a mut [T],
+    a: &'a [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn(T, T) -> T> Loop for Update<'_, T, F> {
+    #[inline(always)]
+    fn run(self) {
+        for (o, &a) in self.out.iter_mut().zip(self.a) {
+            *o = (self.f)(*o, a);
+        }
+    }
 }
 
 /// `out[i] = f(out[i], a[i])` on all cores.
 pub(crate) fn update<T: Real>(out: &mut [T], a: &[T], f: impl Fn(T, T) -> T + Send + Sync) {
-    out.par_chunks_mut(ELEMENTS_PER_PIECE).zip(a.par_chunks(ELEMENTS_PER_PIECE)).for_each(|(out, a)| {
-        vectorised(|| {
-            for (o, &a) in out.iter_mut().zip(a) {
-                *o = f(*o, a);
-            }
-        });
-    });
+    out.par_chunks_mut(ELEMENTS_PER_PIECE)
+        .zip(a.par_chunks(ELEMENTS_PER_PIECE))
+        .for_each(|(out, a)| vectorised(Update { out, a, f: &f }));
 }

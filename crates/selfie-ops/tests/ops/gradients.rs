@@ -59,8 +59,26 @@ fn convolutions_of_odd_shapes_have_exact_gradients() {
 }
 
 #[test]
-fn a_convolution_of_a_map_large_enough_for_bands_has_exact_gradients() {
-    check_conv("bands", ConvSpec::three(2, 3, 1), &[2, 40, 37, 2]);
+fn convolutions_of_sixteen_channels_and_more_have_exact_gradients() {
+    check_conv("3x3", ConvSpec::three(17, 18, 1), &[3, 5, 4, 17]);
+    check_conv("3x3 of 2x2 maps", ConvSpec::three(16, 16, 1), &[4, 2, 2, 16]);
+    check_conv("3x3 stride 2", ConvSpec::three(16, 19, 2), &[3, 5, 6, 16]);
+    check_conv("1x1 stride 2", ConvSpec::pointwise(16, 3, 2), &[3, 5, 4, 16]);
+    check_conv("3x3 on one pixel", ConvSpec::three(16, 3, 1), &[3, 1, 1, 16]);
+}
+
+#[test]
+fn convolutions_of_more_images_than_a_piece_holds_have_exact_gradients() {
+    check_conv("1x1", ConvSpec::pointwise(4, 3, 1), &[1100, 1, 1, 4]);
+    check_conv("3x3", ConvSpec::three(16, 3, 1), &[290, 2, 2, 16]);
+}
+
+#[test]
+fn convolutions_of_maps_large_enough_for_bands_have_exact_gradients() {
+    check_conv("few channels", ConvSpec::three(2, 3, 1), &[2, 50, 47, 2]);
+    check_conv("3x3", ConvSpec::three(16, 3, 1), &[2, 50, 47, 16]);
+    check_conv("3x3 stride 2", ConvSpec::three(64, 3, 2), &[1, 67, 70, 64]);
+    check_conv("1x1 stride 2", ConvSpec::pointwise(64, 3, 2), &[2, 67, 70, 64]);
 }
 
 #[test]

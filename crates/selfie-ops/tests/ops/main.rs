@@ -1,9 +1,10 @@
-//! The operations against finite differences, against PyTorch, and against themselves on other numbers of threads.
+//! The operations against finite differences, against PyTorch, against their definitions, and against themselves on other numbers of threads.
 //!
 //! Run with `SELFIE_OPS=composed` the same tests check the compositions of candle's primitives.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
 
+mod definition;
 mod gradients;
 mod oracle;
 mod threads;

@@ -1,0 +1,236 @@
+//! A convolution's two backward products, and the way on through ReLU and norm.
+
+use super::cut::Piece;
+use super::plan::{PiecePlan, tap_offset};
+use super::{Conv, Input, ReadScratch, Reading};
+use crate::Real;
+use crate::kernels::memory::unwritten;
+use crate::kernels::norm::{Norm, NormBackward, NormSums};
+use crate::kernels::pieces::{gradient_pieces, sum_in_order};
+use crate::kernels::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
+use crate::kernels::scratch::{Scratch, with_scratch};
+use rayon::prelude::*;
+
+/// What the backward of a convolution reads.
+pub(crate) struct Backward<'a, T> {
+    pub(crate) input: Input<'a, T>,
+    pub(crate) weight: &'a [T],
+    pub(crate) dy: &'a [T],
+}
+
+/// Where a unit's parameter gradients go.
+pub(crate) struct UnitGradients<'a, T> {
+    pub(crate) weight: &'a mut [T],
+    pub(crate) gain: &'a mut [T],
+    pub(crate) bias: &'a mut [T],
+}
+
+/// Which gradient of the input is wanted.
+enum Wanted<T> {
+    Nothing,
+    /// That of the activated input, before its ReLU's mask.
+    Activated(Option<Vec<T>>),
+    /// That of the normalised input, and its sums.
+    Normalised(Option<Vec<T>>),
+}
+
+/// How the gradient of the input is computed.
+struct InputProduct<T> {
+    /// The weight, `[kernel · kernel · out, in]`, its taps in reverse.
+    weight: Panels<T>,
+    /// For each band; none for a 1×1 convolution, whose rows follow each other.
+    plans: Vec<PiecePlan>,
+    direct: Runs,
+    accumulate: bool,
+    /// Whether the norm of the input follows.
+    through_norm: bool,
+}
+
+/// What every job of a backward shares.
+struct Shared<'a, T> {
+    backward: &'a Backward<'a, T>,
+    readings: Vec<Reading>,
+    input_product: Option<InputProduct<T>>,
+}
+
+/// A run of pieces and where their results go.
+struct Job<'a, T> {
+    pieces: &'a [Piece],
+    da: Option<&'a mut [T]>,
+    dw: &'a mut [T],
+    sums: &'a mut [T],
+}
+
+impl Conv {
+    /// Writes the weight's gradient alone: the input is the image.
+    pub(crate) fn backward_weight<T: Real>(&self, backward: &Backward<'_, T>, d_weight: &mut [T]) {
+        self.run_backward(backward, Wanted::Nothing, d_weight);
+    }
+
+    /// Writes the weight's gradient and returns that of the convolution's (activated) input, added to `so_far`.
+    pub(crate) fn backward_input<T: Real>(
+        &self,
+        backward: &Backward<'_, T>,
+        so_far: Option<Vec<T>>,
+        d_weight: &mut [T],
+    ) -> Vec<T> {
+        self.run_backward(backward, Wanted::Activated(so_far), d_weight).0
+    }
+
+    /// Backward through convolution, ReLU and norm: the gradient of the raw input, plus `residual`.
+    ///
+    /// `so_far` is what other convolutions of the same activated input contributed.
+    pub(crate) fn backward_unit<T: Real>(
+        &self,
+        (backward, norm): (&Backward<'_, T>, &Norm<T>),
+        so_far: Option<Vec<T>>,
+        residual: Option<&[T]>,
+        gradients: UnitGradients<'_, T>,
+    ) -> Vec<T> {
+        let (mut dz, sums) = self.run_backward(backward, Wanted::Normalised(so_far), gradients.weight);
+        let sums = NormSums::join(&sums, norm.channels());
+        let through = NormBackward { x: backward.input.x, dz: &mut dz, sums: &sums, residual };
+        norm.backward(through, gradients.gain, gradients.bias);
+        dz
+    }
+
+    /// Returns the wanted gradient (empty where none is) and its sums by job.
+    fn run_backward<T: Real>(
+        &self,
+        backward: &Backward<'_, T>,
+        wanted: Wanted<T>,
+        d_weight: &mut [T],
+    ) -> (Vec<T>, Vec<T>) {
+        let images = backward.input.x.len() / self.input_len();
+        let pieces = self.pieces(images);
+        let (wants, through_norm, so_far) = match wanted {
+            Wanted::Nothing => (false, false, None),
+            Wanted::Activated(so_far) => (true, false, so_far),
+            Wanted::Normalised(so_far) => (true, true, so_far),
+        };
+        let accumulate = so_far.is_some();
+        let input_product = wants.then(|| self.input_product(backward.weight, &pieces, (accumulate, through_norm)));
+        let shared = Shared { backward, readings: self.readings::<T>(&pieces), input_product };
+        let mut da = match so_far {
+            Some(so_far) => so_far,
+            None if wants => unwritten(backward.input.x.len()),
+            None => Vec::new(),
+        };
+
+        let per_job = pieces.len().div_ceil(gradient_pieces(pieces.len(), self.spec.weight_len()));
+        let n_jobs = pieces.len().div_ceil(per_job);
+        let sums_len = 2 * self.spec.in_channels;
+        let mut dw_partial = unwritten(n_jobs * self.spec.weight_len());
+        let mut sums_partial = vec![T::zero(); n_jobs * sums_len];
+        let mut rest = da.as_mut_slice();
+        let places = dw_partial.chunks_exact_mut(self.spec.weight_len()).zip(sums_partial.chunks_exact_mut(sums_len));
+        let mut jobs = Vec::with_capacity(n_jobs);
+        for (pieces, (dw, sums)) in pieces.chunks(per_job).zip(places) {
+            let own = pieces.iter().map(|piece| piece.own_input(self).len()).sum();
+            let (da, after) = rest.split_at_mut(if wants { own } else { 0 });
+            rest = after;
+            jobs.push(Job { pieces, da: wants.then_some(da), dw, sums });
+        }
+        jobs.into_par_iter().for_each(|job| with_scratch(|scratch| self.backward_job(&shared, job, scratch)));
+        d_weight.fill(T::zero());
+        sum_in_order(&dw_partial, d_weight);
+        (da, sums_partial)
+    }
+
+    fn input_product<T: Real>(
+        &self,
+        weight: &[T],
+        pieces: &[Piece],
+        (accumulate, through_norm): (bool, bool),
+    ) -> InputProduct<T> {
+        let kernels = T::kernels();
+        let spec = self.spec;
+        let taps = spec.kernel * spec.kernel;
+        let source = Source::Transposed { data: weight, block_rows: spec.out_channels, step: spec.out_channels };
+        let bands = pieces.iter().take_while(|piece| piece.images.start == 0);
+        let plan = |piece: &Piece| PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), kernels.depth);
+        InputProduct {
+            weight: Panels::pack_on_all_cores((taps * spec.out_channels, spec.in_channels), kernels.columns, source),
+            plans: if spec.is_direct() { Vec::new() } else { bands.map(plan).collect() },
+            direct: Runs::new([Run { a: 0, b: 0, len: spec.out_channels }], kernels.depth),
+            accumulate,
+            through_norm,
+        }
+    }
+
+    fn backward_job<T: Real>(&self, shared: &Shared<'_, T>, job: Job<'_, T>, scratch: &mut Scratch<T>) {
+        let Job { pieces, da, dw, sums } = job;
+        let mut rest = da;
+        for (i, piece) in pieces.iter().enumerate() {
+            self.weight_product(shared, piece, (dw, i > 0), scratch);
+            let (Some(product), Some(da)) = (&shared.input_product, rest.take()) else { continue };
+            let own = piece.own_input(self);
+            let (da, after) = da.split_at_mut(own.len());
+            rest = Some(after);
+            self.input_product_piece(product, shared.backward.dy, piece, da);
+            if let (true, Some(norm)) = (product.through_norm, shared.backward.input.norm) {
+                norm.mask_and_sum_piece(&shared.backward.input.x[own], da, sums, true);
+            }
+        }
+    }
+
+    /// The piece's part of the input's gradient.
+    fn input_product_piece<T: Real>(&self, product: &InputProduct<T>, dy: &[T], piece: &Piece, da: &mut [T]) {
+        let InputProduct { weight, plans, direct, accumulate, .. } = product;
+        let Some(plan) = plans.get(piece.band) else {
+            let rows = Rows::evenly(piece.rows(self), self.spec.out_channels, self.spec.in_channels);
+            return rows_product(da, (&dy[piece.output(self)], rows), weight, direct, *accumulate);
+        };
+        let dy = &dy[piece.images.start * self.output_len()..piece.images.end * self.output_len()];
+        for class in &plan.classes {
+            let (from, to) = class.pixels(piece.images.len());
+            let rows = Rows { n: from.len(), a: At::Listed(from), c: At::Listed(to) };
+            rows_product(da, (dy, rows), weight, &class.runs, *accumulate);
+        }
+    }
+
+    /// The piece's part of the weight's gradient: the gradient's rows are packed once, class by class, the input's tap by tap.
+    fn weight_product<T: Real>(
+        &self,
+        shared: &Shared<'_, T>,
+        piece: &Piece,
+        (dw, accumulate): (&mut [T], bool),
+        scratch: &mut Scratch<T>,
+    ) {
+        let kernels = T::kernels();
+        let (n, rows) = (self.spec.out_channels, piece.rows(self));
+        let Scratch { activated, columns, left, right, at } = scratch;
+        let a = self.read(shared.backward.input, piece, ReadScratch { activated, columns });
+        let dy = &shared.backward.dy[piece.output(self)];
+        let plan = match &shared.readings[piece.band] {
+            Reading::ByClass(plan) => plan,
+            Reading::Evenly(_) => {
+                let k = self.spec.depth();
+                right.pack((rows, n), kernels.columns, Source::Rows { data: dy, at: At::Evenly(n) });
+                left.pack((rows, k), kernels.rows, Source::Rows { data: a, at: At::Evenly(k) });
+                let target = Target { data: dw, step: n, accumulate };
+                return contraction(target, left, right, &[Run { a: 0, b: 0, len: rows }]);
+            }
+        };
+        at.clear();
+        at.extend(plan.classes.iter().flat_map(|class| class.pixels(piece.images.len()).1));
+        right.pack((rows, n), kernels.columns, Source::Rows { data: dy, at: At::Listed(at) });
+        let c = self.spec.in_channels;
+        for (tap, data) in dw.chunks_exact_mut(c * n).enumerate() {
+            at.clear();
+            let mut runs = Vec::with_capacity(plan.classes.len());
+            let mut first = 0;
+            for class in &plan.classes {
+                let from = class.pixels(piece.images.len()).0;
+                if class.taps >> tap & 1 == 1 {
+                    runs.push(Run { a: at.len(), b: first, len: from.len() });
+                    let offset = tap_offset(self, class.taps, tap) as u32;
+                    at.extend(from.iter().map(|&from| from + offset));
+                }
+                first += from.len();
+            }
+            left.pack((at.len(), c), kernels.rows, Source::Rows { data: a, at: At::Listed(at) });
+            contraction(Target { data, step: n, accumulate }, left, right, &runs);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Memory for results and scratch that is written before it is read, and so need not be zeroed first.
+#![expect(unsafe_code, reason = "a vector is lengthened without writing it; in debug builds it is poisoned instead")]
+
+use crate::Real;
+
+/// A cache line, in bytes.
+const LINE: usize = 64;
+
+/// A vector of `len` numbers that the caller must write before reading any.
+///
+/// In debug builds every one is NaN, so that a test sees one that was not written.
+pub(crate) fn unwritten<T: Real>(len: usize) -> Vec<T> {
+    let mut values: Vec<T> = Vec::with_capacity(len);
+    if cfg!(debug_assertions) {
+        values.resize(len, T::from_f64(f64::NAN));
+    } else {
+        // SAFETY: the capacity is there, and T is f32 or f64, for which every pattern of bits is a value.
+        unsafe {
+            values.set_len(len);
+        }
+    }
+    values
+}
+
+/// Reusable memory that begins on a cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Aligned<T> {
+    data: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Real> Aligned<T> {
+    /// Makes room for `len` numbers, which the caller must write before reading any.
+    pub(crate) fn resize(&mut self, len: usize) {
+        let room = len + LINE / size_of::<T>();
+        if self.data.len() < room {
+            self.data = unwritten(room);
+            // Fewer than a line's elements, unless the answer is "never", which would only cost speed.
+            self.start = self.data.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
+        }
+        self.len = len;
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        &self.data[self.start..self.start + self.len]
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.data[self.start..self.start + self.len]
+    }
+}

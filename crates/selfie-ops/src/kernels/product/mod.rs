@@ -1,0 +1,299 @@
+//! Matrix products on the calling thread, by register tiles; the callers cut the work for the threads.
+//!
+//! The right operand is packed in [`Panels`] a tile wide. The left one is read where it lies: its rows may be anywhere, and a
+//! row may be several runs, so that a convolution needs neither columns nor products with its padding's zeros.
+#![expect(unsafe_code, reason = "the tiles take raw pointers; every extent is checked here first")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod isa;
+mod panels;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use isa::{Kernels, kernels_f32, kernels_f64};
+pub(crate) use panels::{Panels, Source};
+
+use crate::Real;
+use std::ops::Range;
+
+/// Bounds of every instruction set's tile.
+pub(crate) const MAX_TILE_ROWS: usize = 12;
+const MAX_TILE_COLUMNS: usize = 32;
+
+/// A stretch of a contraction: `len` elements from `a` on in each left row, against the right operand's rows from `b` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) a: usize,
+    pub(crate) b: usize,
+    pub(crate) len: usize,
+}
+
+/// The runs of a contraction, cut into blocks whose panel stays in the first-level cache.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runs {
+    runs: Vec<Run>,
+    blocks: Vec<Range<usize>>,
+    a_end: usize,
+    b_end: usize,
+}
+
+impl Runs {
+    /// Joins neighbours, then cuts blocks of at most `depth` elements.
+    pub(crate) fn new(runs: impl IntoIterator<Item = Run>, depth: usize) -> Self {
+        let mut joined: Vec<Run> = Vec::new();
+        for run in runs {
+            match joined.last_mut() {
+                Some(last) if last.a + last.len == run.a && last.b + last.len == run.b => last.len += run.len,
+                _ => joined.push(run),
+            }
+        }
+        let mut cut = Self::default();
+        let (mut start, mut room) = (0, depth);
+        for Run { mut a, mut b, mut len } in joined {
+            cut.a_end = cut.a_end.max(a + len);
+            cut.b_end = cut.b_end.max(b + len);
+            while len > 0 {
+                let here = len.min(room);
+                cut.runs.push(Run { a, b, len: here });
+                (a, b, len, room) = (a + here, b + here, len - here, room - here);
+                if room == 0 {
+                    cut.blocks.push(start..cut.runs.len());
+                    (start, room) = (cut.runs.len(), depth);
+                }
+            }
+        }
+        if start < cut.runs.len() || cut.blocks.is_empty() {
+            cut.blocks.push(start..cut.runs.len());
+        }
+        cut
+    }
+}
+
+/// Where rows begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At<'a> {
+    /// Row `i` at `i · step`.
+    Evenly(usize),
+    /// Row `i` at the `i`-th of these.
+    Listed(&'a [u32]),
+}
+
+impl At<'_> {
+    #[inline(always)]
+    fn of(self, row: usize) -> usize {
+        match self {
+            At::Evenly(step) => row * step,
+            At::Listed(at) => at[row] as usize,
+        }
+    }
+
+    /// The furthest beginning among the first `n` rows; `n` is positive.
+    fn furthest(self, n: usize) -> usize {
+        match self {
+            At::Evenly(step) => (n - 1) * step,
+            At::Listed(at) => at[..n].iter().copied().max().unwrap_or(0) as usize,
+        }
+    }
+}
+
+/// The rows of a product: where they begin in the left operand and in the result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    pub(crate) n: usize,
+    pub(crate) a: At<'a>,
+    pub(crate) c: At<'a>,
+}
+
+impl Rows<'_> {
+    /// `n` rows end to end in both.
+    pub(crate) fn evenly(n: usize, a_step: usize, c_step: usize) -> Self {
+        Self { n, a: At::Evenly(a_step), c: At::Evenly(c_step) }
+    }
+}
+
+/// One register tile of [`rows_product`]: `c[r][j] (+)= Σ a[r][run.a + k] · b[run.b + k][j]`.
+pub(crate) struct RowsTile<'a, T> {
+    a: [*const T; MAX_TILE_ROWS],
+    c: [*mut T; MAX_TILE_ROWS],
+    b: *const T,
+    runs: &'a [Run],
+    accumulate: bool,
+}
+
+/// One register tile of [`contraction`]: `c[i][j] (+)= Σ a[run.a + k][i] · b[run.b + k][j]`.
+pub(crate) struct PanelTile<'a, T> {
+    a: *const T,
+    b: *const T,
+    c: *mut T,
+    c_step: usize,
+    runs: &'a [Run],
+    accumulate: bool,
+}
+
+/// `c (+)= a × b`, row by row of `rows`.
+///
+/// # Panics
+///
+/// If a row or a run reaches beyond its operand.
+pub(crate) fn rows_product<T: Real>(c: &mut [T], left: (&[T], Rows<'_>), b: &Panels<T>, runs: &Runs, accumulate: bool) {
+    rows_product_by(T::kernels(), c, left, (b, runs), accumulate);
+}
+
+fn rows_product_by<T: Real>(
+    kernels: &Kernels<T>,
+    c: &mut [T],
+    (a, rows): (&[T], Rows<'_>),
+    (b, runs): (&Panels<T>, &Runs),
+    accumulate: bool,
+) {
+    if rows.n == 0 {
+        return;
+    }
+    assert!(b.width() == kernels.columns && runs.b_end <= b.rows(), "the right operand is packed for another product");
+    assert!(runs.a_end == 0 || rows.a.furthest(rows.n) + runs.a_end <= a.len(), "a left row is too short");
+    assert!(rows.c.furthest(rows.n) + b.columns() <= c.len(), "the result is too short");
+    for (i, block) in runs.blocks.iter().enumerate() {
+        let job = RowsJob { kernels, a, rows, runs: &runs.runs[block.clone()], accumulate: accumulate || i > 0 };
+        for panel_idx in 0..b.n_panels() {
+            job.panel(c, b, panel_idx);
+        }
+    }
+}
+
+/// One block of a [`rows_product`].
+struct RowsJob<'a, T: 'static> {
+    kernels: &'a Kernels<T>,
+    a: &'a [T],
+    rows: Rows<'a>,
+    runs: &'a [Run],
+    accumulate: bool,
+}
+
+impl<T: Real> RowsJob<'_, T> {
+    /// All rows against one panel.
+    fn panel(&self, c: &mut [T], b: &Panels<T>, panel_idx: usize) {
+        let kernels = self.kernels;
+        let column = panel_idx * kernels.columns;
+        let n_columns = kernels.columns.min(b.columns() - column);
+        let mut tile = RowsTile {
+            a: [self.a.as_ptr(); MAX_TILE_ROWS],
+            c: [c.as_mut_ptr(); MAX_TILE_ROWS],
+            b: b.panel(panel_idx).as_ptr(),
+            runs: self.runs,
+            accumulate: self.accumulate,
+        };
+        let a_start = self.a.as_ptr();
+        let c_start = c.as_mut_ptr();
+        let mut first = 0;
+        while first < self.rows.n {
+            let n_rows = kernels.rows.min(self.rows.n - first);
+            if n_rows < kernels.rows || n_columns < kernels.columns {
+                self.edge(&mut c[column..], (first, n_rows, n_columns), tile.b);
+            } else {
+                for r in 0..n_rows {
+                    // SAFETY: `rows_product` checked the furthest row of either operand, a run's end and the columns.
+                    unsafe {
+                        tile.a[r] = a_start.add(self.rows.a.of(first + r));
+                        tile.c[r] = c_start.add(self.rows.c.of(first + r) + column);
+                    }
+                }
+                // SAFETY: as above; `kernels` were chosen for this processor, and a panel is as wide as their tile.
+                unsafe { (kernels.rows_tile)(&tile) };
+            }
+            first += n_rows;
+        }
+    }
+
+    /// A tile of fewer rows or columns than the kernel's, by way of a whole one.
+    #[cold]
+    fn edge(&self, c: &mut [T], (first, n_rows, n_columns): (usize, usize, usize), b: *const T) {
+        let kernels = self.kernels;
+        let mut whole = [T::zero(); MAX_TILE_ROWS * MAX_TILE_COLUMNS];
+        let start = whole.as_mut_ptr();
+        let mut tile = RowsTile {
+            a: [self.a.as_ptr(); MAX_TILE_ROWS],
+            c: [start; MAX_TILE_ROWS],
+            b,
+            runs: self.runs,
+            accumulate: false,
+        };
+        for r in 0..kernels.rows {
+            // Rows that are not there repeat the last one.
+            let at = self.rows.a.of(first + r.min(n_rows - 1));
+            // SAFETY: the row is one that `rows_product` checked; `whole` holds the largest tile.
+            unsafe {
+                tile.a[r] = self.a.as_ptr().add(at);
+                tile.c[r] = start.add(r * kernels.columns);
+            }
+        }
+        // SAFETY: as in `panel`.
+        unsafe { (kernels.rows_tile)(&tile) };
+        for r in 0..n_rows {
+            let c = &mut c[self.rows.c.of(first + r)..][..n_columns];
+            merge(c, &whole[r * kernels.columns..], self.accumulate);
+        }
+    }
+}
+
+fn merge<T: Real>(c: &mut [T], sums: &[T], accumulate: bool) {
+    for (c, &sum) in c.iter_mut().zip(sums) {
+        *c = if accumulate { *c + sum } else { sum };
+    }
+}
+
+/// Where a [`contraction`] goes: `[a's columns, b's columns]`, its rows `step` apart.
+pub(crate) struct Target<'a, T> {
+    pub(crate) data: &'a mut [T],
+    pub(crate) step: usize,
+    pub(crate) accumulate: bool,
+}
+
+/// `target (+)= aᵀ × b` over the rows that `runs` pairs; both packed, `a` as high as a tile, `b` as wide.
+///
+/// # Panics
+///
+/// If a run reaches beyond an operand or the target is too short.
+pub(crate) fn contraction<T: Real>(target: Target<'_, T>, a: &Panels<T>, b: &Panels<T>, runs: &[Run]) {
+    contraction_by(T::kernels(), target, (a, b), runs);
+}
+
+fn contraction_by<T: Real>(
+    kernels: &Kernels<T>,
+    target: Target<'_, T>,
+    (a, b): (&Panels<T>, &Panels<T>),
+    runs: &[Run],
+) {
+    let Target { data, step, accumulate } = target;
+    let (m, n) = (a.columns(), b.columns());
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(a.width() == kernels.rows && b.width() == kernels.columns, "operands are packed for another product");
+    assert!(runs.iter().all(|run| run.a + run.len <= a.rows() && run.b + run.len <= b.rows()), "a run is too long");
+    assert!(step >= n && (m - 1) * step + n <= data.len(), "the target is too short");
+    for (column, b_panel) in (0..n).step_by(kernels.columns).zip(0..) {
+        for (row, a_panel) in (0..m).step_by(kernels.rows).zip(0..) {
+            let (n_rows, n_columns) = (kernels.rows.min(m - row), kernels.columns.min(n - column));
+            let (a, b) = (a.panel(a_panel).as_ptr(), b.panel(b_panel).as_ptr());
+            let c = &mut data[row * step + column..];
+            if n_rows == kernels.rows && n_columns == kernels.columns {
+                let tile = PanelTile { a, b, c: c.as_mut_ptr(), c_step: step, runs, accumulate };
+                // SAFETY: the assertions bound every address; `kernels` were chosen for this processor.
+                unsafe { (kernels.panel_tile)(&tile) };
+                continue;
+            }
+            let mut whole = [T::zero(); MAX_TILE_ROWS * MAX_TILE_COLUMNS];
+            let c_step = kernels.columns;
+            let tile = PanelTile { a, b, c: whole.as_mut_ptr(), c_step, runs, accumulate: false };
+            // SAFETY: as above; `whole` holds the largest tile.
+            unsafe { (kernels.panel_tile)(&tile) };
+            for r in 0..n_rows {
+                merge(&mut c[r * step..][..n_columns], &whole[r * kernels.columns..], accumulate);
+            }
+        }
+    }
+}
