@@ -46,7 +46,7 @@ impl Classifier {
     /// If the configuration is illegal or the device out of memory.
     pub fn new(config: &ClassifierConfig, dtype: DType, device: &Device, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
-        let build = Build { dtype, device, seed };
+        let build = Build::new(dtype, device, seed);
         let network = &config.network;
         let v2 = network.architecture == Architecture::Resnet50V2;
         let (body, pooling, feature_width) = match config.kind {
@@ -63,7 +63,7 @@ impl Classifier {
         layout.push("weight", ParameterKind::Linear, shape);
         layout.push("bias", ParameterKind::Bias, &[n_classes]);
         let head = ParameterUnit::new(if v2 { "head.fc." } else { "fc." }, layout, build)?;
-        Ok(Self { config: config.clone(), dtype, body, pooling, head })
+        Ok(Self { config: config.clone(), dtype: build.dtype, body, pooling, head })
     }
 
     /// The classifier's shape.

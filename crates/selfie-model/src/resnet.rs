@@ -65,8 +65,8 @@ impl ResNet {
         let mut stages = Vec::with_capacity(n_stages);
         let mut in_channels = width;
         for (i, &depth) in config.depths.iter().take(n_stages).enumerate() {
-            let spec =
-                StageSpec { form, in_channels, mid_channels: width << i, depth, stride: if i == 0 { 1 } else { 2 } };
+            let (mid_channels, stride) = (width << i, if i == 0 { 1 } else { 2 });
+            let spec = StageSpec { form, in_channels, mid_channels, depth, stride, precision: build.precision };
             in_channels = spec.out_channels();
             let name = if v2 { format!("{prefix}stages.{i}.") } else { format!("{prefix}layer{}.", i + 1) };
             stages.push((spec, ParameterUnit::new(name, spec.layout(), build)?));

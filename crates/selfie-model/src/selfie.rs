@@ -45,17 +45,18 @@ pub struct Prediction {
 }
 
 impl Selfie {
-    /// A network with initial parameters that are a function of `seed`; `dtype` is f32, or f64 to check gradients.
+    /// A network with initial parameters that are a function of `seed`; `dtype` is f32; bf16 for f32 parameters and
+    /// products of bf16 factors; f64 to check gradients.
     ///
     /// # Errors
     ///
     /// If the configuration is illegal or the device out of memory.
     pub fn new(config: &SelfieConfig, dtype: DType, device: &Device, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
-        let build = Build { dtype, device, seed };
+        let build = Build::new(dtype, device, seed);
         Ok(Self {
             config: config.clone(),
-            dtype,
+            dtype: build.dtype,
             patch_network: ResNet::new(config, 3, PATCH_NETWORK, build)?,
             embeddings: Embeddings::new(config, build)?,
             attention_pooling: AttentionPooling::new(config, build)?,

@@ -3,7 +3,7 @@
 use crate::initialize::initial_values;
 use crate::mode::{Mode, Training};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
-use selfie_ops::{NormMode, Normalised, ParameterKind, ParameterSpec, UnitLayout};
+use selfie_ops::{NormMode, Normalised, ParameterKind, ParameterSpec, Precision, UnitLayout};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
@@ -23,9 +23,22 @@ pub struct ParameterUnit {
 /// Where and how new units are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Build<'a> {
+    /// Of the parameters and of the tensors between operations.
     pub(crate) dtype: DType,
+    /// Of the products and maps inside of operations.
+    pub(crate) precision: Precision,
     pub(crate) device: &'a Device,
     pub(crate) seed: u64,
+}
+
+impl<'a> Build<'a> {
+    /// With bf16 the parameters stay f32; the operations round what they multiply and keep.
+    pub(crate) fn new(dtype: DType, device: &'a Device, seed: u64) -> Self {
+        match dtype {
+            DType::BF16 => Self { dtype: DType::F32, precision: Precision::Bf16, device, seed },
+            dtype => Self { dtype, precision: Precision::Full, device, seed },
+        }
+    }
 }
 
 impl ParameterUnit {

@@ -3,6 +3,7 @@
 use crate::composed;
 use crate::kernels::conv::{Backward, Conv, ConvSpec, Input};
 use crate::kernels::norm::{Moments, Norm, NormBackward};
+use crate::kernels::numbers::Exact;
 use crate::unit::{Argument, Context, Forward, Gradients, Normalised, Unit, apply, runs_composed};
 use crate::{NormMode, Real};
 use candle_core::{Result, Tensor, bail};
@@ -76,14 +77,14 @@ impl Unit for ConvUnit {
 
     fn forward<T: Real>(&self, x: Argument<'_, T>, weight: &[T]) -> Result<Forward<T, ()>> {
         let input = Input { x: x.values, norm: None };
-        Ok(Forward::new(self.conv(x.dims)?.forward(input, weight, None, false).0, ()))
+        Ok(Forward::new(self.conv(x.dims)?.forward::<Exact<T>>(input, weight, None, false).0, ()))
     }
 
     fn backward<T: Real>(&self, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
         let conv = self.conv(context.x.dims)?;
         let mut parameters = vec![T::zero(); context.parameters.len()];
         let input = Input { x: context.x.values, norm: None };
-        let backward = Backward { input, weight: context.parameters, dy: context.dy };
+        let backward = Backward::<Exact<T>> { input, weight: context.parameters, dy: context.dy };
         let x = if context.wants_dx {
             Some(conv.backward_input(&backward, None, &mut parameters))
         } else {
@@ -114,23 +115,23 @@ impl Unit for BatchNormUnit {
         let (gain, bias) = parameters.split_at(parameters.len() / 2);
         let moments = match &self.running {
             Some(running) => Moments::running(&running.iter().map(|&v| T::from_f64(v)).collect::<Vec<_>>()),
-            None => Moments::of(x.values, gain.len()),
+            None => Moments::of::<Exact<T>>(x.values, gain.len()),
         };
         let mut statistics = Vec::new();
         if moments.rows.is_some() {
             moments.push_statistics(&mut statistics);
         }
         let norm = Norm::new(moments, gain, bias);
-        Ok(Forward { y: norm.apply(x.values, self.with_relu), saved: norm, statistics })
+        Ok(Forward { y: norm.apply::<Exact<T>>(x.values, self.with_relu), saved: norm, statistics })
     }
 
     fn backward<T: Real>(&self, context: Context<'_, T, Norm<T>>) -> Result<Gradients<T>> {
         let norm = context.saved;
         let mut dz = context.dy.to_vec();
         let mut parameters = vec![T::zero(); context.parameters.len()];
-        let sums = norm.mask_and_sum(context.x.values, &mut dz, self.with_relu);
+        let sums = norm.mask_and_sum::<Exact<T>>(context.x.values, &mut dz, self.with_relu);
         let (d_gain, d_bias) = parameters.split_at_mut(norm.channels());
-        norm.backward(NormBackward { x: context.x.values, dz: &mut dz, sums: &sums, residual: None }, d_gain, d_bias);
+        norm.backward::<Exact<T>>(NormBackward { x: context.x.values, dz: &mut dz, sums: &sums, residual: None }, d_gain, d_bias);
         Ok(Gradients { x: context.wants_dx.then_some(dz), parameters })
     }
 }

@@ -41,6 +41,17 @@ pub use unit::Normalised;
 use candle_core::{DType, Result, Tensor};
 use real::Real;
 
+/// How the products of a unit are taken and the maps between them kept, on the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// In the type of the tensors.
+    #[default]
+    Full,
+    /// Factors rounded to bf16, added up in the type of the tensors; maps kept in bf16. Statistics, softmax, parameters and
+    /// their gradients stay in the type of the tensors.
+    Bf16,
+}
+
 /// Which statistics a batch normalisation uses.
 #[derive(Clone, Copy, Debug)]
 pub enum NormMode<'a> {

@@ -6,6 +6,7 @@ use crate::kernels::activation::{Dropout, gelu as gelu_kernel, gelu_backward};
 use crate::kernels::attention::{self, Heads};
 use crate::kernels::layer_norm as layer_norm_kernel;
 use crate::kernels::linear::{self, Widths};
+use crate::kernels::numbers::Exact;
 use crate::unit::{Argument, Context, Forward, Gradients, Unit, apply, runs_composed};
 use candle_core::{Result, Tensor, bail};
 
@@ -112,7 +113,7 @@ impl Unit for Linear {
 
     fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, ()>> {
         let (weight, bias) = parameters.split_at(parameters.len() - self.out);
-        Ok(Forward::new(linear::forward(self.widths(x.dims), x.values, weight, bias), ()))
+        Ok(Forward::new(linear::forward::<Exact<T>>(self.widths(x.dims), x.values, weight, bias), ()))
     }
 
     fn backward<T: Real>(&self, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
@@ -120,9 +121,9 @@ impl Unit for Linear {
         let mut parameters = vec![T::zero(); context.parameters.len()];
         let split = parameters.len() - self.out;
         let (d_weight, d_bias) = parameters.split_at_mut(split);
-        linear::backward_parameters(widths, context.x.values, context.dy, d_weight, d_bias);
+        linear::backward_parameters::<Exact<T>>(widths, context.x.values, context.dy, d_weight, d_bias);
         let weight = &context.parameters[..split];
-        let x = context.wants_dx.then(|| linear::backward_input(widths, context.dy, weight));
+        let x = context.wants_dx.then(|| linear::backward_input::<Exact<T>>(widths, context.dy, weight));
         Ok(Gradients { x, parameters })
     }
 }

@@ -1,14 +1,15 @@
 //! A transformer encoder layer as one operation.
 
-use crate::Real;
 use crate::composed;
 use crate::kernels::activation::{Dropout, gelu, gelu_backward};
 use crate::kernels::attention::{self, Heads};
 use crate::kernels::layer_norm;
 use crate::kernels::linear::{self, Widths};
+use crate::kernels::numbers::{Bf16, Exact, Numbers};
 use crate::kernels::pieces::update;
 use crate::layout::{ParameterKind, UnitLayout};
 use crate::unit::{Argument, Context, Forward, Gradients, Unit, apply, runs_composed};
+use crate::{Precision, Real};
 use candle_core::{Result, Tensor, bail};
 use selfie_random::DropoutKey;
 use std::ops::Range;
@@ -24,6 +25,8 @@ pub struct TransformerSpec {
     pub ffn: usize,
     /// Layer normalisation before each sub-layer (pre-LN) instead of after each residual (post-LN, as in BERT).
     pub norm_first: bool,
+    /// Of the linear layers' products; attention itself is always in full.
+    pub precision: Precision,
 }
 
 /// Dropout on a layer's attention weights and on both sub-layer outputs.
@@ -189,67 +192,82 @@ impl Layer {
     }
 
     /// The attention sub-layer with its dropout, without the residual.
-    fn attend<T: Real>(&self, heads: Heads, x: &[T], parameters: &[T], at: &LayerAt) -> (Vec<T>, SavedAttention<T>) {
+    fn attend<M: Numbers>(
+        &self,
+        heads: Heads,
+        x: &[M::Sum],
+        parameters: &[M::Sum],
+        at: &LayerAt,
+    ) -> (Vec<M::Sum>, SavedAttention<M::Sum>) {
         let d = self.spec.width;
         let (weight, bias) = pair(parameters, &at.in_projection, 3 * d);
-        let qkv = linear::forward(Widths { input: d, output: 3 * d }, x, weight, bias);
+        let qkv = linear::forward::<M>(Widths { input: d, output: 3 * d }, x, weight, bias);
         let (pooled, probs) = attention::forward(heads, &qkv, self.dropout(Place::Attention));
         let (weight, bias) = pair(parameters, &at.out_projection, d);
-        let mut out = linear::forward(Widths { input: d, output: d }, &pooled, weight, bias);
+        let mut out = linear::forward::<M>(Widths { input: d, output: d }, &pooled, weight, bias);
         self.drop_output(Place::AttentionOutput, &mut out);
         (out, SavedAttention { normed: None, qkv, probs, pooled })
     }
 
-    fn attend_backward<T: Real>(
+    fn attend_backward<M: Numbers>(
         &self,
         (heads, at): (Heads, &LayerAt),
-        (x, saved): (&[T], &SavedAttention<T>),
-        mut d_out: Vec<T>,
-        (parameters, gradients): (&[T], &mut [T]),
-    ) -> Vec<T> {
+        (x, saved): (&[M::Sum], &SavedAttention<M::Sum>),
+        mut d_out: Vec<M::Sum>,
+        (parameters, gradients): (&[M::Sum], &mut [M::Sum]),
+    ) -> Vec<M::Sum> {
         let d = self.spec.width;
         self.drop_output(Place::AttentionOutput, &mut d_out);
+        let d_out = M::factors(&d_out);
         let widths = Widths { input: d, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.out_projection, d);
-        linear::backward_parameters(widths, &saved.pooled, &d_out, d_weight, d_bias);
-        let d_pooled = linear::backward_input(widths, &d_out, pair(parameters, &at.out_projection, d).0);
+        linear::backward_parameters::<M>(widths, &saved.pooled, &d_out, d_weight, d_bias);
+        let d_pooled = linear::backward_input::<M>(widths, &d_out, pair(parameters, &at.out_projection, d).0);
         let d_qkv = attention::backward(heads, &saved.qkv, &saved.probs, &d_pooled, self.dropout(Place::Attention));
+        let d_qkv = M::factors(&d_qkv);
         let widths = Widths { input: d, output: 3 * d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.in_projection, 3 * d);
-        linear::backward_parameters(widths, x, &d_qkv, d_weight, d_bias);
-        linear::backward_input(widths, &d_qkv, pair(parameters, &at.in_projection, 3 * d).0)
+        linear::backward_parameters::<M>(widths, x, &d_qkv, d_weight, d_bias);
+        linear::backward_input::<M>(widths, &d_qkv, pair(parameters, &at.in_projection, 3 * d).0)
     }
 
     /// The feed-forward sub-layer with its dropout, without the residual.
-    fn feed_forward<T: Real>(&self, input: Vec<T>, parameters: &[T], at: &LayerAt) -> (Vec<T>, SavedFeedForward<T>) {
+    fn feed_forward<M: Numbers>(
+        &self,
+        input: Vec<M::Sum>,
+        parameters: &[M::Sum],
+        at: &LayerAt,
+    ) -> (Vec<M::Sum>, SavedFeedForward<M::Sum>) {
         let (d, f) = (self.spec.width, self.spec.ffn);
         let (weight, bias) = pair(parameters, &at.linear1, f);
-        let before_gelu = linear::forward(Widths { input: d, output: f }, &input, weight, bias);
+        let before_gelu = linear::forward::<M>(Widths { input: d, output: f }, &input, weight, bias);
         let after_gelu = gelu(&before_gelu);
         let (weight, bias) = pair(parameters, &at.linear2, d);
-        let mut out = linear::forward(Widths { input: f, output: d }, &after_gelu, weight, bias);
+        let mut out = linear::forward::<M>(Widths { input: f, output: d }, &after_gelu, weight, bias);
         self.drop_output(Place::FeedForwardOutput, &mut out);
         (out, SavedFeedForward { input, before_gelu, after_gelu })
     }
 
-    fn feed_forward_backward<T: Real>(
+    fn feed_forward_backward<M: Numbers>(
         &self,
         at: &LayerAt,
-        saved: &SavedFeedForward<T>,
-        mut d_out: Vec<T>,
-        (parameters, gradients): (&[T], &mut [T]),
-    ) -> Vec<T> {
+        saved: &SavedFeedForward<M::Sum>,
+        mut d_out: Vec<M::Sum>,
+        (parameters, gradients): (&[M::Sum], &mut [M::Sum]),
+    ) -> Vec<M::Sum> {
         let (d, f) = (self.spec.width, self.spec.ffn);
         self.drop_output(Place::FeedForwardOutput, &mut d_out);
+        let d_out = M::factors(&d_out);
         let widths = Widths { input: f, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear2, d);
-        linear::backward_parameters(widths, &saved.after_gelu, &d_out, d_weight, d_bias);
-        let d_after = linear::backward_input(widths, &d_out, pair(parameters, &at.linear2, d).0);
+        linear::backward_parameters::<M>(widths, &saved.after_gelu, &d_out, d_weight, d_bias);
+        let d_after = linear::backward_input::<M>(widths, &d_out, pair(parameters, &at.linear2, d).0);
         let d_before = gelu_backward(&saved.before_gelu, &d_after);
+        let d_before = M::factors(&d_before);
         let widths = Widths { input: d, output: f };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear1, f);
-        linear::backward_parameters(widths, &saved.input, &d_before, d_weight, d_bias);
-        linear::backward_input(widths, &d_before, pair(parameters, &at.linear1, f).0)
+        linear::backward_parameters::<M>(widths, &saved.input, &d_before, d_weight, d_bias);
+        linear::backward_input::<M>(widths, &d_before, pair(parameters, &at.linear1, f).0)
     }
 }
 
@@ -274,54 +292,74 @@ impl Unit for Layer {
     }
 
     fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Saved<T>>> {
-        let (at, heads) = (self.spec.parts(), self.heads(x.dims));
-        if self.spec.norm_first {
-            let normed = self.norm(x.values, parameters, &at.norm1);
-            let (mut stream, mut attention) = self.attend(heads, &normed, parameters, &at);
-            attention.normed = Some(normed);
-            add(&mut stream, x.values);
-            let normed = self.norm(&stream, parameters, &at.norm2);
-            let (mut y, feed_forward) = self.feed_forward(normed, parameters, &at);
-            add(&mut y, &stream);
-            let saved = Saved { attention, after_attention: stream, feed_forward, after_feed_forward: Vec::new() };
-            return Ok(Forward::new(y, saved));
-        }
-        let (mut after_attention, attention) = self.attend(heads, x.values, parameters, &at);
-        add(&mut after_attention, x.values);
-        let normed = self.norm(&after_attention, parameters, &at.norm1);
-        let (mut after_feed_forward, feed_forward) = self.feed_forward(normed, parameters, &at);
-        add(&mut after_feed_forward, &feed_forward.input);
-        let y = self.norm(&after_feed_forward, parameters, &at.norm2);
-        Ok(Forward::new(y, Saved { attention, after_attention, feed_forward, after_feed_forward }))
+        Ok(match self.spec.precision {
+            Precision::Full => self.forward_in::<Exact<T>>(x, parameters),
+            Precision::Bf16 => self.forward_in::<Bf16<T>>(x, parameters),
+        })
     }
 
     fn backward<T: Real>(&self, context: Context<'_, T, Saved<T>>) -> Result<Gradients<T>> {
+        Ok(match self.spec.precision {
+            Precision::Full => self.backward_in::<Exact<T>>(context),
+            Precision::Bf16 => self.backward_in::<Bf16<T>>(context),
+        })
+    }
+}
+
+impl Layer {
+    fn forward_in<M: Numbers>(
+        &self,
+        x: Argument<'_, M::Sum>,
+        parameters: &[M::Sum],
+    ) -> Forward<M::Sum, Saved<M::Sum>> {
+        let (at, heads) = (self.spec.parts(), self.heads(x.dims));
+        if self.spec.norm_first {
+            let normed = self.norm(x.values, parameters, &at.norm1);
+            let (mut stream, mut attention) = self.attend::<M>(heads, &normed, parameters, &at);
+            attention.normed = Some(normed);
+            add(&mut stream, x.values);
+            let normed = self.norm(&stream, parameters, &at.norm2);
+            let (mut y, feed_forward) = self.feed_forward::<M>(normed, parameters, &at);
+            add(&mut y, &stream);
+            let saved = Saved { attention, after_attention: stream, feed_forward, after_feed_forward: Vec::new() };
+            return Forward::new(y, saved);
+        }
+        let (mut after_attention, attention) = self.attend::<M>(heads, x.values, parameters, &at);
+        add(&mut after_attention, x.values);
+        let normed = self.norm(&after_attention, parameters, &at.norm1);
+        let (mut after_feed_forward, feed_forward) = self.feed_forward::<M>(normed, parameters, &at);
+        add(&mut after_feed_forward, &feed_forward.input);
+        let y = self.norm(&after_feed_forward, parameters, &at.norm2);
+        Forward::new(y, Saved { attention, after_attention, feed_forward, after_feed_forward })
+    }
+
+    fn backward_in<M: Numbers>(&self, context: Context<'_, M::Sum, Saved<M::Sum>>) -> Gradients<M::Sum> {
         let (at, heads) = (self.spec.parts(), self.heads(context.x.dims));
         let (x, dy, parameters, saved) = (context.x.values, context.dy, context.parameters, context.saved);
-        let mut gradients = vec![T::zero(); parameters.len()];
+        let mut gradients = vec![M::Sum::ZERO; parameters.len()];
         let dx = if self.spec.norm_first {
             let d_normed =
-                self.feed_forward_backward(&at, &saved.feed_forward, dy.to_vec(), (parameters, &mut gradients));
+                self.feed_forward_backward::<M>(&at, &saved.feed_forward, dy.to_vec(), (parameters, &mut gradients));
             let mut d_stream =
                 self.norm_backward(&saved.after_attention, &d_normed, (parameters, &mut gradients), &at.norm2);
             add(&mut d_stream, dy);
             let input = saved.attention.normed.as_deref().unwrap_or(x);
             let read = (input, &saved.attention);
-            let d_normed = self.attend_backward((heads, &at), read, d_stream.clone(), (parameters, &mut gradients));
+            let d_normed = self.attend_backward::<M>((heads, &at), read, d_stream.clone(), (parameters, &mut gradients));
             let mut dx = self.norm_backward(x, &d_normed, (parameters, &mut gradients), &at.norm1);
             add(&mut dx, &d_stream);
             dx
         } else {
             let d_sum2 = self.norm_backward(&saved.after_feed_forward, dy, (parameters, &mut gradients), &at.norm2);
             let mut d_normed =
-                self.feed_forward_backward(&at, &saved.feed_forward, d_sum2.clone(), (parameters, &mut gradients));
+                self.feed_forward_backward::<M>(&at, &saved.feed_forward, d_sum2.clone(), (parameters, &mut gradients));
             add(&mut d_normed, &d_sum2);
             let d_sum1 = self.norm_backward(&saved.after_attention, &d_normed, (parameters, &mut gradients), &at.norm1);
             let read = (x, &saved.attention);
-            let mut dx = self.attend_backward((heads, &at), read, d_sum1.clone(), (parameters, &mut gradients));
+            let mut dx = self.attend_backward::<M>((heads, &at), read, d_sum1.clone(), (parameters, &mut gradients));
             add(&mut dx, &d_sum1);
             dx
         };
-        Ok(Gradients { x: context.wants_dx.then_some(dx), parameters: gradients })
+        Gradients { x: context.wants_dx.then_some(dx), parameters: gradients }
     }
 }

@@ -2,23 +2,20 @@
 
 use super::pieces::{ELEMENTS_PER_PIECE, zip_map};
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 use selfie_random::DropoutKey;
 
 /// GELU with the error function: `x · Φ(x)`.
 pub(crate) fn gelu<T: Real>(x: &[T]) -> Vec<T> {
-    let mut y = vec![T::zero(); x.len()];
-    zip_map(&mut y, x, x, |x, _| x * normal_cdf(x));
-    y
+    zip_map(x, x, |x, _| x * normal_cdf(x))
 }
 
 /// `dy · (Φ(x) + x φ(x))`.
 pub(crate) fn gelu_backward<T: Real>(x: &[T], dy: &[T]) -> Vec<T> {
-    let mut dx = vec![T::zero(); x.len()];
     let density_scale = T::from_f64((2.0 * std::f64::consts::PI).sqrt().recip());
     let minus_half = T::from_f64(-0.5);
-    zip_map(&mut dx, x, dy, |x, dy| dy * (normal_cdf(x) + x * density_scale * (minus_half * x * x).exp()));
-    dx
+    zip_map(x, dy, |x: T, dy| dy * (normal_cdf(x) + x * density_scale * (minus_half * x * x).exp()))
 }
 
 fn normal_cdf<T: Real>(x: T) -> T {
@@ -50,6 +47,7 @@ impl Dropout {
 
     /// As [`Self::apply_at`], the whole tensor on all cores.
     pub(crate) fn apply<T: Real>(&self, values: &mut [T]) {
+        let _span = span(OpClass::Activation, Work::elementwise::<T>(values.len(), 1, 2));
         values
             .par_chunks_mut(ELEMENTS_PER_PIECE)
             .enumerate()

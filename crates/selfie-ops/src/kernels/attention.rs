@@ -6,6 +6,7 @@ use super::memory::unwritten;
 use super::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
 /// The sizes of one attention: `tokens` each `heads · head_width` wide.
@@ -23,6 +24,14 @@ impl Heads {
 
     fn scale<T: Real>(&self) -> T {
         T::from_f64(1.0 / (self.head_width as f64).sqrt())
+    }
+
+    /// `products` products of the scores' size for each head.
+    fn work<T>(&self, qkv: usize, products: u64) -> Work {
+        let images = qkv / (3 * self.tokens * self.width());
+        let flop = 2 * products * (images * self.scores() * self.width()) as u64;
+        let elements = qkv / 3 * 4 + 2 * images * self.heads * self.scores();
+        Work { flop, bytes: (elements * size_of::<T>()) as u64 }
     }
 
     fn scores(&self) -> usize {
@@ -82,6 +91,7 @@ impl<'a, T: Real> Head<'a, T> {
 /// `qkv [B, S, 3·D]` → pooled values `[B, S, D]` and the probabilities `[B, heads, S, S]` before dropout.
 pub(crate) fn forward<T: Real>(sizes: Heads, qkv: &[T], dropout: Option<Dropout>) -> (Vec<T>, Vec<T>) {
     let (s, d, hw) = (sizes.tokens, sizes.width(), sizes.head_width);
+    let _span = span(OpClass::Attention, sizes.work::<T>(qkv.len(), 2));
     let batch = qkv.len() / (s * 3 * d);
     let mut out = unwritten(batch * s * d);
     let per_image = sizes.heads * sizes.scores();
@@ -112,6 +122,7 @@ pub(crate) fn forward<T: Real>(sizes: Heads, qkv: &[T], dropout: Option<Dropout>
 /// The gradient `[B, S, 3·D]` of `qkv`.
 pub(crate) fn backward<T: Real>(sizes: Heads, qkv: &[T], probs: &[T], d_out: &[T], dropout: Option<Dropout>) -> Vec<T> {
     let (s, d) = (sizes.tokens, sizes.width());
+    let _span = span(OpClass::Attention, sizes.work::<T>(qkv.len(), 4));
     let per_image = sizes.heads * sizes.scores();
     let mut d_qkv = unwritten(qkv.len());
     let reads = qkv.par_chunks(s * 3 * d).zip(probs.par_chunks(per_image)).zip(d_out.par_chunks(s * d));

@@ -3,6 +3,7 @@
 use super::memory::unwritten;
 use super::pieces::{Loop, ROWS_PER_PIECE, sum_in_order, vectorised};
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
 /// PyTorch's default.
@@ -58,6 +59,7 @@ impl<T: Real> Loop for Forward<'_, T> {
 
 /// `[rows, width] → [rows, width]`; `gain` and `bias` are `[width]`.
 pub(crate) fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T]) -> Vec<T> {
+    let _span = span(OpClass::LayerNorm, Work::elementwise::<T>(x.len(), 8, 2));
     let piece = 16 * gain.len();
     let mut y = unwritten(x.len());
     y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| vectorised(Forward { x, gain, bias, y }));
@@ -66,6 +68,7 @@ pub(crate) fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T]) -> Vec<T> {
 
 /// Gradients of [`forward`]: returns dx, adds nothing, writes `d_gain` and `d_bias`.
 pub(crate) fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], d_gain: &mut [T], d_bias: &mut [T]) -> Vec<T> {
+    let _span = span(OpClass::LayerNorm, Work::elementwise::<T>(x.len(), 18, 3));
     let width = gain.len();
     let piece = ROWS_PER_SUM * width;
     let mut dx = unwritten(x.len());

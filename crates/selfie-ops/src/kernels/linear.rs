@@ -1,10 +1,12 @@
 //! Linear layers over rows: `y = x · Wᵀ + b`, weights `[out, in]` as PyTorch keeps them.
 
 use super::memory::unwritten;
+use super::numbers::Numbers;
 use super::pieces::{ROWS_PER_PIECE, column_sums, gradient_pieces, sum_in_order};
 use super::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
 /// A linear layer's widths.
@@ -17,11 +19,21 @@ pub(crate) struct Widths {
 /// Rows that one piece of a weight's gradient packs at a time.
 const ROWS_PER_CONTRACTION: usize = 256;
 
+impl Widths {
+    fn work<T>(self, rows: usize) -> Work {
+        let Self { input, output } = self;
+        let elements = rows * (input + output) + input * output;
+        Work { flop: 2 * (rows * input * output) as u64, bytes: (elements * size_of::<T>()) as u64 }
+    }
+}
+
 /// `[rows, in] → [rows, out]`.
-pub(crate) fn forward<T: Real>(widths: Widths, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+pub(crate) fn forward<M: Numbers>(widths: Widths, x: &[M::Sum], weight: &[M::Sum], bias: &[M::Sum]) -> Vec<M::Sum> {
     let Widths { input, output } = widths;
-    let weight = Source::Transposed { data: weight, block_rows: input, step: input };
-    let weight = Panels::pack_on_all_cores((input, output), T::kernels().columns, weight);
+    let _span = span(OpClass::LinearForward, widths.work::<M::Sum>(x.len() / input));
+    let (x, weight) = (M::factors(x), M::factors(weight));
+    let weight = Source::Transposed { data: &weight, block_rows: input, step: input };
+    let weight = Panels::pack_on_all_cores((input, output), M::Sum::kernels().columns, weight);
     let mut y = unwritten(x.len() / input * output);
     y.par_chunks_mut(ROWS_PER_PIECE * output).zip(x.par_chunks(ROWS_PER_PIECE * input)).for_each(|(y, x)| {
         for row in y.chunks_exact_mut(output) {
@@ -33,10 +45,13 @@ pub(crate) fn forward<T: Real>(widths: Widths, x: &[T], weight: &[T], bias: &[T]
 }
 
 /// The gradient of the input, `dy · W`.
-pub(crate) fn backward_input<T: Real>(widths: Widths, dy: &[T], weight: &[T]) -> Vec<T> {
+/// `dy` is as factors.
+pub(crate) fn backward_input<M: Numbers>(widths: Widths, dy: &[M::Sum], weight: &[M::Sum]) -> Vec<M::Sum> {
     let Widths { input, output } = widths;
-    let weight = Source::Rows { data: weight, at: At::Evenly(input) };
-    let weight = Panels::pack_on_all_cores((output, input), T::kernels().columns, weight);
+    let _span = span(OpClass::LinearBackward, widths.work::<M::Sum>(dy.len() / output));
+    let weight = M::factors(weight);
+    let weight = Source::Rows { data: &weight, at: At::Evenly(input) };
+    let weight = Panels::pack_on_all_cores((output, input), M::Sum::kernels().columns, weight);
     let mut dx = unwritten(dy.len() / output * input);
     let dy = dy.par_chunks(ROWS_PER_PIECE * output);
     dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy).for_each(|(dx, dy)| even_product(dx, dy, &weight, false));
@@ -50,11 +65,19 @@ fn even_product<T: Real>(c: &mut [T], a: &[T], b: &Panels<T>, accumulate: bool) 
     rows_product(c, (a, rows), b, &runs, accumulate);
 }
 
-/// The gradients of weight and bias, written to `d_weight` and `d_bias`.
-pub(crate) fn backward_parameters<T: Real>(widths: Widths, x: &[T], dy: &[T], d_weight: &mut [T], d_bias: &mut [T]) {
+/// The gradients of weight and bias, written to `d_weight` and `d_bias`. `dy` is as factors.
+pub(crate) fn backward_parameters<M: Numbers>(
+    widths: Widths,
+    x: &[M::Sum],
+    dy: &[M::Sum],
+    d_weight: &mut [M::Sum],
+    d_bias: &mut [M::Sum],
+) {
     let Widths { input, output } = widths;
-    let kernels = T::kernels();
+    let kernels = M::Sum::kernels();
+    let x = M::factors(x);
     let rows = x.len() / input;
+    let _span = span(OpClass::LinearBackward, widths.work::<M::Sum>(rows));
     let n_pieces = gradient_pieces(rows.div_ceil(ROWS_PER_CONTRACTION), input * output);
     let rows_per_piece = rows.div_ceil(n_pieces);
     let n_pieces = rows.div_ceil(rows_per_piece);
@@ -64,7 +87,7 @@ pub(crate) fn backward_parameters<T: Real>(widths: Widths, x: &[T], dy: &[T], d_
         .zip(x.par_chunks(rows_per_piece * input))
         .zip(dy.par_chunks(rows_per_piece * output))
         .for_each(|((partial, x), dy)| {
-            with_scratch(|Scratch { left, right, .. }: &mut Scratch<T>| {
+            with_scratch(|Scratch { left, right, .. }: &mut Scratch<M::Sum>| {
                 let x = x.chunks(ROWS_PER_CONTRACTION * input);
                 for (i, (x, dy)) in x.zip(dy.chunks(ROWS_PER_CONTRACTION * output)).enumerate() {
                     let rows = x.len() / input;
@@ -75,7 +98,7 @@ pub(crate) fn backward_parameters<T: Real>(widths: Widths, x: &[T], dy: &[T], d_
                 }
             });
         });
-    d_weight.fill(T::zero());
+    d_weight.fill(M::Sum::ZERO);
     sum_in_order(&partial, d_weight);
     d_bias.copy_from_slice(&column_sums(dy, output));
 }

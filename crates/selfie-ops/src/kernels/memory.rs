@@ -1,20 +1,38 @@
 //! Memory for results and scratch that is written before it is read, and so need not be zeroed first.
 #![expect(unsafe_code, reason = "a vector is lengthened without writing it; in debug builds it is poisoned instead")]
 
-use crate::Real;
+use half::bf16;
 
 /// A cache line, in bytes.
 const LINE: usize = 64;
 
+/// A number for which every pattern of bits is a value.
+pub(crate) trait Unwritten: Copy + Default + Send + Sync + 'static {
+    /// What shows that it was read before it was written.
+    const POISON: Self;
+}
+
+impl Unwritten for f32 {
+    const POISON: Self = f32::NAN;
+}
+
+impl Unwritten for f64 {
+    const POISON: Self = f64::NAN;
+}
+
+impl Unwritten for bf16 {
+    const POISON: Self = bf16::NAN;
+}
+
 /// A vector of `len` numbers that the caller must write before reading any.
 ///
 /// In debug builds every one is NaN, so that a test sees one that was not written.
-pub(crate) fn unwritten<T: Real>(len: usize) -> Vec<T> {
+pub(crate) fn unwritten<T: Unwritten>(len: usize) -> Vec<T> {
     let mut values: Vec<T> = Vec::with_capacity(len);
     if cfg!(debug_assertions) {
-        values.resize(len, T::from_f64(f64::NAN));
+        values.resize(len, T::POISON);
     } else {
-        // SAFETY: the capacity is there, and T is f32 or f64, for which every pattern of bits is a value.
+        // SAFETY: the capacity is there, and every pattern of bits is a value of T.
         unsafe {
             values.set_len(len);
         }
@@ -30,7 +48,7 @@ pub(crate) struct Aligned<T> {
     len: usize,
 }
 
-impl<T: Real> Aligned<T> {
+impl<T: Unwritten> Aligned<T> {
     /// Makes room for `len` numbers, which the caller must write before reading any.
     pub(crate) fn resize(&mut self, len: usize) {
         let room = len + LINE / size_of::<T>();

@@ -11,6 +11,7 @@ pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod memory;
 pub(crate) mod norm;
+pub(crate) mod numbers;
 pub(crate) mod pieces;
 pub(crate) mod pool;
 pub(crate) mod product;

@@ -1,8 +1,11 @@
 //! Batch normalisation over the rows of `[rows, channels]`, alone and inside a convolution's packing.
 
 use super::memory::unwritten;
+use super::numbers::Numbers;
 use super::pieces::{Loop, ROWS_PER_PIECE, sum_in_order, vectorised};
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
+use candle_core::WithDType;
 use rayon::prelude::*;
 
 /// Channels whose sums are kept in registers while the rows go by.
@@ -37,10 +40,11 @@ pub(crate) struct NormSums<T> {
 
 impl<T: Real> Moments<T> {
     /// The moments of `[rows, channels]`.
-    pub(crate) fn of(x: &[T], channels: usize) -> Self {
+    pub(crate) fn of<M: Numbers<Sum = T>>(x: &[M::Stored], channels: usize) -> Self {
+        let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 4, 1));
         let piece = ROWS_PER_PIECE * channels;
         let mut partial = vec![T::zero(); x.len().div_ceil(piece) * 2 * channels];
-        partial.par_chunks_mut(2 * channels).zip(x.par_chunks(piece)).for_each(|(out, rows)| piece_moments(rows, out));
+        partial.par_chunks_mut(2 * channels).zip(x.par_chunks(piece)).for_each(|(out, rows)| piece_moments::<M>(rows, out));
         let rows: Vec<usize> = x.chunks(piece).map(|rows| rows.len() / channels).collect();
         Self::combine(&partial, channels, &rows)
     }
@@ -87,62 +91,56 @@ impl<T: Real> Moments<T> {
 }
 
 /// Mean and sum of squared deviations of a piece's rows, written to `out` as `[mean…, squares…]`.
-pub(crate) fn piece_moments<T: Real>(rows: &[T], out: &mut [T]) {
+pub(crate) fn piece_moments<M: Numbers>(rows: &[M::Stored], out: &mut [M::Sum]) {
     let (mean, squares) = out.split_at_mut(out.len() / 2);
-    vectorised(PieceMoments { rows, mean, squares });
+    vectorised(PieceMoments::<M> { rows, mean, squares });
 }
 
-struct PieceMoments<'a, T> {
-    rows: &'a [T],
-    mean: &'a mut [T],
-    squares: &'a mut [T],
+struct PieceMoments<'a, M: Numbers> {
+    rows: &'a [M::Stored],
+    mean: &'a mut [M::Sum],
+    squares: &'a mut [M::Sum],
 }
 
-impl<T: Real> Loop for PieceMoments<'_, T> {
+impl<M: Numbers> Loop for PieceMoments<'_, M> {
     #[inline(always)]
-    fn run(self) {
-        let Self { rows, mean, squares } = self;
-        let channels = mean.len();
-        let scale = T::one() / T::from_f64((rows.len() / channels) as f64);
-        let (means, squares) = (mean.chunks_mut(STRIP), squares.chunks_mut(STRIP));
-        for (strip, (mean, squares)) in means.zip(squares).enumerate() {
-            let from = strip * STRIP;
-            if let (Ok(mean), Ok(squares)) = (<&mut [T; STRIP]>::try_from(&mut *mean), (&mut *squares).try_into()) {
-                strip_moments::<T, STRIP>(rows.chunks_exact(channels).map(|row| &row[from..]), scale, mean, squares);
-                continue;
-            }
-            for (c, (mean, squares)) in mean.iter_mut().zip(squares).enumerate() {
-                let column = rows[from + c..].iter().step_by(channels).map(std::slice::from_ref);
-                strip_moments::<T, 1>(column, scale, std::array::from_mut(mean), std::array::from_mut(squares));
-            }
+    fn run(mut self) {
+        let channels = self.mean.len();
+        let whole = channels / STRIP * STRIP;
+        for from in (0..whole).step_by(STRIP) {
+            self.strip::<STRIP>(from);
+        }
+        for from in whole..channels {
+            self.strip::<1>(from);
         }
     }
 }
 
-/// The moments of the first `N` channels of `rows`, kept in registers.
-#[inline(always)]
-fn strip_moments<'a, T: Real, const N: usize>(
-    rows: impl Iterator<Item = &'a [T]> + Clone,
-    scale: T,
-    mean_out: &mut [T; N],
-    squares_out: &mut [T; N],
-) {
-    let mut mean = [T::zero(); N];
-    for row in rows.clone() {
-        for (mean, &v) in mean.iter_mut().zip(&row[..N]) {
-            *mean += v;
+impl<M: Numbers> PieceMoments<'_, M> {
+    /// Channels `from..from + N`, whose sums stay in registers.
+    #[inline(always)]
+    fn strip<const N: usize>(&mut self, from: usize) {
+        let channels = self.mean.len();
+        let scale = M::Sum::ONE / M::Sum::from_f64((self.rows.len() / channels) as f64);
+        let mut mean = [M::Sum::ZERO; N];
+        for row in self.rows.chunks_exact(channels) {
+            for (mean, &v) in mean.iter_mut().zip(&row[from..from + N]) {
+                *mean += M::load(v);
+            }
         }
-    }
-    for mean in &mut mean {
-        *mean *= scale;
-    }
-    let mut squares = [T::zero(); N];
-    for row in rows {
-        for ((squares, &mean), &v) in squares.iter_mut().zip(&mean).zip(&row[..N]) {
-            *squares += (v - mean) * (v - mean);
+        for mean in &mut mean {
+            *mean *= scale;
         }
+        let mut squares = [M::Sum::ZERO; N];
+        for row in self.rows.chunks_exact(channels) {
+            for ((squares, &mean), &v) in squares.iter_mut().zip(&mean).zip(&row[from..from + N]) {
+                let centred = M::load(v) - mean;
+                *squares += centred * centred;
+            }
+        }
+        self.mean[from..from + N].copy_from_slice(&mean);
+        self.squares[from..from + N].copy_from_slice(&squares);
     }
-    (*mean_out, *squares_out) = (mean, squares);
 }
 
 impl<T: Real> Norm<T> {
@@ -156,41 +154,56 @@ impl<T: Real> Norm<T> {
         self.scale.len()
     }
 
-    /// `relu(norm(x))` of a piece's rows.
-    pub(crate) fn activate(&self, x: &[T], out: &mut [T]) {
-        vectorised(Apply { norm: self, x, y: out, with_relu: true });
+    /// `relu(norm(x))` of a piece's rows, as factors.
+    pub(crate) fn activate<M: Numbers<Sum = T>>(&self, x: &[M::Stored], out: &mut [T]) {
+        vectorised(Apply::<M> { norm: self, x, y: out, with_relu: true });
     }
 
     /// `norm(x)`, with ReLU where asked, on all cores.
-    pub(crate) fn apply(&self, x: &[T], with_relu: bool) -> Vec<T> {
+    pub(crate) fn apply<M: Numbers<Sum = T>>(&self, x: &[M::Stored], with_relu: bool) -> Vec<T> {
+        let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 2, 2));
         let piece = ROWS_PER_PIECE * self.channels();
         let mut y = unwritten(x.len());
         y.par_chunks_mut(piece)
             .zip(x.par_chunks(piece))
-            .for_each(|(y, x)| vectorised(Apply { norm: self, x, y, with_relu }));
+            .for_each(|(y, x)| vectorised(Apply::<M> { norm: self, x, y, with_relu }));
         y
     }
 
     /// Turns the gradient of `relu(norm(x))` into that of `norm(x)`, and adds its sums to `sums` `[Σ…, Σ centred…]`.
-    pub(crate) fn mask_and_sum_piece(&self, x: &[T], dz: &mut [T], sums: &mut [T], with_relu: bool) {
-        vectorised(MaskAndSum { norm: self, x, dz, sums, with_relu });
+    pub(crate) fn mask_and_sum_piece<M: Numbers<Sum = T>>(
+        &self,
+        x: &[M::Stored],
+        dz: &mut [T],
+        sums: &mut [T],
+        with_relu: bool,
+    ) {
+        vectorised(MaskAndSum::<M> { norm: self, x, dz, sums, with_relu });
     }
 
     /// As [`Self::mask_and_sum_piece`], everything on all cores.
-    pub(crate) fn mask_and_sum(&self, x: &[T], dz: &mut [T], with_relu: bool) -> NormSums<T> {
+    pub(crate) fn mask_and_sum<M: Numbers<Sum = T>>(
+        &self,
+        x: &[M::Stored],
+        dz: &mut [T],
+        with_relu: bool,
+    ) -> NormSums<T> {
+        let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 6, 3));
         let channels = self.channels();
         let piece = ROWS_PER_PIECE * channels;
         let mut partial = vec![T::zero(); x.len().div_ceil(piece) * 2 * channels];
         partial
             .par_chunks_mut(2 * channels)
             .zip(dz.par_chunks_mut(piece).zip(x.par_chunks(piece)))
-            .for_each(|(sums, (dz, x))| self.mask_and_sum_piece(x, dz, sums, with_relu));
+            .for_each(|(sums, (dz, x))| self.mask_and_sum_piece::<M>(x, dz, sums, with_relu));
         NormSums::join(&partial, channels)
     }
 
-    /// Turns `dz`, the gradient of `norm(x)`, into that of `x`, adding `residual` where given; writes the parameters' gradients.
-    pub(crate) fn backward(&self, input: NormBackward<'_, T>, d_gain: &mut [T], d_bias: &mut [T]) {
+    /// Turns `dz`, the gradient of `norm(x)`, into that of `x`, adding `residual` where given, as factors of the products that
+    /// follow; writes the parameters' gradients.
+    pub(crate) fn backward<M: Numbers<Sum = T>>(&self, input: NormBackward<'_, M>, d_gain: &mut [T], d_bias: &mut [T]) {
         let NormBackward { x, dz, sums, residual } = input;
+        let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 5, 3 + u64::from(residual.is_some())));
         let channels = self.channels();
         let rows = self.moments.rows.map(|rows| T::from_f64(rows as f64));
         let mut slope = vec![T::zero(); channels];
@@ -207,42 +220,42 @@ impl<T: Real> Norm<T> {
         let piece = ROWS_PER_PIECE * channels;
         dz.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (dz, x))| {
             let residual = residual.map(|r| &r[i * piece..][..dz.len()]);
-            vectorised(ThroughNorm { norm: self, slope: &slope, offset: &offset, x, dz, residual });
+            vectorised(ThroughNorm::<M> { norm: self, slope: &slope, offset: &offset, x, dz, residual });
         });
     }
 }
 
 /// `y = norm(x)`, rectified where asked.
-struct Apply<'a, T> {
-    norm: &'a Norm<T>,
-    x: &'a [T],
-    y: &'a mut [T],
+struct Apply<'a, M: Numbers> {
+    norm: &'a Norm<M::Sum>,
+    x: &'a [M::Stored],
+    y: &'a mut [M::Sum],
     with_relu: bool,
 }
 
-impl<T: Real> Loop for Apply<'_, T> {
+impl<M: Numbers> Loop for Apply<'_, M> {
     #[inline(always)]
     fn run(self) {
         let channels = self.norm.channels();
         for (y, x) in self.y.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
             for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&self.norm.scale).zip(&self.norm.shift) {
-                let z = x * scale + shift;
-                *y = if self.with_relu { relu(z) } else { z };
+                let z = M::load(x) * scale + shift;
+                *y = M::factor(if self.with_relu { relu(z) } else { z });
             }
         }
     }
 }
 
 /// See [`Norm::mask_and_sum_piece`].
-struct MaskAndSum<'a, T> {
-    norm: &'a Norm<T>,
-    x: &'a [T],
-    dz: &'a mut [T],
-    sums: &'a mut [T],
+struct MaskAndSum<'a, M: Numbers> {
+    norm: &'a Norm<M::Sum>,
+    x: &'a [M::Stored],
+    dz: &'a mut [M::Sum],
+    sums: &'a mut [M::Sum],
     with_relu: bool,
 }
 
-impl<T: Real> Loop for MaskAndSum<'_, T> {
+impl<M: Numbers> Loop for MaskAndSum<'_, M> {
     #[inline(always)]
     fn run(mut self) {
         let channels = self.norm.channels();
@@ -256,22 +269,23 @@ impl<T: Real> Loop for MaskAndSum<'_, T> {
     }
 }
 
-impl<T: Real> MaskAndSum<'_, T> {
+impl<M: Numbers> MaskAndSum<'_, M> {
     /// Channels `from..from + N`, whose sums stay in registers.
     #[inline(always)]
     fn strip<const N: usize>(&mut self, from: usize) {
         let channels = self.norm.channels();
-        let of = |values: &[T]| -> [T; N] { std::array::from_fn(|c| values[from + c]) };
+        let of = |values: &[M::Sum]| -> [M::Sum; N] { std::array::from_fn(|c| values[from + c]) };
         let (scale, shift, mean) = (of(&self.norm.scale), of(&self.norm.shift), of(&self.norm.moments.mean));
         let (mut sum, mut sum_centred) = (of(self.sums), of(&self.sums[channels..]));
         for (dz, x) in self.dz.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
             let (dz, x) = (&mut dz[from..from + N], &x[from..from + N]);
             for c in 0..N {
-                let active = !self.with_relu || x[c] * scale[c] + shift[c] > T::zero();
-                let d = if active { dz[c] } else { T::zero() };
+                let x = M::load(x[c]);
+                let active = !self.with_relu || x * scale[c] + shift[c] > M::Sum::ZERO;
+                let d = if active { dz[c] } else { M::Sum::ZERO };
                 dz[c] = d;
                 sum[c] += d;
-                sum_centred[c] += d * (x[c] - mean[c]);
+                sum_centred[c] += d * (x - mean[c]);
             }
         }
         self.sums[from..from + N].copy_from_slice(&sum);
@@ -280,16 +294,16 @@ impl<T: Real> MaskAndSum<'_, T> {
 }
 
 /// See [`Norm::backward`].
-struct ThroughNorm<'a, T> {
-    norm: &'a Norm<T>,
-    slope: &'a [T],
-    offset: &'a [T],
-    x: &'a [T],
-    dz: &'a mut [T],
-    residual: Option<&'a [T]>,
+struct ThroughNorm<'a, M: Numbers> {
+    norm: &'a Norm<M::Sum>,
+    slope: &'a [M::Sum],
+    offset: &'a [M::Sum],
+    x: &'a [M::Stored],
+    dz: &'a mut [M::Sum],
+    residual: Option<&'a [M::Sum]>,
 }
 
-impl<T: Real> Loop for ThroughNorm<'_, T> {
+impl<M: Numbers> Loop for ThroughNorm<'_, M> {
     #[inline(always)]
     fn run(self) {
         let channels = self.norm.channels();
@@ -301,7 +315,8 @@ impl<T: Real> Loop for ThroughNorm<'_, T> {
                 for ((dz, x), r) in rows.zip(residual.chunks_exact(channels)) {
                     let (dz, x, r) = (&mut dz[..channels], &x[..channels], &r[..channels]);
                     for c in 0..channels {
-                        dz[c] = scale[c] * dz[c] - offset[c] - slope[c] * (x[c] - mean[c]) + r[c];
+                        let d = scale[c] * dz[c] - offset[c] - slope[c] * (M::load(x[c]) - mean[c]);
+                        dz[c] = M::factor(d + r[c]);
                     }
                 }
             }
@@ -309,7 +324,8 @@ impl<T: Real> Loop for ThroughNorm<'_, T> {
                 for (dz, x) in rows {
                     let (dz, x) = (&mut dz[..channels], &x[..channels]);
                     for c in 0..channels {
-                        dz[c] = scale[c] * dz[c] - offset[c] - slope[c] * (x[c] - mean[c]);
+                        let d = scale[c] * dz[c] - offset[c] - slope[c] * (M::load(x[c]) - mean[c]);
+                        dz[c] = M::factor(d);
                     }
                 }
             }
@@ -318,11 +334,11 @@ impl<T: Real> Loop for ThroughNorm<'_, T> {
 }
 
 /// What [`Norm::backward`] reads, and `dz`, which it overwrites with the gradient of `x`.
-pub(crate) struct NormBackward<'a, T> {
-    pub(crate) x: &'a [T],
-    pub(crate) dz: &'a mut [T],
-    pub(crate) sums: &'a NormSums<T>,
-    pub(crate) residual: Option<&'a [T]>,
+pub(crate) struct NormBackward<'a, M: Numbers> {
+    pub(crate) x: &'a [M::Stored],
+    pub(crate) dz: &'a mut [M::Sum],
+    pub(crate) sums: &'a NormSums<M::Sum>,
+    pub(crate) residual: Option<&'a [M::Sum]>,
 }
 
 impl<T: Real> NormSums<T> {

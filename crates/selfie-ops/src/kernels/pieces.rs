@@ -1,6 +1,8 @@
 //! How work is cut: pieces whose number depends on shapes, never on the number of threads.
 
+use super::memory::unwritten;
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
 /// Rows of a product or of a normalisation that one piece holds: enough work to amortise packing, few enough to stay in cache.
@@ -84,14 +86,14 @@ pub(crate) fn column_sums<T: Real>(values: &[T], columns: usize) -> Vec<T> {
 }
 
 /// `out[i] = f(a[i], b[i])` of one piece.
-struct ZipMap<'a, T, F> {
+struct ZipMap<'a, T, A, B, F> {
     out: &'a mut [T],
-    a: &'a [T],
-    b: &'a [T],
+    a: &'a [A],
+    b: &'a [B],
     f: &'a F,
 }
 
-impl<T: Real, F: Fn(T, T) -> T> Loop for ZipMap<'_, T, F> {
+impl<T, A: Copy, B: Copy, F: Fn(A, B) -> T> Loop for ZipMap<'_, T, A, B, F> {
     #[inline(always)]
     fn run(self) {
         for ((o, &a), &b) in self.out.iter_mut().zip(self.a).zip(self.b) {
@@ -100,21 +102,28 @@ impl<T: Real, F: Fn(T, T) -> T> Loop for ZipMap<'_, T, F> {
     }
 }
 
-/// `out[i] = f(a[i], b[i])` on all cores.
-pub(crate) fn zip_map<T: Real>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T) -> T + Send + Sync) {
+/// `f(a[i], b[i])` for every place, on all cores.
+pub(crate) fn zip_map<T: Real, A: Copy + Sync, B: Copy + Sync>(
+    a: &[A],
+    b: &[B],
+    f: impl Fn(A, B) -> T + Send + Sync,
+) -> Vec<T> {
+    let _span = span(OpClass::Activation, Work::elementwise::<T>(a.len(), 1, 3));
+    let mut out = unwritten(a.len());
     out.par_chunks_mut(ELEMENTS_PER_PIECE)
         .zip(a.par_chunks(ELEMENTS_PER_PIECE).zip(b.par_chunks(ELEMENTS_PER_PIECE)))
         .for_each(|(out, (a, b))| vectorised(ZipMap { out, a, b, f: &f }));
+    out
 }
 
 /// `out[i] = f(out[i], a[i])` of one piece.
-struct Update<'a, T, F> {
+struct Update<'a, T, A, F> {
     out: &'a mut [T],
-    a: &'a [T],
+    a: &'a [A],
     f: &'a F,
 }
 
-impl<T: Real, F: Fn(T, T) -> T> Loop for Update<'_, T, F> {
+impl<T: Copy, A: Copy, F: Fn(T, A) -> T> Loop for Update<'_, T, A, F> {
     #[inline(always)]
     fn run(self) {
         for (o, &a) in self.out.iter_mut().zip(self.a) {
@@ -124,7 +133,8 @@ impl<T: Real, F: Fn(T, T) -> T> Loop for Update<'_, T, F> {
 }
 
 /// `out[i] = f(out[i], a[i])` on all cores.
-pub(crate) fn update<T: Real>(out: &mut [T], a: &[T], f: impl Fn(T, T) -> T + Send + Sync) {
+pub(crate) fn update<T: Real, A: Copy + Sync>(out: &mut [T], a: &[A], f: impl Fn(T, A) -> T + Send + Sync) {
+    let _span = span(OpClass::Activation, Work::elementwise::<T>(out.len(), 1, 3));
     out.par_chunks_mut(ELEMENTS_PER_PIECE)
         .zip(a.par_chunks(ELEMENTS_PER_PIECE))
         .for_each(|(out, a)| vectorised(Update { out, a, f: &f }));

@@ -1,6 +1,7 @@
 //! Max-pooling 3×3 stride 2 padding 1, and averages over cells.
 
 use crate::Real;
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
 /// Maps of one size, `[images, height, width, channels]`.
@@ -35,6 +36,7 @@ impl Maps {
 /// The largest of each window, and which of its nine places it came from (the first among equals; a NaN wins).
 pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
     let out = maps.halved();
+    let _span = span(OpClass::Pool, Work::elementwise::<T>(x.len(), 2, 1));
     let images = x.len() / maps.len();
     let mut y = vec![T::zero(); images * out.len()];
     let mut places = vec![0; y.len()];
@@ -58,6 +60,7 @@ pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
 
 /// Sends each gradient to the place its maximum came from.
 pub(crate) fn max_backward<T: Real>(maps: Maps, places: &[u8], dy: &[T]) -> Vec<T> {
+    let _span = span(OpClass::Pool, Work::elementwise::<T>(dy.len(), 1, 5));
     let out = maps.halved();
     let mut dx = vec![T::zero(); dy.len() / out.len() * maps.len()];
     dx.par_chunks_mut(maps.len()).zip(places.par_chunks(out.len()).zip(dy.par_chunks(out.len()))).for_each(
@@ -77,6 +80,7 @@ pub(crate) fn max_backward<T: Real>(maps: Maps, places: &[u8], dy: &[T]) -> Vec<
 
 /// The average of each of `cells × cells` equal cells: `[images, cells, cells, channels]`.
 pub(crate) fn average<T: Real>(maps: Maps, cells: usize, x: &[T]) -> Vec<T> {
+    let _span = span(OpClass::Pool, Work::elementwise::<T>(x.len(), 1, 1));
     let out_len = cells * cells * maps.channels;
     let scale = T::from_f64(((cells * cells) as f64) / (maps.height * maps.width) as f64);
     let mut y = vec![T::zero(); x.len() / maps.len() * out_len];
@@ -96,6 +100,7 @@ pub(crate) fn average<T: Real>(maps: Maps, cells: usize, x: &[T]) -> Vec<T> {
 
 /// Spreads each cell's gradient evenly over its pixels.
 pub(crate) fn average_backward<T: Real>(maps: Maps, cells: usize, dy: &[T]) -> Vec<T> {
+    let _span = span(OpClass::Pool, Work::elementwise::<T>(dy.len() * maps.height * maps.width / cells.pow(2), 1, 1));
     let out_len = cells * cells * maps.channels;
     let scale = T::from_f64(((cells * cells) as f64) / (maps.height * maps.width) as f64);
     let mut dx = vec![T::zero(); dy.len() / out_len * maps.len()];

@@ -12,6 +12,8 @@ pub(crate) struct Scratch<T> {
     pub(crate) activated: Aligned<T>,
     /// The input unfolded to columns.
     pub(crate) columns: Aligned<T>,
+    /// A result that is kept in another type.
+    pub(crate) sums: Aligned<T>,
     /// A packed left operand.
     pub(crate) left: Panels<T>,
     /// A packed right operand.

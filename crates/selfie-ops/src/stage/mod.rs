@@ -8,9 +8,10 @@ mod pre;
 use crate::composed;
 use crate::kernels::conv::{Conv, ConvSpec, UnitGradients};
 use crate::kernels::norm::{Moments, Norm};
+use crate::kernels::numbers::{Bf16, Exact, Numbers};
 use crate::layout::{NormAt, UnitLayout};
 use crate::unit::{Argument, Context, Forward, Gradients, Normalised, Unit, apply, runs_composed};
-use crate::{NormMode, Real};
+use crate::{NormMode, Precision, Real};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
@@ -36,6 +37,8 @@ pub struct StageSpec {
     pub depth: usize,
     /// Stride of the first block's 3×3 convolution.
     pub stride: usize,
+    /// Of the products and of the maps between them.
+    pub precision: Precision,
 }
 
 impl StageSpec {
@@ -135,10 +138,16 @@ struct Stage {
 }
 
 /// What a block keeps: its input (of every block but the first, whose input is the stage's), raw convolution outputs, norms.
-struct SavedBlock<T> {
-    x: Option<Vec<T>>,
-    raw: Vec<Vec<T>>,
-    norms: Vec<Norm<T>>,
+struct SavedBlock<M: Numbers> {
+    x: Option<Vec<M::Stored>>,
+    raw: Vec<Vec<M::Stored>>,
+    norms: Vec<Norm<M::Sum>>,
+}
+
+/// What a stage keeps, in either precision.
+enum Saved<T: Real> {
+    Full(Vec<SavedBlock<Exact<T>>>),
+    Bf16(Vec<SavedBlock<Bf16<T>>>),
 }
 
 /// Reads a block's parts from the flat parameters.
@@ -217,7 +226,7 @@ impl Stage {
 
 impl Unit for Stage {
     const NAME: &'static str = "stage";
-    type Saved<T: Real> = Vec<SavedBlock<T>>;
+    type Saved<T: Real> = Saved<T>;
 
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
         let layout = self.spec.layout();
@@ -234,22 +243,44 @@ impl Unit for Stage {
         }
     }
 
-    fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Self::Saved<T>>> {
+    fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Saved<T>>> {
+        match self.spec.precision {
+            Precision::Full => self.forward_in::<Exact<T>>(x, parameters, Saved::Full),
+            Precision::Bf16 => self.forward_in::<Bf16<T>>(x, parameters, Saved::Bf16),
+        }
+    }
+
+    fn backward<T: Real>(&self, mut context: Context<'_, T, Saved<T>>) -> Result<Gradients<T>> {
+        match std::mem::replace(&mut context.saved, Saved::Full(Vec::new())) {
+            Saved::Full(saved) => self.backward_in::<Exact<T>>(&context, saved),
+            Saved::Bf16(saved) => self.backward_in::<Bf16<T>>(&context, saved),
+        }
+    }
+}
+
+impl Stage {
+    fn forward_in<M: Numbers>(
+        &self,
+        x: Argument<'_, M::Sum>,
+        parameters: &[M::Sum],
+        wrap: impl FnOnce(Vec<SavedBlock<M>>) -> Saved<M::Sum>,
+    ) -> Result<Forward<M::Sum, Saved<M::Sum>>> {
         let (_, blocks) = self.spec.blocks();
-        let mut saved: Vec<SavedBlock<T>> = Vec::with_capacity(blocks.len());
-        let mut y = None;
+        let mut saved: Vec<SavedBlock<M>> = Vec::with_capacity(blocks.len());
+        let first = M::stored(x.values);
+        let mut y: Option<Vec<M::Stored>> = None;
         let mut moments = None;
         for (i, at) in blocks.iter().enumerate() {
             let reader = self.reader(at, i, x.dims, parameters);
-            let input = y.as_deref().unwrap_or(x.values);
+            let input = y.as_deref().unwrap_or(&first);
             let last = i + 1 == blocks.len();
             let (out, mut block) = match self.spec.form {
                 BlockForm::PreActivation => {
-                    let (out, block, next) = pre::forward(&reader, input, moments.take(), !last)?;
+                    let (out, block, next) = pre::forward::<M>(&reader, input, moments.take(), !last)?;
                     moments = next;
                     (out, block)
                 }
-                BlockForm::PostActivation => post::forward(&reader, input)?,
+                BlockForm::PostActivation => post::forward::<M>(&reader, input)?,
             };
             block.x = y.replace(out);
             if !x.keeps {
@@ -263,23 +294,30 @@ impl Unit for Stage {
                 push_statistics(block, at, &mut statistics);
             }
         }
-        Ok(Forward { y: y.unwrap_or_else(|| x.values.to_vec()), saved, statistics })
+        let y = y.unwrap_or_else(|| first.into_owned());
+        Ok(Forward { y: M::sums(y), saved: wrap(saved), statistics })
     }
 
-    fn backward<T: Real>(&self, context: Context<'_, T, Self::Saved<T>>) -> Result<Gradients<T>> {
+    fn backward_in<M: Numbers>(
+        &self,
+        context: &Context<'_, M::Sum, Saved<M::Sum>>,
+        saved: Vec<SavedBlock<M>>,
+    ) -> Result<Gradients<M::Sum>> {
         let (_, blocks) = self.spec.blocks();
-        let mut gradients = vec![T::zero(); context.parameters.len()];
-        let mut dy: Option<Vec<T>> = None;
-        let mut out: Option<Vec<T>> = None;
-        for (i, (at, mut block)) in blocks.iter().zip(context.saved).enumerate().rev() {
+        let mut gradients = vec![M::Sum::ZERO; context.parameters.len()];
+        let (first, last) = (M::stored(context.x.values), M::stored(context.y));
+        let given = M::factors(context.dy);
+        let mut dy: Option<Vec<M::Sum>> = None;
+        let mut out: Option<Vec<M::Stored>> = None;
+        for (i, (at, mut block)) in blocks.iter().zip(saved).enumerate().rev() {
             let reader = self.reader(at, i, context.x.dims, context.parameters);
             let x = block.x.take();
-            let input = x.as_deref().unwrap_or(context.x.values);
-            let gradient = dy.as_deref().unwrap_or(context.dy);
+            let input = x.as_deref().unwrap_or(&first);
+            let gradient = dy.as_deref().unwrap_or(&given);
             let dx = match self.spec.form {
                 BlockForm::PreActivation => pre::backward(&reader, (input, block), gradient, &mut gradients)?,
                 BlockForm::PostActivation => {
-                    let out = out.as_deref().unwrap_or(context.y);
+                    let out = out.as_deref().unwrap_or(&last);
                     post::backward(&reader, (input, block, out), gradient, &mut gradients)?
                 }
             };
@@ -292,7 +330,7 @@ impl Unit for Stage {
 }
 
 /// A block's statistics in layout order: v1.5's downsampling norm comes first, as its parameters do.
-fn push_statistics<T: Real>(block: &SavedBlock<T>, at: &BlockAt, out: &mut Vec<T>) {
+fn push_statistics<M: Numbers>(block: &SavedBlock<M>, at: &BlockAt, out: &mut Vec<M::Sum>) {
     if matches!(at.downsample, Some((_, Some(_)))) {
         block.norms[3].moments.push_statistics(out);
     }

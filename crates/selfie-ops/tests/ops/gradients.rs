@@ -3,7 +3,7 @@
 use crate::{normal, values};
 use candle_core::{Device, Result, Tensor, Var};
 use selfie_ops::{
-    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, StageSpec, TransformerSpec, attention, average_pool,
+    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TransformerSpec, attention, average_pool,
     batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage, transformer_layer,
 };
 use selfie_random::DropoutKey;
@@ -140,7 +140,7 @@ fn cross_entropy_has_exact_gradients_with_and_without_smoothing() {
 fn stages_have_exact_gradients_with_batch_and_running_statistics() {
     for form in [BlockForm::PreActivation, BlockForm::PostActivation] {
         for (stride, in_channels, dims) in [(2, 3, [2, 5, 4, 3]), (1, 3, [3, 3, 2, 3]), (1, 8, [1, 3, 3, 8])] {
-            let spec = StageSpec { form, in_channels, mid_channels: 2, depth: 2, stride };
+            let spec = StageSpec { form, in_channels, mid_channels: 2, depth: 2, stride, precision: Precision::Full };
             let layout = spec.layout();
             let inputs = [normal(1, &dims), normal(2, &[layout.n_parameters()])];
             let name = format!("{form:?} stride {stride} of {in_channels} channels");
@@ -155,7 +155,7 @@ fn stages_have_exact_gradients_with_batch_and_running_statistics() {
 fn transformer_layers_have_exact_gradients_with_and_without_dropout() {
     for norm_first in [false, true] {
         for p in [0.0, 0.2] {
-            let spec = TransformerSpec { width: 6, heads: 2, ffn: 5, norm_first };
+            let spec = TransformerSpec { width: 6, heads: 2, ffn: 5, norm_first, precision: Precision::Full };
             let dropped = LayerDropout { p, seed: 5, step: 1, layer: 2 };
             let inputs = [normal(1, &[2, 4, 6]), normal(2, &[spec.layout().n_parameters()])];
             let name = format!("norm_first {norm_first}, dropout {p}");

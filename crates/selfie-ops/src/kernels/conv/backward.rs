@@ -6,16 +6,19 @@ use super::{Conv, Input, ReadScratch, Reading};
 use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Norm, NormBackward, NormSums};
+use crate::kernels::numbers::Numbers;
 use crate::kernels::pieces::{gradient_pieces, sum_in_order};
 use crate::kernels::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
 use crate::kernels::scratch::{Scratch, with_scratch};
+use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
 /// What the backward of a convolution reads.
-pub(crate) struct Backward<'a, T> {
-    pub(crate) input: Input<'a, T>,
-    pub(crate) weight: &'a [T],
-    pub(crate) dy: &'a [T],
+pub(crate) struct Backward<'a, M: Numbers> {
+    pub(crate) input: Input<'a, M>,
+    pub(crate) weight: &'a [M::Sum],
+    /// As factors.
+    pub(crate) dy: &'a [M::Sum],
 }
 
 /// Where a unit's parameter gradients go.
@@ -47,10 +50,10 @@ struct InputProduct<T> {
 }
 
 /// What every job of a backward shares.
-struct Shared<'a, T> {
-    backward: &'a Backward<'a, T>,
+struct Shared<'a, M: Numbers> {
+    backward: &'a Backward<'a, M>,
     readings: Vec<Reading>,
-    input_product: Option<InputProduct<T>>,
+    input_product: Option<InputProduct<M::Sum>>,
 }
 
 /// A run of pieces and where their results go.
@@ -63,44 +66,44 @@ struct Job<'a, T> {
 
 impl Conv {
     /// Writes the weight's gradient alone: the input is the image.
-    pub(crate) fn backward_weight<T: Real>(&self, backward: &Backward<'_, T>, d_weight: &mut [T]) {
+    pub(crate) fn backward_weight<M: Numbers>(&self, backward: &Backward<'_, M>, d_weight: &mut [M::Sum]) {
         self.run_backward(backward, Wanted::Nothing, d_weight);
     }
 
     /// Writes the weight's gradient and returns that of the convolution's (activated) input, added to `so_far`.
-    pub(crate) fn backward_input<T: Real>(
+    pub(crate) fn backward_input<M: Numbers>(
         &self,
-        backward: &Backward<'_, T>,
-        so_far: Option<Vec<T>>,
-        d_weight: &mut [T],
-    ) -> Vec<T> {
+        backward: &Backward<'_, M>,
+        so_far: Option<Vec<M::Sum>>,
+        d_weight: &mut [M::Sum],
+    ) -> Vec<M::Sum> {
         self.run_backward(backward, Wanted::Activated(so_far), d_weight).0
     }
 
     /// Backward through convolution, ReLU and norm: the gradient of the raw input, plus `residual`.
     ///
     /// `so_far` is what other convolutions of the same activated input contributed.
-    pub(crate) fn backward_unit<T: Real>(
+    pub(crate) fn backward_unit<M: Numbers>(
         &self,
-        (backward, norm): (&Backward<'_, T>, &Norm<T>),
-        so_far: Option<Vec<T>>,
-        residual: Option<&[T]>,
-        gradients: UnitGradients<'_, T>,
-    ) -> Vec<T> {
+        (backward, norm): (&Backward<'_, M>, &Norm<M::Sum>),
+        so_far: Option<Vec<M::Sum>>,
+        residual: Option<&[M::Sum]>,
+        gradients: UnitGradients<'_, M::Sum>,
+    ) -> Vec<M::Sum> {
         let (mut dz, sums) = self.run_backward(backward, Wanted::Normalised(so_far), gradients.weight);
         let sums = NormSums::join(&sums, norm.channels());
         let through = NormBackward { x: backward.input.x, dz: &mut dz, sums: &sums, residual };
-        norm.backward(through, gradients.gain, gradients.bias);
+        norm.backward::<M>(through, gradients.gain, gradients.bias);
         dz
     }
 
     /// Returns the wanted gradient (empty where none is) and its sums by job.
-    fn run_backward<T: Real>(
+    fn run_backward<M: Numbers>(
         &self,
-        backward: &Backward<'_, T>,
-        wanted: Wanted<T>,
-        d_weight: &mut [T],
-    ) -> (Vec<T>, Vec<T>) {
+        backward: &Backward<'_, M>,
+        wanted: Wanted<M::Sum>,
+        d_weight: &mut [M::Sum],
+    ) -> (Vec<M::Sum>, Vec<M::Sum>) {
         let images = backward.input.x.len() / self.input_len();
         let pieces = self.pieces(images);
         let (wants, through_norm, so_far) = match wanted {
@@ -108,9 +111,13 @@ impl Conv {
             Wanted::Activated(so_far) => (true, false, so_far),
             Wanted::Normalised(so_far) => (true, true, so_far),
         };
+        let work = self.work::<M::Stored>(images);
+        let products = if wants { 2 } else { 1 };
+        let work = Work { flop: products * work.flop, bytes: products * work.bytes };
+        let _span = span(OpClass::ConvolutionBackward, work);
         let accumulate = so_far.is_some();
-        let input_product = wants.then(|| self.input_product(backward.weight, &pieces, (accumulate, through_norm)));
-        let shared = Shared { backward, readings: self.readings::<T>(&pieces), input_product };
+        let input_product = wants.then(|| self.input_product::<M>(backward.weight, &pieces, (accumulate, through_norm)));
+        let shared = Shared::<M> { backward, readings: self.readings::<M::Sum>(&pieces), input_product };
         let mut da = match so_far {
             Some(so_far) => so_far,
             None if wants => unwritten(backward.input.x.len()),
@@ -121,7 +128,7 @@ impl Conv {
         let n_jobs = pieces.len().div_ceil(per_job);
         let sums_len = 2 * self.spec.in_channels;
         let mut dw_partial = unwritten(n_jobs * self.spec.weight_len());
-        let mut sums_partial = vec![T::zero(); n_jobs * sums_len];
+        let mut sums_partial = vec![M::Sum::ZERO; n_jobs * sums_len];
         let mut rest = da.as_mut_slice();
         let places = dw_partial.chunks_exact_mut(self.spec.weight_len()).zip(sums_partial.chunks_exact_mut(sums_len));
         let mut jobs = Vec::with_capacity(n_jobs);
@@ -132,18 +139,19 @@ impl Conv {
             jobs.push(Job { pieces, da: wants.then_some(da), dw, sums });
         }
         jobs.into_par_iter().for_each(|job| with_scratch(|scratch| self.backward_job(&shared, job, scratch)));
-        d_weight.fill(T::zero());
+        d_weight.fill(M::Sum::ZERO);
         sum_in_order(&dw_partial, d_weight);
         (da, sums_partial)
     }
 
-    fn input_product<T: Real>(
+    fn input_product<M: Numbers>(
         &self,
-        weight: &[T],
+        weight: &[M::Sum],
         pieces: &[Piece],
         (accumulate, through_norm): (bool, bool),
-    ) -> InputProduct<T> {
-        let kernels = T::kernels();
+    ) -> InputProduct<M::Sum> {
+        let kernels = M::Sum::kernels();
+        let weight = &M::factors(weight);
         let spec = self.spec;
         let taps = spec.kernel * spec.kernel;
         let source = Source::Transposed { data: weight, block_rows: spec.out_channels, step: spec.out_channels };
@@ -158,7 +166,7 @@ impl Conv {
         }
     }
 
-    fn backward_job<T: Real>(&self, shared: &Shared<'_, T>, job: Job<'_, T>, scratch: &mut Scratch<T>) {
+    fn backward_job<M: Numbers>(&self, shared: &Shared<'_, M>, job: Job<'_, M::Sum>, scratch: &mut Scratch<M::Sum>) {
         let Job { pieces, da, dw, sums } = job;
         let mut rest = da;
         for (i, piece) in pieces.iter().enumerate() {
@@ -169,7 +177,7 @@ impl Conv {
             rest = Some(after);
             self.input_product_piece(product, shared.backward.dy, piece, da);
             if let (true, Some(norm)) = (product.through_norm, shared.backward.input.norm) {
-                norm.mask_and_sum_piece(&shared.backward.input.x[own], da, sums, true);
+                norm.mask_and_sum_piece::<M>(&shared.backward.input.x[own], da, sums, true);
             }
         }
     }
@@ -190,16 +198,16 @@ impl Conv {
     }
 
     /// The piece's part of the weight's gradient: the gradient's rows are packed once, class by class, the input's tap by tap.
-    fn weight_product<T: Real>(
+    fn weight_product<M: Numbers>(
         &self,
-        shared: &Shared<'_, T>,
+        shared: &Shared<'_, M>,
         piece: &Piece,
-        (dw, accumulate): (&mut [T], bool),
-        scratch: &mut Scratch<T>,
+        (dw, accumulate): (&mut [M::Sum], bool),
+        scratch: &mut Scratch<M::Sum>,
     ) {
-        let kernels = T::kernels();
+        let kernels = M::Sum::kernels();
         let (n, rows) = (self.spec.out_channels, piece.rows(self));
-        let Scratch { activated, columns, left, right, at } = scratch;
+        let Scratch { activated, columns, left, right, at, .. } = scratch;
         let a = self.read(shared.backward.input, piece, ReadScratch { activated, columns });
         let dy = &shared.backward.dy[piece.output(self)];
         let plan = match &shared.readings[piece.band] {

@@ -12,8 +12,10 @@ pub(crate) use backward::{Backward, UnitGradients};
 
 use super::memory::Aligned;
 use super::norm::Norm;
+use super::numbers::{Numbers, convert};
 use super::product::{At, Panels, Rows, Run, Runs, Source};
 use crate::Real;
+use crate::profile::Work;
 use cut::Piece;
 use plan::PiecePlan;
 
@@ -87,9 +89,9 @@ pub(crate) struct Conv {
 
 /// What a convolution reads: maps, and the normalisation + ReLU to apply to them first.
 #[derive(Clone, Copy)]
-pub(crate) struct Input<'a, T> {
-    pub(crate) x: &'a [T],
-    pub(crate) norm: Option<&'a Norm<T>>,
+pub(crate) struct Input<'a, M: Numbers> {
+    pub(crate) x: &'a [M::Stored],
+    pub(crate) norm: Option<&'a Norm<M::Sum>>,
 }
 
 /// How the product of a piece reads its input.
@@ -115,6 +117,21 @@ impl Conv {
         self.out_height * self.out_width * self.spec.out_channels
     }
 
+    /// Multiplications and additions of one product over `images` images, without those by the padding, and the bytes of
+    /// maps and weight.
+    fn work<T>(&self, images: usize) -> Work {
+        let spec = self.spec;
+        // Taps inside the map, over all output rows or columns: a pixel's taps are a row's times a column's.
+        let met = |out: usize, side: usize| -> usize {
+            let inside = |at: usize| (spec.padding..side + spec.padding).contains(&at);
+            (0..out).map(|i| (0..spec.kernel).filter(|tap| inside(i * spec.stride + tap)).count()).sum()
+        };
+        let met = met(self.out_height, self.height) * met(self.out_width, self.width);
+        let multiplications = images * met * spec.in_channels * spec.out_channels;
+        let elements = images * (self.input_len() + self.output_len()) + spec.weight_len();
+        Work { flop: 2 * multiplications as u64, bytes: (elements * size_of::<T>()) as u64 }
+    }
+
     /// How the pieces of band `band` read, for forward and the weight's gradient.
     fn reading<T: Real>(&self, piece: &Piece) -> Reading {
         let depth = T::kernels().depth;
@@ -125,22 +142,31 @@ impl Conv {
     }
 
     /// The weight as the right operand `[kernel · kernel · in, out]` of forward.
-    fn pack_weight<T: Real>(&self, weight: &[T]) -> Panels<T> {
+    fn pack_weight<M: Numbers>(&self, weight: &[M::Sum]) -> Panels<M::Sum> {
         let n = self.spec.out_channels;
+        let weight = &M::factors(weight);
         let source = Source::Rows { data: weight, at: At::Evenly(n) };
-        Panels::pack_on_all_cores((self.spec.depth(), n), T::kernels().columns, source)
+        Panels::pack_on_all_cores((self.spec.depth(), n), M::Sum::kernels().columns, source)
     }
 
     /// The piece as the product sees it: itself, normalised and rectified, or unfolded.
-    fn read<'a, T: Real>(&self, input: Input<'a, T>, piece: &Piece, scratch: ReadScratch<'a, T>) -> &'a [T] {
+    fn read<'a, M: Numbers>(
+        &self,
+        input: Input<'a, M>,
+        piece: &Piece,
+        scratch: ReadScratch<'a, M::Sum>,
+    ) -> &'a [M::Sum] {
         let row = self.width * self.spec.in_channels;
         let start = piece.images.start * self.input_len() + piece.read_y.start * row;
         let x = &input.x[start..start + piece.images.len() * piece.read_y.len() * row];
-        let x = match input.norm {
-            None => x,
-            Some(norm) => {
+        let x = match (input.norm, M::as_factors(x)) {
+            (None, Some(x)) => x,
+            (norm, _) => {
                 scratch.activated.resize(x.len());
-                norm.activate(x, scratch.activated.as_mut_slice());
+                match norm {
+                    Some(norm) => norm.activate::<M>(x, scratch.activated.as_mut_slice()),
+                    None => convert(x, scratch.activated.as_mut_slice(), M::load),
+                }
                 scratch.activated.as_slice()
             }
         };
