@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use selfie_train::NumberType;
 
 /// Self-supervised pretraining of image networks: choose the right patch for each hidden place.
 #[derive(Debug, Parser)]
@@ -66,7 +67,7 @@ pub(crate) struct Compute {
 pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) compute: Compute,
-    /// Number type of activations and products; only f32 so far
+    /// Number type of activations and products; sums and parameters are f32
     #[arg(long, default_value = "f32", env = "SELFIE_DTYPE")]
     pub(crate) dtype: Dtype,
     /// Seed of every draw
@@ -102,6 +103,15 @@ pub(crate) struct Train {
 pub(crate) enum Dtype {
     F32,
     Bf16,
+}
+
+impl Dtype {
+    pub(crate) fn number_type(self) -> NumberType {
+        match self {
+            Self::F32 => NumberType::F32,
+            Self::Bf16 => NumberType::Bf16,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -298,7 +308,7 @@ pub(crate) struct BenchStep {
     /// Images that go through the network at once, a divisor of the batch: memory follows it [default: the batch]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) micro_batch: Option<u32>,
-    /// Number type of activations and products; only f32 so far
+    /// Number type of activations and products; sums and parameters are f32
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
     /// Steps to measure, after two that are not
@@ -316,7 +326,7 @@ pub(crate) struct BenchStep {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BenchRate {
-    /// Number type; only f32 so far
+    /// Number type
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
     /// Rows and columns of the two factors

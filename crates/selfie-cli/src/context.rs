@@ -13,7 +13,7 @@ use selfie_train::run_folder::read_record;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
 
-use crate::arguments::{Compute, Dtype, Train};
+use crate::arguments::{Compute, Train};
 use crate::output::{self, Usage};
 
 /// Sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
@@ -42,16 +42,6 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
         Some(("metal", index)) if cfg!(feature = "metal") => Ok(Device::new_metal(index)?),
         Some((name @ ("cuda" | "metal"), _)) => Err(missing(name)),
         _ => Err(Usage(format!("--device: expected auto, cpu, cuda, cuda:N or metal, got {}", compute.device)).into()),
-    }
-}
-
-/// Refuses number types that are not there yet.
-pub(crate) fn require_f32(dtype: Dtype) -> anyhow::Result<()> {
-    match dtype {
-        Dtype::F32 => Ok(()),
-        Dtype::Bf16 => {
-            Err(Usage("--dtype: expected f32, got bf16, which this version does not train in yet".to_owned()).into())
-        }
     }
 }
 
@@ -102,6 +92,7 @@ pub(crate) fn session(train: &Train, data_dir: Option<PathBuf>, out: PathBuf) ->
         seed: train.seed,
         stop_after: train.stop_after,
         device: device(&train.compute)?,
+        number_type: train.dtype.number_type(),
         progress: Mode::detect(train.quiet),
         signals: Some(Signals::install()?),
     })

@@ -19,7 +19,8 @@ pub(crate) struct AttentionPooling {
 impl AttentionPooling {
     pub(crate) fn new(config: &SelfieConfig, build: Build<'_>) -> Result<Self> {
         let SelfieConfig { heads, ffn, norm_first, dropout, .. } = *config;
-        let spec = TransformerSpec { width: config.embedding_width(), heads, ffn, norm_first, precision: build.precision };
+        let spec =
+            TransformerSpec { width: config.embedding_width(), heads, ffn, norm_first, precision: build.precision };
         let layer = |i| ParameterUnit::new(format!("attention_pooling.layers.{i}."), spec.layout(), build);
         let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
         let norm = if norm_first {

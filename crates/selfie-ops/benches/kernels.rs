@@ -1,8 +1,9 @@
-//! The operations at the shapes of full-width pretraining at 32 px; the max-pooling, which it has not, at fine-tuning's at 224 px.
+//! The operations at the shapes of full-width pretraining at 32 px; max-pooling, which that has none of, at those of fine-tuning
+//! at 224 px.
 //!
-//! `Forward` keeps what a backward needs, so `ForwardBackward` less `Forward` is the backward. Time includes freeing what the pass
-//! allocated. An item is an operation of a product (two for a multiplication and an addition) and a byte one read or written, both
-//! as [`profile`] counts them; what multiplies nothing is counted in bytes.
+//! `Forward` keeps what a backward needs, so `ForwardBackward` less `Forward` is the backward. Time includes freeing what the
+//! pass allocated. An item is an operation of a product (two for a multiplication and an addition) and a byte one read or
+//! written, both as [`profile`] counts them; what multiplies nothing is counted in bytes.
 //!
 //! What is not here: whole steps, which `cargo xtask bench` measures.
 
@@ -17,9 +18,10 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, Divan, black_box_drop};
 use selfie_ops as ops;
 use selfie_ops::profile::{self, OpClass};
-use selfie_ops::{AdamW, BlockForm, ConvSpec, NormMode, SgdNesterov, StageSpec, TransformerSpec};
+use selfie_ops::{AdamW, BlockForm, ConvSpec, NormMode, Precision, SgdNesterov, StageSpec, TransformerSpec};
 use selfie_random::{Purpose, Stream};
 use std::fmt;
+use std::slice;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -31,7 +33,9 @@ const PATCH_SIDE: usize = 8;
 /// Targets of an image, out of its patches.
 const N_TARGETS: usize = 4;
 const RGB: usize = 3;
-const LAYER: TransformerSpec = TransformerSpec { width: 16 * WIDTH, heads: 32, ffn: 640, norm_first: false };
+const LAYER: TransformerSpec =
+    TransformerSpec { width: 16 * WIDTH, heads: 32, ffn: 640, norm_first: false, precision: Precision::Full };
+const PRECISIONS: [Precision; 2] = [Precision::Full, Precision::Bf16];
 /// The size of a flat parameter tensor for the optimizers.
 const N_PARAMETERS: usize = 8 << 20;
 /// Images of 224 px in a batch, and the side of their maps after a 7×7 stem.
@@ -120,8 +124,10 @@ fn measure(bencher: Bencher<'_, '_>, call: impl Fn() -> Result<()>) {
     };
     let products: u64 = rows.iter().filter(|row| is_product(row.class)).map(|row| row.flop).sum();
     let bytes: u64 = rows.iter().map(|row| row.bytes).sum();
-    let bencher = match products {
-        0 => bencher.counter(BytesCount::new(bytes)),
+    let bencher = match (products, bytes) {
+        // Compositions of candle's primitives are not counted.
+        (0, 0) => bencher,
+        (0, _) => bencher.counter(BytesCount::new(bytes)),
         _ => bencher.counter(ItemsCount::new(products)),
     };
     bencher.bench_local(|| call().unwrap());
@@ -138,7 +144,8 @@ impl fmt::Display for Convolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stage, side, spec } = self;
         let ConvSpec { kernel, stride, in_channels, out_channels, .. } = spec;
-        write!(f, "{stage}: {kernel}x{kernel}/{stride} of {side}x{side}, {in_channels} to {out_channels}")
+        let reduces = if *stride > 1 { ", halved" } else { "" };
+        write!(f, "{stage}: {kernel}x{kernel}, {in_channels} to {out_channels}, on {side}x{side}{reduces}")
     }
 }
 
@@ -166,15 +173,20 @@ fn conv2d<P: Pass>(bencher: Bencher<'_, '_>, Convolution { side, spec, .. }: &Co
     measure_pass::<P>(bencher, || ops::conv2d(&x, &weight, *spec));
 }
 
-#[divan::bench(types = [Forward, ForwardBackward], args = [1, 2, 3])]
-fn stage<P: Pass>(bencher: Bencher<'_, '_>, number: usize) {
+/// Stages by number.
+fn stages() -> impl Iterator<Item = (usize, Precision)> {
+    (1..=3).flat_map(|number| PRECISIONS.map(|precision| (number, precision)))
+}
+
+#[divan::bench(types = [Forward, ForwardBackward], args = stages())]
+fn stage<P: Pass>(bencher: Bencher<'_, '_>, (number, precision): (usize, Precision)) {
     let (side, in_channels, depth, stride) = match number {
         1 => (PATCH_SIDE, WIDTH, 3, 1),
         2 => (PATCH_SIDE, 4 * WIDTH, 4, 2),
         _ => (PATCH_SIDE / 2, 8 * WIDTH, 6, 2),
     };
     let form = BlockForm::PreActivation;
-    let spec = StageSpec { form, in_channels, mid_channels: WIDTH << (number - 1), depth, stride };
+    let spec = StageSpec { form, in_channels, mid_channels: WIDTH << (number - 1), depth, stride, precision };
     let (x, parameters) = (maps(side, in_channels), variable(&[spec.layout().n_parameters()]));
     measure_pass::<P>(bencher, || Ok(ops::stage(&x, &parameters, spec, NormMode::Batch)?.y));
 }
@@ -198,10 +210,11 @@ fn max_pool<P: Pass>(bencher: Bencher<'_, '_>) {
     measure_pass::<P>(bencher, || ops::max_pool(&x));
 }
 
-#[divan::bench(types = [Forward, ForwardBackward])]
-fn transformer_layer<P: Pass>(bencher: Bencher<'_, '_>) {
-    let (x, parameters) = (tokens(), variable(&[LAYER.layout().n_parameters()]));
-    measure_pass::<P>(bencher, || ops::transformer_layer(&x, &parameters, LAYER, None));
+#[divan::bench(types = [Forward, ForwardBackward], args = PRECISIONS)]
+fn transformer_layer<P: Pass>(bencher: Bencher<'_, '_>, precision: Precision) {
+    let spec = TransformerSpec { precision, ..LAYER };
+    let (x, parameters) = (tokens(), variable(&[spec.layout().n_parameters()]));
+    measure_pass::<P>(bencher, || ops::transformer_layer(&x, &parameters, spec, None));
 }
 
 /// The projection to queries, keys and values.
@@ -238,21 +251,23 @@ mod update {
     #[divan::bench]
     fn sgd_nesterov(bencher: Bencher<'_, '_>) {
         let n = size(N_PARAMETERS);
+        let decayed = 0..n;
         let (parameter, momentum, gradient) = (variable(&[n]), variable(&[n]), constant(&[n]));
         let step = SgdNesterov { lr: 1e-3, momentum: 0.9, weight_decay: 1e-4, gradient_scale: 1.0 };
-        measure(bencher, || ops::sgd_nesterov(&parameter, &momentum, &gradient, step, &[0..n]));
+        measure(bencher, || ops::sgd_nesterov(&parameter, &momentum, &gradient, step, slice::from_ref(&decayed)));
     }
 
     #[divan::bench]
     fn adamw(bencher: Bencher<'_, '_>) {
         let n = size(N_PARAMETERS);
+        let decayed = 0..n;
         let (parameter, first, second) = (variable(&[n]), variable(&[n]), variable(&[n]));
         let gradient = constant(&[n]);
         // The second moment is a mean of squares.
         second.set(&second.sqr().unwrap()).unwrap();
         let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
         let step = AdamW { lr: 1e-3, beta1, beta2, epsilon, weight_decay: 1e-2, gradient_scale: 1.0, step: 100 };
-        measure(bencher, || ops::adamw(&parameter, (&first, &second), &gradient, step, &[0..n]));
+        measure(bencher, || ops::adamw(&parameter, (&first, &second), &gradient, step, slice::from_ref(&decayed)));
     }
 
     #[divan::bench]

@@ -131,7 +131,11 @@ impl Unit for BatchNormUnit {
         let mut parameters = vec![T::zero(); context.parameters.len()];
         let sums = norm.mask_and_sum::<Exact<T>>(context.x.values, &mut dz, self.with_relu);
         let (d_gain, d_bias) = parameters.split_at_mut(norm.channels());
-        norm.backward::<Exact<T>>(NormBackward { x: context.x.values, dz: &mut dz, sums: &sums, residual: None }, d_gain, d_bias);
+        norm.backward::<Exact<T>>(
+            NormBackward { x: context.x.values, dz: &mut dz, sums: &sums, residual: None },
+            d_gain,
+            d_bias,
+        );
         Ok(Gradients { x: context.wants_dx.then_some(dz), parameters })
     }
 }

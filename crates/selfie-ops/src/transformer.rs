@@ -307,11 +307,7 @@ impl Unit for Layer {
 }
 
 impl Layer {
-    fn forward_in<M: Numbers>(
-        &self,
-        x: Argument<'_, M::Sum>,
-        parameters: &[M::Sum],
-    ) -> Forward<M::Sum, Saved<M::Sum>> {
+    fn forward_in<M: Numbers>(&self, x: Argument<'_, M::Sum>, parameters: &[M::Sum]) -> Forward<M::Sum, Saved<M::Sum>> {
         let (at, heads) = (self.spec.parts(), self.heads(x.dims));
         if self.spec.norm_first {
             let normed = self.norm(x.values, parameters, &at.norm1);
@@ -345,7 +341,8 @@ impl Layer {
             add(&mut d_stream, dy);
             let input = saved.attention.normed.as_deref().unwrap_or(x);
             let read = (input, &saved.attention);
-            let d_normed = self.attend_backward::<M>((heads, &at), read, d_stream.clone(), (parameters, &mut gradients));
+            let d_normed =
+                self.attend_backward::<M>((heads, &at), read, d_stream.clone(), (parameters, &mut gradients));
             let mut dx = self.norm_backward(x, &d_normed, (parameters, &mut gradients), &at.norm1);
             add(&mut dx, &d_stream);
             dx

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use serde::Serialize;
 
-use crate::TrainError;
 use crate::config::Source;
 use crate::machine;
 use crate::session::device_name;
+use crate::{NumberType, TrainError};
 
 mod flop;
 mod profile;
@@ -36,26 +36,6 @@ pub enum BenchTask {
     Embed,
 }
 
-/// Number type of activations and products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BenchDtype {
-    /// Single precision.
-    F32,
-    /// bfloat16, with sums in f32.
-    Bf16,
-}
-
-impl BenchDtype {
-    /// What networks and products take: the one place that knows which number types there are.
-    fn resolve(self) -> Result<DType, TrainError> {
-        match self {
-            Self::F32 => Ok(DType::F32),
-            Self::Bf16 => Err(bad_value("dtype", "f32", "bf16, which this version does not compute in yet")),
-        }
-    }
-}
-
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BenchStep {
@@ -70,7 +50,7 @@ pub struct BenchStep {
     /// Images that go through the network at once; it divides `batch`. Gradients of a step's micro-batches are summed.
     pub micro_batch: usize,
     /// Number type.
-    pub dtype: BenchDtype,
+    pub dtype: NumberType,
     /// Steps measured.
     pub steps: u32,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use selfie_data::{DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, labelled_subset};
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
@@ -173,7 +173,7 @@ fn classifier(
         ClassifierPlan::AttentionPooling => ClassifierKind::AttentionPooling,
     };
     let config = ClassifierConfig { network, kind, classes: images.class_names().to_vec() };
-    Ok(Classifier::new(&config, DType::F32, &session.device, session.seed)?)
+    Ok(Classifier::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?)
 }
 
 /// Puts the starting weights in place and says what they are.

@@ -16,6 +16,7 @@ mod files;
 pub mod finetune;
 pub mod machine;
 mod network;
+mod number_type;
 mod optimizer;
 pub mod plan;
 pub mod pretrain;
@@ -28,3 +29,4 @@ pub mod session;
 pub mod signals;
 
 pub use error::TrainError;
+pub use number_type::NumberType;

@@ -28,7 +28,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     require_side(resolved, images)?;
 
     let config = network_config(&plan.model, &plan.data, images);
-    let network = Selfie::new(&config, DType::F32, &session.device, session.seed)?;
+    let network = Selfie::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let (grid, masks) = grid_and_masks(&plan.data)?;
     let training = &plan.training;

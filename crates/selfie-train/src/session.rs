@@ -10,6 +10,7 @@ use selfie_model::{ModelError, SelfieConfig, WeightsFile};
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, Loaded, Snapshot};
 use crate::machine;
+use crate::number_type::NumberType;
 use crate::plan::{CheckpointPlan, TrainingPlan};
 use crate::progress::{self, Progress};
 use crate::resume::identity_hash;
@@ -29,6 +30,8 @@ pub struct Session {
     pub stop_after: Option<u64>,
     /// Where tensors live.
     pub device: Device,
+    /// Number type of activations and products.
+    pub number_type: NumberType,
     /// How progress is shown.
     pub progress: progress::Mode,
     /// Signals that end the run with a checkpoint.
@@ -43,7 +46,7 @@ impl Session {
             seed: self.seed,
             data_dir: self.data_dir.as_ref().map(|dir| dir.display().to_string()),
             device: device_name(&self.device),
-            dtype: "f32".to_owned(),
+            dtype: self.number_type.to_string(),
             machine: machine::describe(),
             created: utc(SystemTime::now()),
             ..record

@@ -1,8 +1,8 @@
 //! `selfie bench`
 
-use selfie_train::bench::{self, BenchDtype, BenchResult, ProfileLine};
+use selfie_train::bench::{self, BenchResult, ProfileLine};
 
-use crate::arguments::{Bench, BenchCommand, BenchRate, BenchStep, BenchTask, Dtype, ImageSize};
+use crate::arguments::{Bench, BenchCommand, BenchRate, BenchStep, BenchTask, ImageSize};
 use crate::context;
 use crate::output;
 
@@ -28,7 +28,7 @@ fn step(arguments: &BenchStep) -> anyhow::Result<u8> {
         width: arguments.width,
         batch: arguments.batch as usize,
         micro_batch: arguments.micro_batch.unwrap_or(arguments.batch) as usize,
-        dtype: dtype(arguments.dtype),
+        dtype: arguments.dtype.number_type(),
         steps: arguments.steps,
     };
     let measured = bench::step(asked, arguments.profile, &device)?;
@@ -43,7 +43,7 @@ fn step(arguments: &BenchStep) -> anyhow::Result<u8> {
 fn rate(arguments: &BenchRate) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
     let asked = bench::BenchRate {
-        dtype: dtype(arguments.dtype),
+        dtype: arguments.dtype.number_type(),
         size: usize::from(arguments.size),
         products: usize::from(arguments.products),
     };
@@ -55,13 +55,6 @@ fn rate(arguments: &BenchRate) -> anyhow::Result<u8> {
         output::print(&format!("{best:.1} GFLOP/s; median product {median:.1}"))?;
     }
     Ok(0)
-}
-
-fn dtype(dtype: Dtype) -> BenchDtype {
-    match dtype {
-        Dtype::F32 => BenchDtype::F32,
-        Dtype::Bf16 => BenchDtype::Bf16,
-    }
 }
 
 fn describe(measured: &BenchResult) -> String {

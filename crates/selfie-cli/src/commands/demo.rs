@@ -1,10 +1,10 @@
 //! `selfie demo`
 
 use selfie_eval::record::Outcome;
-use selfie_train::demo;
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
+use selfie_train::{NumberType, demo};
 
 use crate::arguments::Demo;
 use crate::commands::pretrain::finish;
@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &Demo) -> anyhow::Result<u8> {
         seed: 1,
         stop_after: None,
         device: context::device(&arguments.compute)?,
+        number_type: NumberType::F32,
         progress: Mode::detect(arguments.quiet),
         signals: Some(Signals::install()?),
     };

@@ -22,7 +22,6 @@ struct Start {
 
 pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
-    context::require_f32(train.dtype)?;
     let (start, resolved) = start_and_configuration(arguments)?;
     let data_dir = context::data_dir(train.data.as_deref(), start.run.as_deref())?;
     if train.dry_run {

@@ -14,7 +14,6 @@ use crate::output;
 
 pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let train = &arguments.train;
-    context::require_f32(train.dtype)?;
     let base = Base::from_argument(&arguments.recipe)?;
     let resolved = context::configuration(Task::Pretrain, &base, train)?;
     if train.dry_run {

@@ -6,7 +6,7 @@ use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Mode, Parameter
 use selfie_ops::{SgdNesterov, cross_entropy, sgd_nesterov};
 use selfie_random::{Purpose, Stream};
 
-const STEPS: u32 = 100;
+const STEPS: u32 = 150;
 
 fn pixels(shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(3, Purpose::Synthetic, 0, 0);

@@ -34,6 +34,10 @@ impl Heads {
         Work { flop, bytes: (elements * size_of::<T>()) as u64 }
     }
 
+    fn contractions<T: Real>(&self) -> [Runs; 2] {
+        [self.head_width, self.tokens].map(|len| Runs::new([Run { a: 0, b: 0, len }], T::kernels().depth))
+    }
+
     fn scores(&self) -> usize {
         self.tokens * self.tokens
     }
@@ -42,15 +46,17 @@ impl Heads {
 /// What the products of one head read and write: in `qkv`, queries, keys and values lie `step` apart from token to token.
 struct Head<'a, T> {
     sizes: Heads,
+    /// Contractions over a head's width and over the tokens.
+    over: &'a [Runs; 2],
     q: &'a [T],
     k: &'a [T],
     v: &'a [T],
 }
 
 impl<'a, T: Real> Head<'a, T> {
-    fn new(sizes: Heads, qkv: &'a [T], head: usize) -> Self {
+    fn new((sizes, over): (Heads, &'a [Runs; 2]), qkv: &'a [T], head: usize) -> Self {
         let (d, at) = (sizes.width(), head * sizes.head_width);
-        Self { sizes, q: &qkv[at..], k: &qkv[d + at..], v: &qkv[2 * d + at..] }
+        Self { sizes, over, q: &qkv[at..], k: &qkv[d + at..], v: &qkv[2 * d + at..] }
     }
 
     fn step(&self) -> usize {
@@ -63,8 +69,7 @@ impl<'a, T: Real> Head<'a, T> {
         let kernels = T::kernels();
         let source = Source::Transposed { data: tokens, block_rows: head_width, step: self.step() };
         right.pack((head_width, s), kernels.columns, source);
-        let runs = Runs::new([Run { a: 0, b: 0, len: head_width }], kernels.depth);
-        rows_product(c, (a, Rows::evenly(s, a_step, s)), right, &runs, false);
+        rows_product(c, (a, Rows::evenly(s, a_step, s)), right, &self.over[0], false);
     }
 
     /// `c = a × tokens`: `[S, head_width]`, rows `c_step` apart, from `a [S, S]`.
@@ -72,8 +77,7 @@ impl<'a, T: Real> Head<'a, T> {
         let Heads { tokens: s, head_width, .. } = self.sizes;
         let kernels = T::kernels();
         right.pack((s, head_width), kernels.columns, Source::Rows { data: tokens, at: At::Evenly(self.step()) });
-        let runs = Runs::new([Run { a: 0, b: 0, len: s }], kernels.depth);
-        rows_product(c, (a, Rows::evenly(s, s, c_step)), right, &runs, false);
+        rows_product(c, (a, Rows::evenly(s, s, c_step)), right, &self.over[1], false);
     }
 
     /// `c = aᵀ × tokens`: `[S, head_width]`, rows as far apart as in `qkv`, from `a [S, S]`; `tokens` are `step` apart.
@@ -84,7 +88,7 @@ impl<'a, T: Real> Head<'a, T> {
         left.pack((s, s), kernels.rows, Source::Rows { data: a, at: At::Evenly(s) });
         right.pack((s, head_width), kernels.columns, Source::Rows { data: tokens, at: At::Evenly(step) });
         let target = Target { data: c, step: self.step(), accumulate: false };
-        contraction(target, left, right, &[Run { a: 0, b: 0, len: s }]);
+        contraction(target, left, right, &self.over[1]);
     }
 }
 
@@ -96,13 +100,14 @@ pub(crate) fn forward<T: Real>(sizes: Heads, qkv: &[T], dropout: Option<Dropout>
     let mut out = unwritten(batch * s * d);
     let per_image = sizes.heads * sizes.scores();
     let mut probs = unwritten(batch * per_image);
+    let over = sizes.contractions::<T>();
     let work = out.par_chunks_mut(s * d).zip(probs.par_chunks_mut(per_image)).zip(qkv.par_chunks(s * 3 * d));
     work.enumerate().for_each(|(image, ((out, probs), qkv))| {
         with_scratch(|Scratch { right, activated, .. }| {
             activated.resize(sizes.scores());
             let dropped = activated.as_mut_slice();
             for (head, probs) in probs.chunks_exact_mut(sizes.scores()).enumerate() {
-                let this = Head::new(sizes, qkv, head);
+                let this = Head::new((sizes, &over), qkv, head);
                 this.times_transposed(probs, (this.q, this.step()), this.k, right);
                 for row in probs.chunks_exact_mut(s) {
                     row.iter_mut().for_each(|score| *score *= sizes.scale());
@@ -124,13 +129,14 @@ pub(crate) fn backward<T: Real>(sizes: Heads, qkv: &[T], probs: &[T], d_out: &[T
     let (s, d) = (sizes.tokens, sizes.width());
     let _span = span(OpClass::Attention, sizes.work::<T>(qkv.len(), 4));
     let per_image = sizes.heads * sizes.scores();
+    let over = sizes.contractions::<T>();
     let mut d_qkv = unwritten(qkv.len());
     let reads = qkv.par_chunks(s * 3 * d).zip(probs.par_chunks(per_image)).zip(d_out.par_chunks(s * d));
     d_qkv.par_chunks_mut(s * 3 * d).zip(reads).enumerate().for_each(|(image, (d_qkv, ((qkv, probs), d_out)))| {
         with_scratch(|scratch| {
             for head in 0..sizes.heads {
                 let input = HeadInput {
-                    head: Head::new(sizes, qkv, head),
+                    head: Head::new((sizes, &over), qkv, head),
                     probs: &probs[head * sizes.scores()..][..sizes.scores()],
                     d_out: &d_out[head * sizes.head_width..],
                     dropout: dropout.map(|d| (d, (image * per_image + head * sizes.scores()) as u64)),

@@ -94,7 +94,8 @@ pub(crate) fn backward_parameters<M: Numbers>(
                     left.pack((rows, output), kernels.rows, Source::Rows { data: dy, at: At::Evenly(output) });
                     right.pack((rows, input), kernels.columns, Source::Rows { data: x, at: At::Evenly(input) });
                     let target = Target { data: partial, step: input, accumulate: i > 0 };
-                    contraction(target, left, right, &[Run { a: 0, b: 0, len: rows }]);
+                    let runs = Runs::new([Run { a: 0, b: 0, len: rows }], kernels.depth);
+                    contraction(target, left, right, &runs);
                 }
             });
         });

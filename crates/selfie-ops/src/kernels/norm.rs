@@ -44,7 +44,10 @@ impl<T: Real> Moments<T> {
         let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 4, 1));
         let piece = ROWS_PER_PIECE * channels;
         let mut partial = vec![T::zero(); x.len().div_ceil(piece) * 2 * channels];
-        partial.par_chunks_mut(2 * channels).zip(x.par_chunks(piece)).for_each(|(out, rows)| piece_moments::<M>(rows, out));
+        partial
+            .par_chunks_mut(2 * channels)
+            .zip(x.par_chunks(piece))
+            .for_each(|(out, rows)| piece_moments::<M>(rows, out));
         let rows: Vec<usize> = x.chunks(piece).map(|rows| rows.len() / channels).collect();
         Self::combine(&partial, channels, &rows)
     }

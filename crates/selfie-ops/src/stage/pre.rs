@@ -28,8 +28,12 @@ pub(super) fn forward<M: Numbers>(
     let (raw2, moments2) = conv2.forward(Input::<M> { x: &raw1, norm: Some(&norm2) }, weights[1], None, batch);
     let norm3 = block.norm(at3, || moments2.unwrap_or_else(|| Moments::of::<M>(&raw2, conv2.spec.out_channels)));
     let shortcut = downsampled.as_deref().unwrap_or(x);
-    let (y, next) =
-        conv3.forward(Input::<M> { x: &raw2, norm: Some(&norm3) }, weights[2], Some(shortcut), batch && next_wants_moments);
+    let (y, next) = conv3.forward(
+        Input::<M> { x: &raw2, norm: Some(&norm3) },
+        weights[2],
+        Some(shortcut),
+        batch && next_wants_moments,
+    );
     Ok((y, SavedBlock { x: None, raw: vec![raw1, raw2], norms: vec![norm1, norm2, norm3] }, next))
 }
 

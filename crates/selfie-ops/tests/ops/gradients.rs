@@ -3,8 +3,9 @@
 use crate::{normal, values};
 use candle_core::{Device, Result, Tensor, Var};
 use selfie_ops::{
-    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TransformerSpec, attention, average_pool,
-    batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage, transformer_layer,
+    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TransformerSpec, attention,
+    average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage,
+    transformer_layer,
 };
 use selfie_random::DropoutKey;
 

@@ -3,12 +3,20 @@
 use crate::normal;
 use candle_core::{DType, Tensor, Var};
 use selfie_ops::{
-    BlockForm, NormMode, Precision, StageSpec, TransformerSpec, cross_entropy, global_norm, linear, stage, transformer_layer,
+    BlockForm, NormMode, Precision, StageSpec, TransformerSpec, cross_entropy, global_norm, linear, stage,
+    transformer_layer,
 };
 
 /// Loss and gradients of a small network of every reduction there is, in f32.
 fn step() -> Vec<Vec<f32>> {
-    let stage_spec = StageSpec { form: BlockForm::PreActivation, in_channels: 6, mid_channels: 8, depth: 2, stride: 2, precision: Precision::Full };
+    let stage_spec = StageSpec {
+        form: BlockForm::PreActivation,
+        in_channels: 6,
+        mid_channels: 8,
+        depth: 2,
+        stride: 2,
+        precision: Precision::Full,
+    };
     let layer_spec = TransformerSpec { width: 32, heads: 4, ffn: 24, norm_first: false, precision: Precision::Full };
     let var = |tag, n: usize| Var::from_tensor(&normal(tag, &[n]).to_dtype(DType::F32).unwrap()).unwrap();
     let parameters =

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
+use selfie_ops::linear;
 use serde::Serialize;
 
-use super::{BenchDtype, bad_value, median, per_second};
-use crate::TrainError;
+use super::{bad_value, median, per_second};
 use crate::session::device_name;
+use crate::{NumberType, TrainError};
 
 /// Products before the measured ones.
 const WARMUP_PRODUCTS: usize = 2;
@@ -16,7 +17,7 @@ const WARMUP_PRODUCTS: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BenchRate {
     /// Number type.
-    pub dtype: BenchDtype,
+    pub dtype: NumberType,
     /// Rows and columns of the two factors.
     pub size: usize,
     /// Products measured.
@@ -61,16 +62,16 @@ pub fn rate(asked: BenchRate, device: &Device) -> Result<RateResult, TrainError>
     })
 }
 
-/// The time of each product, s. The one place that says whose product it is.
+/// The time of each product of this program's own, s.
 fn product_seconds(asked: BenchRate, device: &Device) -> Result<Vec<f64>, TrainError> {
-    let dtype = asked.dtype.resolve()?;
-    let shape = (asked.size, asked.size);
-    let a = Tensor::randn(0f32, 1f32, shape, device)?.to_dtype(dtype)?;
-    let b = Tensor::randn(0f32, 1f32, shape, device)?.to_dtype(dtype)?;
+    // bf16 factors are multiplied by the f32 tiles, so their rate is the same.
+    asked.dtype.on(device)?;
+    let x = Tensor::randn(0f32, 1f32, (asked.size, asked.size), device)?;
+    let parameters = Tensor::randn(0f32, 1f32, (asked.size + 1) * asked.size, device)?;
     let mut seconds = Vec::with_capacity(asked.products);
     for i in 0..WARMUP_PRODUCTS + asked.products {
         let clock = Instant::now();
-        let product = a.matmul(&b)?;
+        let product = linear(&x, &parameters, asked.size)?;
         device.synchronize()?;
         if i >= WARMUP_PRODUCTS {
             seconds.push(clock.elapsed().as_secs_f64());

@@ -36,7 +36,7 @@ fn pretrain<R>(
     measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
 ) -> Result<R, TrainError> {
     let config = network(asked);
-    let network = Selfie::new(&config, asked.dtype.resolve()?, device, SEED)?;
+    let network = Selfie::new(&config, asked.dtype.on(device)?, device, SEED)?;
     let mut optimizer = Optimizer::new(network.units(), &training_plan(asked))?;
     let (b, n, p, t) = (asked.micro_batch, config.n_patches(), config.patch_size, config.n_targets);
     let micro_batches = pixels(asked, &[b, n, p, p, 3], device)?;
@@ -151,7 +151,7 @@ pub(super) fn n_classes(asked: &BenchStep) -> usize {
 fn classifier(asked: &BenchStep, device: &Device) -> Result<Classifier, TrainError> {
     let classes = (0..n_classes(asked)).map(|class| class.to_string()).collect();
     let config = ClassifierConfig { network: network(asked), kind: ClassifierKind::Stage4, classes };
-    Ok(Classifier::new(&config, asked.dtype.resolve()?, device, SEED)?)
+    Ok(Classifier::new(&config, asked.dtype.on(device)?, device, SEED)?)
 }
 
 /// A batch of noise, a tensor of `shape` for each micro-batch.

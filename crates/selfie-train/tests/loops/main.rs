@@ -12,9 +12,9 @@ use selfie_data::{DataSet, shapes32};
 use selfie_eval::record::{Split, Task};
 use selfie_train::config::{Base, Overrides, Resolved, resolve};
 use selfie_train::finetune::{self, Labels};
-use selfie_train::pretrain;
 use selfie_train::progress::Mode;
 use selfie_train::session::{Ended, Session};
+use selfie_train::{NumberType, pretrain};
 
 /// A network that takes milliseconds a step.
 const SMALL: [&str; 11] = [
@@ -43,7 +43,16 @@ pub(crate) fn images(n_train: usize) -> DataSet {
 
 pub(crate) fn session(out: &Path, stop_after: Option<u64>) -> Session {
     let (out, device) = (out.to_owned(), Device::Cpu);
-    Session { out, data_dir: None, seed: 1, stop_after, device, progress: Mode::Quiet, signals: None }
+    Session {
+        out,
+        data_dir: None,
+        seed: 1,
+        stop_after,
+        device,
+        number_type: NumberType::F32,
+        progress: Mode::Quiet,
+        signals: None,
+    }
 }
 
 /// Trains from scratch in `out`, from where the folder stands.

@@ -116,7 +116,8 @@ impl Conv {
         let work = Work { flop: products * work.flop, bytes: products * work.bytes };
         let _span = span(OpClass::ConvolutionBackward, work);
         let accumulate = so_far.is_some();
-        let input_product = wants.then(|| self.input_product::<M>(backward.weight, &pieces, (accumulate, through_norm)));
+        let input_product =
+            wants.then(|| self.input_product::<M>(backward.weight, &pieces, (accumulate, through_norm)));
         let shared = Shared::<M> { backward, readings: self.readings::<M::Sum>(&pieces), input_product };
         let mut da = match so_far {
             Some(so_far) => so_far,
@@ -217,7 +218,7 @@ impl Conv {
                 right.pack((rows, n), kernels.columns, Source::Rows { data: dy, at: At::Evenly(n) });
                 left.pack((rows, k), kernels.rows, Source::Rows { data: a, at: At::Evenly(k) });
                 let target = Target { data: dw, step: n, accumulate };
-                return contraction(target, left, right, &[Run { a: 0, b: 0, len: rows }]);
+                return contraction(target, left, right, &Runs::new([Run { a: 0, b: 0, len: rows }], kernels.depth));
             }
         };
         at.clear();
@@ -238,7 +239,7 @@ impl Conv {
                 first += from.len();
             }
             left.pack((at.len(), c), kernels.rows, Source::Rows { data: a, at: At::Listed(at) });
-            contraction(Target { data, step: n, accumulate }, left, right, &runs);
+            contraction(Target { data, step: n, accumulate }, left, right, &Runs::new(runs, kernels.depth));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tiles of 6 × 16 for AVX2 with FMA: twelve sums, two columns and one broadcast in sixteen registers.
 
 use super::isa::Kernels;
-use super::{PanelTile, RowsTile};
+use super::{PanelTile, RowsTile, Run};
 use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
@@ -22,12 +22,46 @@ type Sums = [[__m256; VECTORS]; ROWS];
 /// writable.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn rows_tile(tile: &RowsTile<'_, f32>) {
+    if let &[run] = tile.runs {
+        // SAFETY: the caller's.
+        return unsafe { whole_tile(tile, run) };
+    }
     let mut sums: Sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     for run in tile.runs {
         // SAFETY: the caller's.
         unsafe {
             let a: [*const f32; ROWS] = std::array::from_fn(|r| tile.a[r].add(run.a));
             add_run(&mut sums, &a, tile.b.add(run.b * COLUMNS), run.len);
+        }
+    }
+    for (sums, &c) in sums.iter().zip(&tile.c) {
+        // SAFETY: the caller's.
+        unsafe { store(sums, c, tile.accumulate) };
+    }
+}
+
+/// A tile of one run, whose sums never leave the registers.
+///
+/// # Safety
+///
+/// As [`rows_tile`].
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn whole_tile(tile: &RowsTile<'_, f32>, run: Run) {
+    let mut sums: Sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+    // SAFETY: the caller's.
+    let (a, b): ([*const f32; ROWS], _) =
+        unsafe { (std::array::from_fn(|r| tile.a[r].add(run.a)), tile.b.add(run.b * COLUMNS)) };
+    for k in 0..run.len {
+        // SAFETY: the caller's.
+        unsafe {
+            let b: [__m256; VECTORS] = std::array::from_fn(|v| _mm256_loadu_ps(b.add(k * COLUMNS + v * LANES)));
+            for (sums, a) in sums.iter_mut().zip(a) {
+                let a = _mm256_broadcast_ss(&*a.add(k));
+                for v in 0..VECTORS {
+                    sums[v] = _mm256_fmadd_ps(a, b[v], sums[v]);
+                }
+            }
         }
     }
     for (sums, &c) in sums.iter().zip(&tile.c) {

@@ -24,6 +24,10 @@ use std::ops::Range;
 pub(crate) const MAX_TILE_ROWS: usize = 12;
 const MAX_TILE_COLUMNS: usize = 32;
 
+/// Rows that go by all panels of a block before the next ones do: they stay in the second-level cache. A multiple of every
+/// tile's rows.
+const ROWS_PER_BLOCK: usize = 120;
+
 /// A stretch of a contraction: `len` elements from `a` on in each left row, against the right operand's rows from `b` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -158,8 +162,9 @@ fn rows_product_by<T: Real>(
     assert!(rows.c.furthest(rows.n) + b.columns() <= c.len(), "the result is too short");
     for (i, block) in runs.blocks.iter().enumerate() {
         let job = RowsJob { kernels, a, rows, runs: &runs.runs[block.clone()], accumulate: accumulate || i > 0 };
-        for panel_idx in 0..b.n_panels() {
-            job.panel(c, b, panel_idx);
+        for first in (0..rows.n).step_by(ROWS_PER_BLOCK) {
+            let rows = first..(first + ROWS_PER_BLOCK).min(rows.n);
+            (0..b.n_panels()).for_each(|panel_idx| job.panel(c, rows.clone(), b, panel_idx));
         }
     }
 }
@@ -174,8 +179,8 @@ struct RowsJob<'a, T: 'static> {
 }
 
 impl<T: Real> RowsJob<'_, T> {
-    /// All rows against one panel.
-    fn panel(&self, c: &mut [T], b: &Panels<T>, panel_idx: usize) {
+    /// Some rows against one panel.
+    fn panel(&self, c: &mut [T], rows: Range<usize>, b: &Panels<T>, panel_idx: usize) {
         let kernels = self.kernels;
         let column = panel_idx * kernels.columns;
         let n_columns = kernels.columns.min(b.columns() - column);
@@ -188,9 +193,8 @@ impl<T: Real> RowsJob<'_, T> {
         };
         let a_start = self.a.as_ptr();
         let c_start = c.as_mut_ptr();
-        let mut first = 0;
-        while first < self.rows.n {
-            let n_rows = kernels.rows.min(self.rows.n - first);
+        for first in rows.clone().step_by(kernels.rows) {
+            let n_rows = kernels.rows.min(rows.end - first);
             if n_rows < kernels.rows || n_columns < kernels.columns {
                 self.edge(&mut c[column..], (first, n_rows, n_columns), tile.b);
             } else {
@@ -204,7 +208,6 @@ impl<T: Real> RowsJob<'_, T> {
                 // SAFETY: as above; `kernels` were chosen for this processor, and a panel is as wide as their tile.
                 unsafe { (kernels.rows_tile)(&tile) };
             }
-            first += n_rows;
         }
     }
 
@@ -257,11 +260,27 @@ pub(crate) struct Target<'a, T> {
 /// # Panics
 ///
 /// If a run reaches beyond an operand or the target is too short.
-pub(crate) fn contraction<T: Real>(target: Target<'_, T>, a: &Panels<T>, b: &Panels<T>, runs: &[Run]) {
+pub(crate) fn contraction<T: Real>(target: Target<'_, T>, a: &Panels<T>, b: &Panels<T>, runs: &Runs) {
     contraction_by(T::kernels(), target, (a, b), runs);
 }
 
-fn contraction_by<T: Real>(
+fn contraction_by<T: Real>(kernels: &Kernels<T>, target: Target<'_, T>, (a, b): (&Panels<T>, &Panels<T>), runs: &Runs) {
+    let Target { data, step, accumulate } = target;
+    let (m, n) = (a.columns(), b.columns());
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(a.width() == kernels.rows && b.width() == kernels.columns, "operands are packed for another product");
+    assert!(runs.a_end <= a.rows() && runs.b_end <= b.rows(), "a run is too long");
+    assert!(step >= n && (m - 1) * step + n <= data.len(), "the target is too short");
+    for (i, block) in runs.blocks.iter().enumerate() {
+        let target = Target { data: &mut *data, step, accumulate: accumulate || i > 0 };
+        contract_block(kernels, target, (a, b), &runs.runs[block.clone()]);
+    }
+}
+
+/// One block of a [`contraction`], whose extents were checked.
+fn contract_block<T: Real>(
     kernels: &Kernels<T>,
     target: Target<'_, T>,
     (a, b): (&Panels<T>, &Panels<T>),
@@ -269,12 +288,6 @@ fn contraction_by<T: Real>(
 ) {
     let Target { data, step, accumulate } = target;
     let (m, n) = (a.columns(), b.columns());
-    if m == 0 || n == 0 {
-        return;
-    }
-    assert!(a.width() == kernels.rows && b.width() == kernels.columns, "operands are packed for another product");
-    assert!(runs.iter().all(|run| run.a + run.len <= a.rows() && run.b + run.len <= b.rows()), "a run is too long");
-    assert!(step >= n && (m - 1) * step + n <= data.len(), "the target is too short");
     for (column, b_panel) in (0..n).step_by(kernels.columns).zip(0..) {
         for (row, a_panel) in (0..m).step_by(kernels.rows).zip(0..) {
             let (n_rows, n_columns) = (kernels.rows.min(m - row), kernels.columns.min(n - column));

@@ -79,7 +79,7 @@ fn check_one_contraction<T: Real>(kernels: &Kernels<T>, (m, n, rows): (usize, us
     for accumulate in [false, true] {
         let mut c = before.clone();
         let target = Target { data: &mut c, step, accumulate };
-        contraction_by(kernels, target, (&left, &right), &runs);
+        contraction_by(kernels, target, (&left, &right), &Runs::new(runs, 7));
         for (at, &got) in c.iter().enumerate() {
             let (i, j) = (at / step, at % step);
             if j >= n {

@@ -1,0 +1,49 @@
+//! The number type of a run's activations and products.
+
+use std::fmt;
+
+use candle_core::{DType, Device};
+use serde::Serialize;
+
+use crate::TrainError;
+use crate::config::Source;
+
+/// Number type of activations and products. Parameters, statistics, softmax, loss and optimizer are f32 in either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberType {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Maps kept in bfloat16 and factors rounded to it; sums in f32.
+    Bf16,
+}
+
+impl fmt::Display for NumberType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl NumberType {
+    /// What networks on `device` are made with.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not compute in it: bf16 is the CPU's alone so far.
+    pub fn on(self, device: &Device) -> Result<DType, TrainError> {
+        match self {
+            Self::F32 => Ok(DType::F32),
+            Self::Bf16 if device.is_cpu() => Ok(DType::BF16),
+            Self::Bf16 => Err(TrainError::BadValue {
+                key: "dtype".to_owned(),
+                origin: Source::Flag("--dtype".to_owned()),
+                expected: "f32 on this device".to_owned(),
+                got: "bf16, which only the CPU has so far".to_owned(),
+            }),
+        }
+    }
+}
