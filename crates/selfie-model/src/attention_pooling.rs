@@ -4,7 +4,9 @@ use crate::config::SelfieConfig;
 use crate::mode::Mode;
 use crate::unit::{Build, ParameterUnit};
 use candle_core::{Result, Tensor};
-use selfie_ops::{LayerDropout, ParameterKind, TransformerSpec, UnitLayout, layer_norm, transformer_layer};
+use selfie_ops::{
+    LayerDropout, ParameterKind, TokenOutput, TransformerSpec, UnitLayout, layer_norm, transformer_layer,
+};
 
 /// The paper's A.
 #[derive(Debug)]
@@ -19,8 +21,14 @@ pub(crate) struct AttentionPooling {
 impl AttentionPooling {
     pub(crate) fn new(config: &SelfieConfig, build: Build<'_>) -> Result<Self> {
         let SelfieConfig { heads, ffn, norm_first, dropout, .. } = *config;
-        let spec =
-            TransformerSpec { width: config.embedding_width(), heads, ffn, norm_first, precision: build.precision };
+        let spec = TransformerSpec {
+            width: config.embedding_width(),
+            heads,
+            ffn,
+            norm_first,
+            precision: build.precision,
+            output: TokenOutput::All,
+        };
         let layer = |i| ParameterUnit::new(format!("attention_pooling.layers.{i}."), spec.layout(), build);
         let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
         let norm = if norm_first {
@@ -55,7 +63,9 @@ impl AttentionPooling {
                     Some(LayerDropout { p: self.dropout, seed, step, layer: i as u32 })
                 }
             };
-            x = transformer_layer(&x, &unit.tensor(mode), self.spec, dropout)?;
+            // Of the last layer's outputs only the token's is read.
+            let output = if i + 1 == self.layers.len() { TokenOutput::First } else { TokenOutput::All };
+            x = transformer_layer(&x, &unit.tensor(mode), TransformerSpec { output, ..self.spec }, dropout)?;
         }
         let u = x.narrow(1, 0, 1)?.squeeze(1)?; // [B, D]
         match &self.norm {

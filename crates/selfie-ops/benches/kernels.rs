@@ -18,7 +18,9 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, Divan, black_box_drop};
 use selfie_ops as ops;
 use selfie_ops::profile::{self, OpClass};
-use selfie_ops::{AdamW, BlockForm, ConvSpec, NormMode, Precision, SgdNesterov, StageSpec, TransformerSpec};
+use selfie_ops::{
+    AdamW, BlockForm, ConvSpec, NormMode, Precision, SgdNesterov, StageSpec, TokenOutput, TransformerSpec,
+};
 use selfie_random::{Purpose, Stream};
 use std::fmt;
 use std::slice;
@@ -33,8 +35,14 @@ const PATCH_SIDE: usize = 8;
 /// Targets of an image, out of its patches.
 const N_TARGETS: usize = 4;
 const RGB: usize = 3;
-const LAYER: TransformerSpec =
-    TransformerSpec { width: 16 * WIDTH, heads: 32, ffn: 640, norm_first: false, precision: Precision::Full };
+const LAYER: TransformerSpec = TransformerSpec {
+    width: 16 * WIDTH,
+    heads: 32,
+    ffn: 640,
+    norm_first: false,
+    precision: Precision::Full,
+    output: TokenOutput::All,
+};
 const PRECISIONS: [Precision; 2] = [Precision::Full, Precision::Bf16];
 /// The size of a flat parameter tensor for the optimizers.
 const N_PARAMETERS: usize = 8 << 20;

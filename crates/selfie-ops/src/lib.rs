@@ -35,7 +35,7 @@ pub use optimizer::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, 
 pub use pool::{average_pool, max_pool};
 pub use rows::{attention, dropout, gelu, layer_norm, linear};
 pub use stage::{BlockForm, StageSpec, stage};
-pub use transformer::{LayerDropout, TransformerSpec, transformer_layer};
+pub use transformer::{LayerDropout, TokenOutput, TransformerSpec, transformer_layer};
 pub use unit::Normalised;
 
 use candle_core::{DType, Result, Tensor};

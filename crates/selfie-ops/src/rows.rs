@@ -205,7 +205,7 @@ struct Attention {
 
 impl Attention {
     fn sizes(&self, dims: &[usize]) -> Heads {
-        Heads { tokens: dims[1], heads: self.heads, head_width: dims[2] / (3 * self.heads) }
+        Heads { tokens: dims[1], queries: dims[1], heads: self.heads, head_width: dims[2] / (3 * self.heads) }
     }
 }
 

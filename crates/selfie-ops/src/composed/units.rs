@@ -5,7 +5,7 @@ use crate::layout::NormAt;
 use crate::stage::{BlockAt, ConvAt};
 use crate::transformer::Place;
 use crate::unit::Normalised;
-use crate::{BlockForm, LayerDropout, NormMode, StageSpec, TransformerSpec};
+use crate::{BlockForm, LayerDropout, NormMode, StageSpec, TokenOutput, TransformerSpec};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
@@ -107,12 +107,17 @@ pub(crate) fn transformer_layer(
         drop(linear(&hidden, &slice(parameters, &at.linear2)?, spec.width)?, Place::FeedForwardOutput)
     };
     let (norm1, norm2) = (slice(parameters, &at.norm1)?, slice(parameters, &at.norm2)?);
-    if spec.norm_first {
+    let y = if spec.norm_first {
         let x = (x + attend(&layer_norm(x, &norm1)?)?)?;
-        return &x + feed_forward(&layer_norm(&x, &norm2)?)?;
+        (&x + feed_forward(&layer_norm(&x, &norm2)?)?)?
+    } else {
+        let x = layer_norm(&(x + attend(x)?)?, &norm1)?;
+        layer_norm(&(&x + feed_forward(&x)?)?, &norm2)?
+    };
+    match spec.output {
+        TokenOutput::All => Ok(y),
+        TokenOutput::First => y.narrow(1, 0, 1),
     }
-    let x = layer_norm(&(x + attend(x)?)?, &norm1)?;
-    layer_norm(&(&x + feed_forward(&x)?)?, &norm2)
 }
 
 fn slice(parameters: &Tensor, range: &Range<usize>) -> Result<Tensor> {

@@ -3,8 +3,8 @@
 use crate::{normal, values};
 use candle_core::{Device, Result, Tensor, Var};
 use selfie_ops::{
-    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TransformerSpec, attention,
-    average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage,
+    BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec,
+    attention, average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage,
     transformer_layer,
 };
 use selfie_random::DropoutKey;
@@ -156,11 +156,30 @@ fn stages_have_exact_gradients_with_batch_and_running_statistics() {
 fn transformer_layers_have_exact_gradients_with_and_without_dropout() {
     for norm_first in [false, true] {
         for p in [0.0, 0.2] {
-            let spec = TransformerSpec { width: 6, heads: 2, ffn: 5, norm_first, precision: Precision::Full };
-            let dropped = LayerDropout { p, seed: 5, step: 1, layer: 2 };
-            let inputs = [normal(1, &[2, 4, 6]), normal(2, &[spec.layout().n_parameters()])];
-            let name = format!("norm_first {norm_first}, dropout {p}");
-            check(&name, &inputs, |t| transformer_layer(&t[0], &t[1], spec, Some(dropped)));
+            for output in [TokenOutput::All, TokenOutput::First] {
+                let spec =
+                    TransformerSpec { width: 6, heads: 2, ffn: 5, norm_first, precision: Precision::Full, output };
+                let dropped = LayerDropout { p, seed: 5, step: 1, layer: 2 };
+                let inputs = [normal(1, &[2, 4, 6]), normal(2, &[spec.layout().n_parameters()])];
+                let name = format!("norm_first {norm_first}, dropout {p}, {output:?}");
+                check(&name, &inputs, |t| transformer_layer(&t[0], &t[1], spec, Some(dropped)));
+            }
         }
+    }
+}
+
+#[test]
+fn a_layer_of_the_first_token_alone_gives_what_the_whole_layer_gives_it() {
+    for norm_first in [false, true] {
+        let output = TokenOutput::All;
+        let spec = TransformerSpec { width: 16, heads: 4, ffn: 9, norm_first, precision: Precision::Full, output };
+        let dropped = LayerDropout { p: 0.3, seed: 5, step: 1, layer: 2 };
+        let (x, parameters) = (normal(1, &[3, 5, 16]), normal(2, &[spec.layout().n_parameters()]));
+        let all = transformer_layer(&x, &parameters, spec, Some(dropped)).unwrap();
+        let first = TransformerSpec { output: TokenOutput::First, ..spec };
+        let first = transformer_layer(&x, &parameters, first, Some(dropped)).unwrap();
+        assert_eq!(first.dims(), [3, 1, 16]);
+        let difference = (all.narrow(1, 0, 1).unwrap() - first).unwrap();
+        assert!(values(&difference).iter().all(|d| d.abs() < 1e-12), "norm_first {norm_first}: {difference}");
     }
 }

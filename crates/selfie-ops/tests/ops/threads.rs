@@ -3,7 +3,7 @@
 use crate::normal;
 use candle_core::{DType, Tensor, Var};
 use selfie_ops::{
-    BlockForm, NormMode, Precision, StageSpec, TransformerSpec, cross_entropy, global_norm, linear, stage,
+    BlockForm, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec, cross_entropy, global_norm, linear, stage,
     transformer_layer,
 };
 
@@ -17,7 +17,14 @@ fn step() -> Vec<Vec<f32>> {
         stride: 2,
         precision: Precision::Full,
     };
-    let layer_spec = TransformerSpec { width: 32, heads: 4, ffn: 24, norm_first: false, precision: Precision::Full };
+    let layer_spec = TransformerSpec {
+        width: 32,
+        heads: 4,
+        ffn: 24,
+        norm_first: false,
+        precision: Precision::Full,
+        output: TokenOutput::All,
+    };
     let var = |tag, n: usize| Var::from_tensor(&normal(tag, &[n]).to_dtype(DType::F32).unwrap()).unwrap();
     let parameters =
         [var(1, stage_spec.layout().n_parameters()), var(2, layer_spec.layout().n_parameters()), var(3, 33 * 5)];

@@ -1,5 +1,7 @@
 //! A transformer encoder layer as one operation.
 
+mod projections;
+
 use crate::composed;
 use crate::kernels::activation::{Dropout, gelu, gelu_backward};
 use crate::kernels::attention::{self, Heads};
@@ -11,6 +13,7 @@ use crate::layout::{ParameterKind, UnitLayout};
 use crate::unit::{Argument, Context, Forward, Gradients, Unit, apply, runs_composed};
 use crate::{Precision, Real};
 use candle_core::{Result, Tensor, bail};
+use projections::{add_to_asking, asking};
 use selfie_random::DropoutKey;
 use std::ops::Range;
 
@@ -27,6 +30,18 @@ pub struct TransformerSpec {
     pub norm_first: bool,
     /// Of the linear layers' products; attention itself is always in full.
     pub precision: Precision,
+    /// Which tokens go on.
+    pub output: TokenOutput,
+}
+
+/// Which tokens' outputs a layer computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenOutput {
+    /// Every token's.
+    #[default]
+    All,
+    /// The first one's alone, from all of them: what the last layer of a pooling needs.
+    First,
 }
 
 /// Dropout on a layer's attention weights and on both sub-layer outputs.
@@ -100,7 +115,7 @@ impl TransformerSpec {
 ///
 /// - `x`: `[B, S, D]`
 /// - `parameters`: flat, as [`TransformerSpec::layout`] says
-/// - returns `[B, S, D]`
+/// - returns `[B, S, D]`, or `[B, 1, D]` where the first token's output alone is wanted
 ///
 /// # Errors
 ///
@@ -161,16 +176,23 @@ fn pair_mut<'a, T>(gradients: &'a mut [T], range: &Range<usize>, bias: usize) ->
 impl Layer {
     fn heads(&self, dims: &[usize]) -> Heads {
         let TransformerSpec { width, heads, .. } = self.spec;
-        Heads { tokens: dims[1], heads, head_width: width / heads }
+        let queries = if self.spec.output == TokenOutput::First { 1 } else { dims[1] };
+        Heads { tokens: dims[1], queries, heads, head_width: width / heads }
     }
 
     fn dropout(&self, place: Place) -> Option<Dropout> {
         self.dropout.filter(|dropout| dropout.p > 0.0).map(|dropout| dropout.at(place))
     }
 
-    fn drop_output<T: Real>(&self, place: Place, values: &mut [T]) {
-        if let Some(dropout) = self.dropout(place) {
-            dropout.apply(values);
+    /// Drops from a sub-layer's output, by the places it would have if every token went on.
+    fn drop_output<T: Real>(&self, place: Place, heads: Heads, values: &mut [T]) {
+        let Some(dropout) = self.dropout(place) else { return };
+        if !heads.asks_once() {
+            return dropout.apply(values);
+        }
+        let d = heads.width();
+        for (image, values) in values.chunks_exact_mut(d).enumerate() {
+            dropout.apply_at((image * heads.tokens * d) as u64, values);
         }
     }
 
@@ -200,12 +222,11 @@ impl Layer {
         at: &LayerAt,
     ) -> (Vec<M::Sum>, SavedAttention<M::Sum>) {
         let d = self.spec.width;
-        let (weight, bias) = pair(parameters, &at.in_projection, 3 * d);
-        let qkv = linear::forward::<M>(Widths { input: d, output: 3 * d }, x, weight, bias);
+        let qkv = projections::forward::<M>(heads, x, pair(parameters, &at.in_projection, 3 * d));
         let (pooled, probs) = attention::forward(heads, &qkv, self.dropout(Place::Attention));
         let (weight, bias) = pair(parameters, &at.out_projection, d);
         let mut out = linear::forward::<M>(Widths { input: d, output: d }, &pooled, weight, bias);
-        self.drop_output(Place::AttentionOutput, &mut out);
+        self.drop_output(Place::AttentionOutput, heads, &mut out);
         (out, SavedAttention { normed: None, qkv, probs, pooled })
     }
 
@@ -217,23 +238,21 @@ impl Layer {
         (parameters, gradients): (&[M::Sum], &mut [M::Sum]),
     ) -> Vec<M::Sum> {
         let d = self.spec.width;
-        self.drop_output(Place::AttentionOutput, &mut d_out);
+        self.drop_output(Place::AttentionOutput, heads, &mut d_out);
         let d_out = M::factors(&d_out);
         let widths = Widths { input: d, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.out_projection, d);
         linear::backward_parameters::<M>(widths, &saved.pooled, &d_out, d_weight, d_bias);
         let d_pooled = linear::backward_input::<M>(widths, &d_out, pair(parameters, &at.out_projection, d).0);
         let d_qkv = attention::backward(heads, &saved.qkv, &saved.probs, &d_pooled, self.dropout(Place::Attention));
-        let d_qkv = M::factors(&d_qkv);
-        let widths = Widths { input: d, output: 3 * d };
-        let (d_weight, d_bias) = pair_mut(gradients, &at.in_projection, 3 * d);
-        linear::backward_parameters::<M>(widths, x, &d_qkv, d_weight, d_bias);
-        linear::backward_input::<M>(widths, &d_qkv, pair(parameters, &at.in_projection, 3 * d).0)
+        let gradients = pair_mut(gradients, &at.in_projection, 3 * d);
+        projections::backward::<M>(heads, (x, &d_qkv), pair(parameters, &at.in_projection, 3 * d).0, gradients)
     }
 
     /// The feed-forward sub-layer with its dropout, without the residual.
     fn feed_forward<M: Numbers>(
         &self,
+        heads: Heads,
         input: Vec<M::Sum>,
         parameters: &[M::Sum],
         at: &LayerAt,
@@ -244,19 +263,19 @@ impl Layer {
         let after_gelu = gelu(&before_gelu);
         let (weight, bias) = pair(parameters, &at.linear2, d);
         let mut out = linear::forward::<M>(Widths { input: f, output: d }, &after_gelu, weight, bias);
-        self.drop_output(Place::FeedForwardOutput, &mut out);
+        self.drop_output(Place::FeedForwardOutput, heads, &mut out);
         (out, SavedFeedForward { input, before_gelu, after_gelu })
     }
 
     fn feed_forward_backward<M: Numbers>(
         &self,
-        at: &LayerAt,
+        (heads, at): (Heads, &LayerAt),
         saved: &SavedFeedForward<M::Sum>,
         mut d_out: Vec<M::Sum>,
         (parameters, gradients): (&[M::Sum], &mut [M::Sum]),
     ) -> Vec<M::Sum> {
         let (d, f) = (self.spec.width, self.spec.ffn);
-        self.drop_output(Place::FeedForwardOutput, &mut d_out);
+        self.drop_output(Place::FeedForwardOutput, heads, &mut d_out);
         let d_out = M::factors(&d_out);
         let widths = Widths { input: f, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear2, d);
@@ -283,7 +302,9 @@ impl Unit for Layer {
         let TransformerSpec { width, heads, .. } = self.spec;
         let expected = self.spec.layout().n_parameters();
         match *x {
-            [_, _, d] if d == width && heads > 0 && width % heads == 0 && n_parameters == expected => Ok(x.to_vec()),
+            [b, s, d] if d == width && heads > 0 && s > 0 && width % heads == 0 && n_parameters == expected => {
+                Ok(vec![b, self.heads(x).queries, d])
+            }
             _ => bail!(
                 "transformer_layer: expected [B, S, {width}], heads that divide it and {expected} parameters, \
                  got {x:?}, {heads} heads and {n_parameters}"
@@ -313,17 +334,17 @@ impl Layer {
             let normed = self.norm(x.values, parameters, &at.norm1);
             let (mut stream, mut attention) = self.attend::<M>(heads, &normed, parameters, &at);
             attention.normed = Some(normed);
-            add(&mut stream, x.values);
+            add(&mut stream, &asking(heads, x.values));
             let normed = self.norm(&stream, parameters, &at.norm2);
-            let (mut y, feed_forward) = self.feed_forward::<M>(normed, parameters, &at);
+            let (mut y, feed_forward) = self.feed_forward::<M>(heads, normed, parameters, &at);
             add(&mut y, &stream);
             let saved = Saved { attention, after_attention: stream, feed_forward, after_feed_forward: Vec::new() };
             return Forward::new(y, saved);
         }
         let (mut after_attention, attention) = self.attend::<M>(heads, x.values, parameters, &at);
-        add(&mut after_attention, x.values);
+        add(&mut after_attention, &asking(heads, x.values));
         let normed = self.norm(&after_attention, parameters, &at.norm1);
-        let (mut after_feed_forward, feed_forward) = self.feed_forward::<M>(normed, parameters, &at);
+        let (mut after_feed_forward, feed_forward) = self.feed_forward::<M>(heads, normed, parameters, &at);
         add(&mut after_feed_forward, &feed_forward.input);
         let y = self.norm(&after_feed_forward, parameters, &at.norm2);
         Forward::new(y, Saved { attention, after_attention, feed_forward, after_feed_forward })
@@ -334,8 +355,12 @@ impl Layer {
         let (x, dy, parameters, saved) = (context.x.values, context.dy, context.parameters, context.saved);
         let mut gradients = vec![M::Sum::ZERO; parameters.len()];
         let dx = if self.spec.norm_first {
-            let d_normed =
-                self.feed_forward_backward::<M>(&at, &saved.feed_forward, dy.to_vec(), (parameters, &mut gradients));
+            let d_normed = self.feed_forward_backward::<M>(
+                (heads, &at),
+                &saved.feed_forward,
+                dy.to_vec(),
+                (parameters, &mut gradients),
+            );
             let mut d_stream =
                 self.norm_backward(&saved.after_attention, &d_normed, (parameters, &mut gradients), &at.norm2);
             add(&mut d_stream, dy);
@@ -344,17 +369,21 @@ impl Layer {
             let d_normed =
                 self.attend_backward::<M>((heads, &at), read, d_stream.clone(), (parameters, &mut gradients));
             let mut dx = self.norm_backward(x, &d_normed, (parameters, &mut gradients), &at.norm1);
-            add(&mut dx, &d_stream);
+            add_to_asking::<M>(heads, &mut dx, &d_stream);
             dx
         } else {
             let d_sum2 = self.norm_backward(&saved.after_feed_forward, dy, (parameters, &mut gradients), &at.norm2);
-            let mut d_normed =
-                self.feed_forward_backward::<M>(&at, &saved.feed_forward, d_sum2.clone(), (parameters, &mut gradients));
+            let mut d_normed = self.feed_forward_backward::<M>(
+                (heads, &at),
+                &saved.feed_forward,
+                d_sum2.clone(),
+                (parameters, &mut gradients),
+            );
             add(&mut d_normed, &d_sum2);
             let d_sum1 = self.norm_backward(&saved.after_attention, &d_normed, (parameters, &mut gradients), &at.norm1);
             let read = (x, &saved.attention);
             let mut dx = self.attend_backward::<M>((heads, &at), read, d_sum1.clone(), (parameters, &mut gradients));
-            add(&mut dx, &d_sum1);
+            add_to_asking::<M>(heads, &mut dx, &d_sum1);
             dx
         };
         Gradients { x: context.wants_dx.then_some(dx), parameters: gradients }
