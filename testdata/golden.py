@@ -9,10 +9,13 @@ A file holds, per tensor: `weight.NAME` (parameters and running statistics befor
 front (`conv3x3_s1.grad.x`). Tensors are PyTorch's layout: NCHW, OIHW, [out, in]. The metadata key `config` is a JSON object
 of the arguments (`ops`: of each case's constants). README.md has the commands that made the committed files.
 
+`autocast.distance` of a pretraining file is how far PyTorch's own bf16 gradients are from its f64 ones.
+
 Nothing is left at a value that hides a mistake: norm scales are not 1, biases are not 0, the attention layers differ.
 """
 
 import argparse
+import copy
 import json
 import math
 from functools import partial
@@ -231,16 +234,36 @@ def config_of(a):
 # ---------------------------------------------------------------- pretrain, classifier
 
 
+def pretext_loss(net, x, order, a):
+    logits = net(x, order)
+    t = net.n_targets
+    return logits, F.cross_entropy(logits.reshape(-1, t).to(x.dtype), torch.arange(t).repeat(a.batch))
+
+
+def autocast_distance(net, x, order, a):
+    """How far all gradients together, computed under bf16 autocast, are from `net`'s in f64: |difference| / |f64's|."""
+    global nearest_to_kink
+    exact = nearest_to_kink
+    half = copy.deepcopy(net).float()
+    half.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, loss = pretext_loss(half, x, order, a)
+    nearest_to_kink = exact
+    loss.backward()
+    pairs = [(p.grad, q.grad) for p, q in zip(net.parameters(), half.parameters())]
+    far = sum((p - q.double()).square().sum() for p, q in pairs)
+    return (far / sum(p.square().sum() for p, _ in pairs)).sqrt()
+
+
 def pretrain(a):
     net = Selfie(a).double()
     randomize(net)
     out = state(net, "weight", lambda k: "num_batches" not in k)
     x = random_images(a)
     order = torch.rand(a.batch, net.grid**2).argsort(1)
-    logits = net(x.double(), order)
-    t = net.n_targets
-    loss = F.cross_entropy(logits.reshape(-1, t), torch.arange(t).repeat(a.batch))
+    logits, loss = pretext_loss(net, x.double(), order, a)
     loss.backward()
+    out["autocast.distance"] = autocast_distance(net, x, order, a).reshape(1)
     out |= {"input.images_nchw": x, "input.order": order, "output.logits": logits, "output.loss": loss.reshape(1)}
     out |= {f"grad.{k}": p.grad for k, p in net.named_parameters()}
     return out | state(net, "after", lambda k: "running" in k)

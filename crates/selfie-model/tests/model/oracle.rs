@@ -1,6 +1,7 @@
 //! Whole networks against PyTorch's golden tensors: logits, loss, every gradient, running statistics after the step.
 //!
-//! `SELFIE_GOLDEN=FILE cargo test -p selfie-model oracle` takes any file that testdata/golden.py (or the peer) wrote.
+//! `SELFIE_GOLDEN=FILE cargo test -p selfie-model oracle` takes any file that testdata/golden.py (or the peer) wrote;
+//! `SELFIE_GOLDEN_BF16=FILE` one of a pretraining, for its distance alone.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
@@ -149,27 +150,57 @@ fn compare_step(
     assert!(compared > 0, "the golden file has no running statistics");
 }
 
-fn check_pretraining(golden: &Golden, dtype: DType) {
+/// A pretraining step of the file's network: what it is, its pass, its logits and its loss.
+fn pretrain(golden: &Golden, dtype: DType) -> (Selfie, Training, Tensor, Tensor) {
     let config = golden.network();
     let network = Selfie::new(&config, dtype, &Device::Cpu, 1).unwrap();
     network.load(&golden.weights(Metadata::Pretraining(config.clone()))).unwrap();
     let (g, p, n, t) = (config.grid(), config.patch_size, config.n_patches(), config.n_targets);
-    let images = golden.images(dtype);
+    let images = golden.images(if dtype == DType::F64 { DType::F64 } else { DType::F32 });
     let b = images.dim(0).unwrap();
     let patches = images.reshape((b, g, p, g, p, 3)).unwrap().permute([0, 1, 3, 2, 4, 5]).unwrap();
     let patches = patches.reshape((b, n, p, p, 3)).unwrap();
     let order = golden.tensor("input.order").to_dtype(DType::U32).unwrap();
-
     let training = Training::new(1, 1);
-    let prediction = network.forward(&patches, &order, Mode::Training(&training)).unwrap();
-    compare("logits", &prediction.logits, golden.tensor("output.logits"), tolerance(dtype));
+    let logits = network.forward(&patches, &order, Mode::Training(&training)).unwrap().logits;
     let labels: Vec<u32> = (0..b * t).map(|i| (i % t) as u32).collect();
-    let loss = cross_entropy(&prediction.logits.reshape((b * t, t)).unwrap(), &labels, 0.0).unwrap();
+    let loss = cross_entropy(&logits.reshape((b * t, t)).unwrap(), &labels, 0.0).unwrap();
+    (network, training, logits, loss)
+}
+
+fn check_pretraining(golden: &Golden, dtype: DType) {
+    let (network, training, logits, loss) = pretrain(golden, dtype);
+    compare("logits", &logits, golden.tensor("output.logits"), tolerance(dtype));
     let after = || {
         network.follow(&training).unwrap();
         network.weights().unwrap()
     };
     compare_step(golden, &network.units(), &loss, after, dtype);
+}
+
+/// How far all gradients together are from the file's, relative to theirs.
+fn gradient_distance(golden: &Golden, dtype: DType) -> f64 {
+    let (network, _, _, loss) = pretrain(golden, dtype);
+    let gradients = loss.backward().unwrap();
+    let squared = |t: &Tensor| t.to_dtype(DType::F64).unwrap().sqr().unwrap().sum_all().unwrap().to_scalar::<f64>();
+    let (mut far, mut whole) = (0.0, 0.0);
+    for unit in network.units() {
+        for (name, gradient) in unit.named(gradients.get(unit.parameters()).unwrap()).unwrap() {
+            let expected = golden.tensor(&format!("grad.{name}"));
+            let difference = (gradient.to_dtype(DType::F64).unwrap() - expected).unwrap();
+            far += squared(&difference).unwrap();
+            whole += squared(expected).unwrap();
+        }
+    }
+    (far / whole).sqrt()
+}
+
+fn check_bf16(golden: &Golden) {
+    let autocast = golden.tensor("autocast.distance").to_vec1::<f64>().unwrap()[0];
+    let (ours, full) = (gradient_distance(golden, DType::BF16), gradient_distance(golden, DType::F32));
+    println!("distance from f64: bf16 {ours:.4}, PyTorch's autocast {autocast:.4}, f32 {full:.2e}");
+    assert!(ours > 1e3 * full, "bf16 is as near as f32, {full}: nothing was rounded");
+    assert!(ours <= 1.5 * autocast, "bf16 gradients are {ours} from f64, PyTorch's autocast {autocast}");
 }
 
 fn check_classifier(golden: &Golden, dtype: DType) {
@@ -227,6 +258,17 @@ fn a_v2_classifier_is_pytorchs() {
 fn v15_classifiers_are_pytorchs() {
     check(&Golden::committed("classifier_v15.safetensors"));
     check(&Golden::committed("classifier_v15_stem7.safetensors"));
+}
+
+#[test]
+fn bf16_gradients_are_as_near_to_f64_as_pytorchs_autocast() {
+    if std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed") {
+        return eprintln!("passed over: compositions compute in the tensors' type");
+    }
+    check_bf16(&Golden::committed("pretrain32.safetensors"));
+    if let Some(path) = std::env::var_os("SELFIE_GOLDEN_BF16") {
+        check_bf16(&Golden::read(&PathBuf::from(path)));
+    }
 }
 
 #[test]
