@@ -8,13 +8,12 @@ use crate::program::{Folder, red_bmp};
 /// A mistake, its exit code and what its message must have.
 type Mistake = (&'static str, i32, &'static [&'static str]);
 
-const OF_USAGE: [Mistake; 8] = [
+const OF_USAGE: [Mistake; 7] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
     ("pretrain", 2, &["<RECIPE>"]),
     ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
     ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
     ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),
-    ("pretrain tiny.toml --data cifar --dtype bf16", 2, &["--dtype: expected f32, got bf16"]),
     ("pretrain tiny.toml --data cifar --stop-after 0", 2, &["--stop-after: expected", "at least 1, got 0"]),
     ("finetune tiny.toml --data cifar --from scratch --fraction 1.5", 2, &["--fraction", "'1.5'", "at most 1"]),
 ];
@@ -90,6 +89,16 @@ fn a_cut_off_data_file_and_a_wrong_label_are_named_with_their_record() {
 }
 
 #[test]
+fn an_instruction_set_that_is_not_there_is_refused() {
+    let folder = Folder::new();
+    let mut command = folder.command("bench step --width 2 --batch 2 --steps 1");
+    let output = command.env("SELFIE_ISA", "avx1024").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("($SELFIE_ISA)") && said.contains("portable") && said.contains("got avx1024"), "{said}");
+}
+
+#[test]
 fn a_changed_key_is_refused_on_resume_with_the_difference() {
     let folder = Folder::new();
     let command = "pretrain tiny.toml --data cifar --out run";
@@ -103,6 +112,7 @@ fn a_changed_key_is_refused_on_resume_with_the_difference() {
         "seed: was 1, now 2",
         "choose another --out",
     ]);
+    folder.run(&format!("{command} --dtype bf16")).ends_with(78).says(&["dtype: was f32, now bf16"]);
     assert!(folder.bytes("run/run.json") == before);
     assert_eq!(folder.metrics("run").len(), 5);
 

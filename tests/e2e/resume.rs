@@ -44,6 +44,17 @@ fn a_fine_tuning_killed_twice_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_bf16_training_killed_twice_ends_with_the_same_bytes() {
+    let folder = Folder::new();
+    let command = format!("{PRETRAIN} --dtype bf16");
+    folder.run(&format!("{command} --out twin")).ends_with(0);
+    killed_and_run_again(&folder, &command, &[12, 38]);
+    folder.require_same("killed", "twin");
+    folder.run(&format!("{PRETRAIN} --out f32")).ends_with(0);
+    assert!(folder.bytes("twin/weights.safetensors") != folder.bytes("f32/weights.safetensors"));
+}
+
+#[test]
 fn stopping_half_way_and_changing_threads_workers_and_cadence_changes_no_byte() {
     let folder = Folder::new();
     for (task, command, half) in [("pretrain", PRETRAIN, 44), ("finetune", FINETUNE, 31)] {

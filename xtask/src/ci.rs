@@ -17,7 +17,7 @@ struct Step {
 }
 
 /// After fmt, tidy and deny; the order is from cheap to dear.
-const CARGO_STEPS: [Step; 6] = [
+const CARGO_STEPS: [Step; 7] = [
     Step {
         name: "clippy",
         arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
@@ -38,6 +38,11 @@ const CARGO_STEPS: [Step; 6] = [
         name: "composed operations",
         arguments: &["test", "--workspace", "--test", "ops", "--test", "model"],
         environment: Some(("SELFIE_OPS", "composed")),
+    },
+    Step {
+        name: "products in plain Rust",
+        arguments: &["test", "--workspace", "--test", "ops", "--test", "model"],
+        environment: Some(("SELFIE_ISA", "portable")),
     },
     Step { name: "documentation tests", arguments: &["test", "--workspace", "--doc"], environment: None },
     Step { name: "test", arguments: &["test", "--workspace", "--lib", "--bins", "--tests"], environment: None },

@@ -312,7 +312,7 @@ pub(crate) struct BenchStep {
     #[arg(long, default_value = "f32")]
     pub(crate) dtype: Dtype,
     /// Steps to measure, after two that are not
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) steps: u32,
     /// Make as many steps again and say where their time goes
     #[arg(long)]

@@ -8,6 +8,7 @@ use selfie_eval::record::Task;
 use selfie_train::TrainError;
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
+use selfie_train::machine;
 use selfie_train::progress::Mode;
 use selfie_train::run_folder::read_record;
 use selfie_train::session::Session;
@@ -16,8 +17,9 @@ use selfie_train::signals::Signals;
 use crate::arguments::{Compute, Train};
 use crate::output::{self, Usage};
 
-/// Sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
+/// Checks the instruction set that was asked for and sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
 pub(crate) fn threads(compute: &Compute) -> anyhow::Result<()> {
+    machine::check_instruction_set()?;
     if let Some(threads) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
     }

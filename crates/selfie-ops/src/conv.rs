@@ -44,19 +44,27 @@ pub fn batch_norm(x: &Tensor, parameters: &Tensor, mode: NormMode<'_>, with_relu
     apply(BatchNormUnit { running: mode.running_values()?, with_relu }, x, Some(parameters))
 }
 
+/// A class of pixels is known by a bit for each tap.
+const LARGEST_KERNEL: usize = 8;
+
 struct ConvUnit(ConvSpec);
 
 impl ConvUnit {
     fn conv(&self, dims: &[usize]) -> Result<Conv> {
         let spec = self.0;
-        if let &[_, h, w, c] = dims
+        if let &[b, h, w, c] = dims
             && c == spec.in_channels
+            && b > 0
+            && (1..=LARGEST_KERNEL).contains(&spec.kernel)
+            && spec.stride > 0
+            && spec.out_channels > 0
             && let Some(conv) = Conv::new(spec, h, w)
         {
             return Ok(conv);
         }
         bail!(
-            "conv2d: expected [B, H, W, {}] of at least {} pixels a side, got {dims:?}",
+            "conv2d: expected [B, H, W, {}] of at least {} pixels a side, a kernel of at most {LARGEST_KERNEL}, a stride \
+             and channels, got {dims:?} and {spec:?}",
             spec.in_channels,
             spec.kernel
         )

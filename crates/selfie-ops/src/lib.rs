@@ -29,6 +29,7 @@ mod unit;
 pub use conv::{batch_norm, conv2d};
 pub use kernels::activation::Dropout;
 pub use kernels::conv::ConvSpec;
+pub use kernels::product::instruction_sets;
 pub use layout::{NormAt, NormSpec, ParameterKind, ParameterSpec, UnitLayout};
 pub use loss::cross_entropy;
 pub use optimizer::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, global_norm, sgd_nesterov};
@@ -36,7 +37,7 @@ pub use pool::{average_pool, max_pool};
 pub use rows::{attention, dropout, gelu, layer_norm, linear};
 pub use stage::{BlockForm, StageSpec, stage};
 pub use transformer::{LayerDropout, TokenOutput, TransformerSpec, transformer_layer};
-pub use unit::Normalised;
+pub use unit::{Normalised, runs_composed};
 
 use candle_core::{DType, Result, Tensor};
 use real::Real;

@@ -15,7 +15,7 @@ pub(crate) trait Real: WithDType + Unwritten {
     const ZERO: Self;
     /// 1.
     const ONE: Self;
-    /// The nearest bf16, among equals the even one.
+    /// The nearest bf16, among equals the even one; of an f64, that of its nearest f32.
     fn to_bf16(self) -> bf16;
     /// A bf16 as this type.
     fn from_bf16(value: bf16) -> Self;
@@ -136,7 +136,7 @@ fn exp(x: f32) -> f32 {
 
 /// The error function, to about 1e-7.
 ///
-/// x · P(x²) / Q(x²) on [−4, 4], beyond which it is ±1; the coefficients are Eigen's.
+/// x · P(x²) / Q(x²) on [−4, 4], beyond which it stays; the coefficients are Eigen's.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let x = if x < -4.0 { -4.0 } else { x };

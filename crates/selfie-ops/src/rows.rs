@@ -102,7 +102,7 @@ impl Unit for Linear {
 
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
         let Widths { input, output } = self.widths(x);
-        if input == 0 || output == 0 || n_parameters != (input + 1) * output {
+        if input == 0 || output == 0 || x.contains(&0) || n_parameters != (input + 1) * output {
             bail!("linear: expected {} parameters for {input} → {output}, got {n_parameters}", (input + 1) * output)
         }
         let mut shape = x.to_vec();

@@ -73,8 +73,8 @@ pub struct Normalised {
     pub statistics: Option<Tensor>,
 }
 
-/// True where operations run as compositions of candle's primitives: on CUDA and Metal, and under `SELFIE_OPS=composed`.
-pub(crate) fn runs_composed(device: &Device) -> bool {
+/// Whether operations run as compositions of candle's primitives: on CUDA and Metal, and under `SELFIE_OPS=composed`.
+pub fn runs_composed(device: &Device) -> bool {
     static FORCED: OnceLock<bool> = OnceLock::new();
     !device.is_cpu() || *FORCED.get_or_init(|| std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed"))
 }

@@ -24,6 +24,9 @@ pub use rate::{BenchRate, RateResult, rate};
 /// Steps before the measured ones.
 const WARMUP_STEPS: u32 = 2;
 
+/// More would not fit a step's number.
+const MAX_STEPS: u32 = 1_000_000;
+
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,9 +65,9 @@ impl BenchStep {
 
     /// Checks what the types do not say and the network does not check.
     fn check(&self) -> Result<(), TrainError> {
-        if self.steps == 0 || self.batch == 0 {
+        if self.steps == 0 || self.steps > MAX_STEPS || self.batch == 0 {
             let got = format!("{} steps of {} images", self.steps, self.batch);
-            return Err(bad_value("steps", "at least one step of at least one image", &got));
+            return Err(bad_value("steps", "one to a million steps of at least one image", &got));
         }
         if self.micro_batch == 0 || !self.batch.is_multiple_of(self.micro_batch) {
             let expected = format!("a divisor of the batch, {}", self.batch);
@@ -115,8 +118,8 @@ pub struct BenchResult {
 /// If the number type or micro-batch is illegal, the width is, or memory is short.
 pub fn step(asked: BenchStep, profiled: bool, device: &Device) -> Result<BenchResult, TrainError> {
     asked.check()?;
-    let gflop_per_image = flop::gflop_per_image(&asked);
     work::with_steps(&asked, device, |make| {
+        let gflop_per_image = flop::gflop_per_image(&asked);
         let timed = timed_steps(&asked, make, device)?;
         let peak_rss_mb = machine::peak_rss_mib();
         let first = WARMUP_STEPS + asked.steps;

@@ -4,6 +4,9 @@ use std::thread::available_parallelism;
 
 use selfie_eval::record::Machine;
 
+use crate::TrainError;
+use crate::config::Source;
+
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +20,25 @@ pub fn describe() -> Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name").unwrap_or("unknown").to_owned(),
         n_cores: available_parallelism().map_or(1, usize::from),
         memory_mib: field(&read("/proc/meminfo"), "MemTotal").and_then(mebibytes),
+    }
+}
+
+/// Refuses a `SELFIE_ISA` that names no instruction set of this processor.
+///
+/// # Errors
+///
+/// [`TrainError::BadValue`], naming those there are.
+pub fn check_instruction_set() -> Result<(), TrainError> {
+    let there = selfie_ops::instruction_sets();
+    let got = std::env::var_os("SELFIE_ISA").unwrap_or_default().to_string_lossy().into_owned();
+    match got {
+        got if !got.is_empty() && !there.contains(&got.as_str()) => Err(TrainError::BadValue {
+            key: "instruction set".to_owned(),
+            origin: Source::Environment("SELFIE_ISA".to_owned()),
+            expected: format!("one of {} on this processor", there.join(", ")),
+            got,
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use candle_core::{DType, Device};
+use selfie_ops::runs_composed;
 use serde::Serialize;
 
 use crate::TrainError;
@@ -37,12 +38,12 @@ impl NumberType {
     pub fn on(self, device: &Device) -> Result<DType, TrainError> {
         match self {
             Self::F32 => Ok(DType::F32),
-            Self::Bf16 if device.is_cpu() => Ok(DType::BF16),
+            Self::Bf16 if !runs_composed(device) => Ok(DType::BF16),
             Self::Bf16 => Err(TrainError::BadValue {
                 key: "dtype".to_owned(),
                 origin: Source::Flag("--dtype".to_owned()),
-                expected: "f32 on this device".to_owned(),
-                got: "bf16, which only the CPU has so far".to_owned(),
+                expected: "f32 where operations are compositions of candle's".to_owned(),
+                got: "bf16, which only the CPU's own operations have so far".to_owned(),
             }),
         }
     }

@@ -66,7 +66,7 @@ pub(crate) fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T]) -> Vec<T> {
     y
 }
 
-/// Gradients of [`forward`]: returns dx, adds nothing, writes `d_gain` and `d_bias`.
+/// Gradients of [`forward`]: returns dx, writes `d_gain` and `d_bias`.
 pub(crate) fn backward<T: Real>(x: &[T], gain: &[T], dy: &[T], d_gain: &mut [T], d_bias: &mut [T]) -> Vec<T> {
     let _span = span(OpClass::LayerNorm, Work::elementwise::<T>(x.len(), 18, 3));
     let width = gain.len();

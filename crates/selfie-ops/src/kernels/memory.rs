@@ -32,7 +32,7 @@ pub(crate) fn unwritten<T: Unwritten>(len: usize) -> Vec<T> {
     if cfg!(debug_assertions) {
         values.resize(len, T::POISON);
     } else {
-        // SAFETY: the capacity is there, and every pattern of bits is a value of T.
+        // SAFETY: the capacity is there; every pattern of bits is a value of T, and the caller writes each before reading it.
         unsafe {
             values.set_len(len);
         }
@@ -58,6 +58,9 @@ impl<T: Unwritten> Aligned<T> {
             self.start = self.data.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
         }
         self.len = len;
+        if cfg!(debug_assertions) {
+            self.as_mut_slice().fill(T::POISON);
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {

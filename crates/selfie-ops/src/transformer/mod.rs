@@ -302,7 +302,7 @@ impl Unit for Layer {
         let TransformerSpec { width, heads, .. } = self.spec;
         let expected = self.spec.layout().n_parameters();
         match *x {
-            [b, s, d] if d == width && heads > 0 && s > 0 && width % heads == 0 && n_parameters == expected => {
+            [b, s, d] if d == width && b * s * d * heads > 0 && width % heads == 0 && n_parameters == expected => {
                 Ok(vec![b, self.heads(x).queries, d])
             }
             _ => bail!(

@@ -7,6 +7,7 @@
 mod definition;
 mod gradients;
 mod oracle;
+mod precision;
 mod threads;
 
 use candle_core::{DType, Device, Tensor};

@@ -7,32 +7,20 @@ use selfie_ops::{
     transformer_layer,
 };
 
-/// Loss and gradients of a small network of every reduction there is, in f32.
-fn step() -> Vec<Vec<f32>> {
-    let stage_spec = StageSpec {
-        form: BlockForm::PreActivation,
-        in_channels: 6,
-        mid_channels: 8,
-        depth: 2,
-        stride: 2,
-        precision: Precision::Full,
-    };
-    let layer_spec = TransformerSpec {
-        width: 32,
-        heads: 4,
-        ffn: 24,
-        norm_first: false,
-        precision: Precision::Full,
-        output: TokenOutput::All,
-    };
+/// Loss and gradients of a small network of every reduction there is, in f32 or with bf16 factors.
+fn step(precision: Precision) -> Vec<Vec<f32>> {
+    let stage_spec =
+        StageSpec { form: BlockForm::PreActivation, in_channels: 16, mid_channels: 16, depth: 2, stride: 2, precision };
+    let layer_spec =
+        TransformerSpec { width: 64, heads: 4, ffn: 24, norm_first: false, precision, output: TokenOutput::All };
     let var = |tag, n: usize| Var::from_tensor(&normal(tag, &[n]).to_dtype(DType::F32).unwrap()).unwrap();
     let parameters =
-        [var(1, stage_spec.layout().n_parameters()), var(2, layer_spec.layout().n_parameters()), var(3, 33 * 5)];
-    let x = normal(4, &[70, 8, 8, 6]).to_dtype(DType::F32).unwrap();
+        [var(1, stage_spec.layout().n_parameters()), var(2, layer_spec.layout().n_parameters()), var(3, 65 * 5)];
+    let x = normal(4, &[70, 8, 8, 16]).to_dtype(DType::F32).unwrap();
     let mapped = stage(&x, &parameters[0], stage_spec, NormMode::Batch).unwrap();
-    let tokens = mapped.y.reshape((70, 16, 32)).unwrap();
+    let tokens = mapped.y.reshape((70, 16, 64)).unwrap();
     let tokens = transformer_layer(&tokens, &parameters[1], layer_spec, None).unwrap();
-    let logits = linear(&tokens.reshape((70 * 16, 32)).unwrap(), &parameters[2], 5).unwrap();
+    let logits = linear(&tokens.reshape((70 * 16, 64)).unwrap(), &parameters[2], 5).unwrap();
     let labels: Vec<u32> = (0..70 * 16).map(|i| i % 5).collect();
     let loss = cross_entropy(&logits, &labels, 0.1).unwrap();
     let gradients = loss.backward().unwrap();
@@ -45,13 +33,16 @@ fn step() -> Vec<Vec<f32>> {
 
 #[test]
 fn a_step_gives_the_same_bytes_on_one_to_four_threads() {
-    let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(step);
-    let one = run(1);
-    assert!(one.iter().flatten().all(|v| v.is_finite()) && one[0][0] > 0.0);
-    for threads in 2..=4 {
-        let other = run(threads);
-        for (a, b) in one.iter().zip(&other) {
-            assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads} threads differ from one");
+    for precision in [Precision::Full, Precision::Bf16] {
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let one = pool(1).install(|| step(precision));
+        assert!(one.iter().flatten().all(|v| v.is_finite()) && one[0][0] > 0.0);
+        for threads in 2..=4 {
+            let other = pool(threads).install(|| step(precision));
+            for (a, b) in one.iter().zip(&other) {
+                let same = a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{threads} threads differ from one in {precision:?}");
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ impl Conv {
         self.run_backward(backward, Wanted::Nothing, d_weight);
     }
 
-    /// Writes the weight's gradient and returns that of the convolution's (activated) input, added to `so_far`.
+    /// Writes the weight's gradient and returns that of the convolution's (activated) input, added to `so_far`; not as factors.
     pub(crate) fn backward_input<M: Numbers>(
         &self,
         backward: &Backward<'_, M>,

@@ -63,7 +63,7 @@ impl Conv {
                 let images = first..(first + images_per_piece).min(images);
                 (0..bands).map(move |i| {
                     let out_y = i * band..((i + 1) * band).min(self.out_height);
-                    let own_end = if i + 1 == bands { self.height } else { out_y.end * spec.stride };
+                    let own_end = if i + 1 == bands { self.height } else { (out_y.end * spec.stride).min(self.height) };
                     Piece {
                         images: images.clone(),
                         // Several images lie end to end only as a whole.

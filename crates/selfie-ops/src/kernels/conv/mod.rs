@@ -132,7 +132,7 @@ impl Conv {
         Work { flop: 2 * multiplications as u64, bytes: (elements * size_of::<T>()) as u64 }
     }
 
-    /// How the pieces of band `band` read, for forward and the weight's gradient.
+    /// How the piece is read, and any other of its band, for forward and the weight's gradient.
     fn reading<T: Real>(&self, piece: &Piece) -> Reading {
         let depth = T::kernels().depth;
         if self.spec.is_direct() || self.spec.unfolds() {
@@ -199,7 +199,7 @@ impl Conv {
         }
     }
 
-    /// Elements from one row of an even reading to the next.
+    /// The rows of an even reading.
     fn even_rows(&self, piece: &Piece) -> Rows<'static> {
         Rows::evenly(piece.rows(self), self.spec.depth(), self.spec.out_channels)
     }

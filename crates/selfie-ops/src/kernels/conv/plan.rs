@@ -131,7 +131,7 @@ impl Collected {
         let runs = Runs::new(runs, depth);
         let all = |per_image: usize, at: fn(&(usize, usize)) -> usize| -> Vec<u32> {
             let images = (0..images).flat_map(|image| pixels.iter().map(move |pixel| image * per_image + at(pixel)));
-            images.map(|at| at as u32).collect()
+            images.map(offset).collect()
         };
         let (a, c) = (all(maps.a_image, |pixel| pixel.0), all(maps.c_image, |pixel| pixel.1));
         Class { runs, taps, per_image: pixels.len(), a, c }
@@ -143,4 +143,14 @@ pub(super) fn tap_offset(conv: &Conv, taps: u64, tap: usize) -> usize {
     let kernel = conv.spec.kernel;
     let pixel = |tap: usize| tap / kernel * conv.width + tap % kernel;
     (pixel(tap) - pixel(taps.trailing_zeros() as usize)) * conv.spec.in_channels
+}
+
+/// An element's place, in the half of a machine word that the lists are kept in.
+///
+/// # Panics
+///
+/// If an image has more than 2³² elements, which no memory of ours holds a training step of.
+fn offset(at: usize) -> u32 {
+    assert!(at <= u32::MAX as usize, "a map of {at} elements an image is too large");
+    at as u32
 }

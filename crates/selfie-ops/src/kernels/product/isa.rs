@@ -30,6 +30,13 @@ pub(crate) fn kernels_f32() -> &'static Kernels<f32> {
     *CHOSEN
 }
 
+/// The instruction sets that products can run on here, the fastest first. The environment variable `SELFIE_ISA` may name
+/// another than the first. Any other value of it counts for nothing here; the program refuses it.
+#[must_use]
+pub fn instruction_sets() -> Vec<&'static str> {
+    available_f32().iter().map(|kernels| kernels.name).collect()
+}
+
 /// Tiles for f64, which only checks gradients.
 pub(crate) fn kernels_f64() -> &'static Kernels<f64> {
     &portable::F64

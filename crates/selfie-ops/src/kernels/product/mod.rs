@@ -14,6 +14,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
+pub use isa::instruction_sets;
 pub(crate) use isa::{Kernels, kernels_f32, kernels_f64};
 pub(crate) use panels::{Panels, Source};
 
@@ -201,7 +202,7 @@ impl<T: Real> RowsJob<'_, T> {
                 for r in 0..n_rows {
                     // SAFETY: `rows_product` checked the furthest row of either operand, a run's end and the columns.
                     unsafe {
-                        tile.a[r] = a_start.add(self.rows.a.of(first + r));
+                        tile.a[r] = a_start.wrapping_add(self.rows.a.of(first + r));
                         tile.c[r] = c_start.add(self.rows.c.of(first + r) + column);
                     }
                 }
@@ -229,7 +230,7 @@ impl<T: Real> RowsJob<'_, T> {
             let at = self.rows.a.of(first + r.min(n_rows - 1));
             // SAFETY: the row is one that `rows_product` checked; `whole` holds the largest tile.
             unsafe {
-                tile.a[r] = self.a.as_ptr().add(at);
+                tile.a[r] = self.a.as_ptr().wrapping_add(at);
                 tile.c[r] = start.add(r * kernels.columns);
             }
         }
