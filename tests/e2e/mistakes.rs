@@ -112,7 +112,7 @@ fn a_changed_key_is_refused_on_resume_with_the_difference() {
         "seed: was 1, now 2",
         "choose another --out",
     ]);
-    folder.run(&format!("{command} --dtype bf16")).ends_with(78).says(&["dtype: was f32, now bf16"]);
+    folder.run(&format!("{command} --dtype bf16")).ends_with(78).says(&["dtype: was \"f32\", now \"bf16\""]);
     assert!(folder.bytes("run/run.json") == before);
     assert_eq!(folder.metrics("run").len(), 5);
 
