@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use serde::Serialize;
 
-use crate::config::Source;
 use crate::machine;
 use crate::session::device_name;
 use crate::{NumberType, TrainError};
@@ -67,11 +66,11 @@ impl BenchStep {
     fn check(&self) -> Result<(), TrainError> {
         if self.steps == 0 || self.steps > MAX_STEPS || self.batch == 0 {
             let got = format!("{} steps of {} images", self.steps, self.batch);
-            return Err(bad_value("steps", "one to a million steps of at least one image", &got));
+            return Err(TrainError::bad_flag("steps", "one to a million steps of at least one image", &got));
         }
         if self.micro_batch == 0 || !self.batch.is_multiple_of(self.micro_batch) {
             let expected = format!("a divisor of the batch, {}", self.batch);
-            return Err(bad_value("micro-batch", &expected, &self.micro_batch.to_string()));
+            return Err(TrainError::bad_flag("micro-batch", &expected, &self.micro_batch.to_string()));
         }
         Ok(())
     }
@@ -181,13 +180,4 @@ fn median(values: &[f64]) -> f64 {
 fn per_second(amount: f64, time: Duration) -> Option<f64> {
     let seconds = time.as_secs_f64();
     (amount > 0.0 && seconds > 0.0).then(|| amount / seconds)
-}
-
-fn bad_value(option: &str, expected: &str, got: &str) -> TrainError {
-    TrainError::BadValue {
-        key: option.replace('-', "_"),
-        origin: Source::Flag(format!("--{option}")),
-        expected: expected.to_owned(),
-        got: got.to_owned(),
-    }
 }

@@ -190,6 +190,16 @@ impl TrainError {
         }
     }
 
+    /// A value of the flag `--option` that cannot be used.
+    pub(crate) fn bad_flag(option: &str, expected: &str, got: &str) -> Self {
+        Self::BadValue {
+            key: option.replace('-', "_"),
+            origin: Source::Flag(format!("--{option}")),
+            expected: expected.to_owned(),
+            got: got.to_owned(),
+        }
+    }
+
     /// An error of reading `path`: [`TrainError::Missing`] if it is not there.
     pub(crate) fn reading(path: &Path, source: io::Error, hint: &str) -> Self {
         match source.kind() {

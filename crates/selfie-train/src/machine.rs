@@ -31,15 +31,15 @@ pub fn describe() -> Machine {
 pub fn check_instruction_set() -> Result<(), TrainError> {
     let there = selfie_ops::instruction_sets();
     let got = std::env::var_os("SELFIE_ISA").unwrap_or_default().to_string_lossy().into_owned();
-    match got {
-        got if !got.is_empty() && !there.contains(&got.as_str()) => Err(TrainError::BadValue {
-            key: "instruction set".to_owned(),
-            origin: Source::Environment("SELFIE_ISA".to_owned()),
-            expected: format!("one of {} on this processor", there.join(", ")),
-            got,
-        }),
-        _ => Ok(()),
+    if got.is_empty() || there.contains(&got.as_str()) {
+        return Ok(());
     }
+    Err(TrainError::BadValue {
+        key: "instruction set".to_owned(),
+        origin: Source::Environment("SELFIE_ISA".to_owned()),
+        expected: format!("one of {} on this processor", there.join(", ")),
+        got,
+    })
 }
 
 /// The value of the first `name : value` line.

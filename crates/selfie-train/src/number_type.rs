@@ -7,7 +7,6 @@ use selfie_ops::runs_composed;
 use serde::Serialize;
 
 use crate::TrainError;
-use crate::config::Source;
 
 /// Number type of activations and products. Parameters, statistics, softmax, loss and optimizer are f32 in either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -39,12 +38,10 @@ impl NumberType {
         match self {
             Self::F32 => Ok(DType::F32),
             Self::Bf16 if !runs_composed(device) => Ok(DType::BF16),
-            Self::Bf16 => Err(TrainError::BadValue {
-                key: "dtype".to_owned(),
-                origin: Source::Flag("--dtype".to_owned()),
-                expected: "f32 where operations are compositions of candle's".to_owned(),
-                got: "bf16, which only the CPU's own operations have so far".to_owned(),
-            }),
+            Self::Bf16 => {
+                let expected = "f32 where operations are compositions of candle's";
+                Err(TrainError::bad_flag("dtype", expected, "bf16, which only the CPU's own operations have so far"))
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use selfie_model::{
     Architecture, Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ParameterUnit, Positions, Selfie,
     SelfieConfig, Stem, Training, WeightsFile,
 };
-use selfie_ops::cross_entropy;
+use selfie_ops::{cross_entropy, runs_composed};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -262,7 +262,7 @@ fn v15_classifiers_are_pytorchs() {
 
 #[test]
 fn bf16_gradients_are_as_near_to_f64_as_pytorchs_autocast() {
-    if std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed") {
+    if runs_composed(&Device::Cpu) {
         return eprintln!("passed over: compositions compute in the tensors' type");
     }
     println!("{}", check_bf16(&Golden::committed("pretrain32.safetensors")));

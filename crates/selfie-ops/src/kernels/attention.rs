@@ -3,7 +3,7 @@
 use super::activation::Dropout;
 use super::loss::softmax;
 use super::memory::unwritten;
-use super::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
+use super::product::{At, Panels, Rows, Runs, Source, Target, contraction, rows_product};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use crate::profile::{OpClass, Work, span};
@@ -55,7 +55,7 @@ impl Heads {
 
     fn contractions<T: Real>(&self) -> [Runs; 3] {
         let over = [self.head_width, self.tokens, self.queries];
-        over.map(|len| Runs::new([Run { a: 0, b: 0, len }], T::kernels().depth))
+        over.map(|len| Runs::whole(len, T::kernels().depth))
     }
 
     fn scores(&self) -> usize {

@@ -3,7 +3,7 @@
 use super::memory::unwritten;
 use super::numbers::Numbers;
 use super::pieces::{ROWS_PER_PIECE, column_sums, gradient_pieces, sum_in_order};
-use super::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
+use super::product::{At, Panels, Runs, Source, Target, contraction, even_product};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use crate::profile::{OpClass, Work, span};
@@ -58,13 +58,6 @@ pub(crate) fn backward_input<M: Numbers>(widths: Widths, dy: &[M::Sum], weight: 
     dx
 }
 
-/// `c (+)= a × b`, rows end to end.
-fn even_product<T: Real>(c: &mut [T], a: &[T], b: &Panels<T>, accumulate: bool) {
-    let runs = Runs::new([Run { a: 0, b: 0, len: b.rows() }], T::kernels().depth);
-    let rows = Rows::evenly(a.len() / b.rows(), b.rows(), b.columns());
-    rows_product(c, (a, rows), b, &runs, accumulate);
-}
-
 /// The gradients of weight and bias, written to `d_weight` and `d_bias`. `dy` is as factors.
 pub(crate) fn backward_parameters<M: Numbers>(
     widths: Widths,
@@ -94,8 +87,7 @@ pub(crate) fn backward_parameters<M: Numbers>(
                     left.pack((rows, output), kernels.rows, Source::Rows { data: dy, at: At::Evenly(output) });
                     right.pack((rows, input), kernels.columns, Source::Rows { data: x, at: At::Evenly(input) });
                     let target = Target { data: partial, step: input, accumulate: i > 0 };
-                    let runs = Runs::new([Run { a: 0, b: 0, len: rows }], kernels.depth);
-                    contraction(target, left, right, &runs);
+                    contraction(target, left, right, &Runs::whole(rows, kernels.depth));
                 }
             });
         });

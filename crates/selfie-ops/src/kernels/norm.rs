@@ -93,6 +93,26 @@ impl<T: Real> Moments<T> {
     }
 }
 
+/// Sums over a piece's rows, a strip of channels at a time, so that the sums stay in registers.
+trait Strips {
+    fn channels(&self) -> usize;
+
+    /// Channels `from..from + N`. Must be `#[inline(always)]`, as a [`Loop`] is.
+    fn strip<const N: usize>(&mut self, from: usize);
+
+    #[inline(always)]
+    fn run_strips(&mut self) {
+        let channels = self.channels();
+        let whole = channels / STRIP * STRIP;
+        for from in (0..whole).step_by(STRIP) {
+            self.strip::<STRIP>(from);
+        }
+        for from in whole..channels {
+            self.strip::<1>(from);
+        }
+    }
+}
+
 /// Mean and sum of squared deviations of a piece's rows, written to `out` as `[mean…, squares…]`.
 pub(crate) fn piece_moments<M: Numbers>(rows: &[M::Stored], out: &mut [M::Sum]) {
     let (mean, squares) = out.split_at_mut(out.len() / 2);
@@ -108,19 +128,16 @@ struct PieceMoments<'a, M: Numbers> {
 impl<M: Numbers> Loop for PieceMoments<'_, M> {
     #[inline(always)]
     fn run(mut self) {
-        let channels = self.mean.len();
-        let whole = channels / STRIP * STRIP;
-        for from in (0..whole).step_by(STRIP) {
-            self.strip::<STRIP>(from);
-        }
-        for from in whole..channels {
-            self.strip::<1>(from);
-        }
+        self.run_strips();
     }
 }
 
-impl<M: Numbers> PieceMoments<'_, M> {
-    /// Channels `from..from + N`, whose sums stay in registers.
+impl<M: Numbers> Strips for PieceMoments<'_, M> {
+    #[inline(always)]
+    fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
     #[inline(always)]
     fn strip<const N: usize>(&mut self, from: usize) {
         let channels = self.mean.len();
@@ -261,19 +278,16 @@ struct MaskAndSum<'a, M: Numbers> {
 impl<M: Numbers> Loop for MaskAndSum<'_, M> {
     #[inline(always)]
     fn run(mut self) {
-        let channels = self.norm.channels();
-        let whole = channels / STRIP * STRIP;
-        for from in (0..whole).step_by(STRIP) {
-            self.strip::<STRIP>(from);
-        }
-        for from in whole..channels {
-            self.strip::<1>(from);
-        }
+        self.run_strips();
     }
 }
 
-impl<M: Numbers> MaskAndSum<'_, M> {
-    /// Channels `from..from + N`, whose sums stay in registers.
+impl<M: Numbers> Strips for MaskAndSum<'_, M> {
+    #[inline(always)]
+    fn channels(&self) -> usize {
+        self.norm.channels()
+    }
+
     #[inline(always)]
     fn strip<const N: usize>(&mut self, from: usize) {
         let channels = self.norm.channels();

@@ -305,7 +305,9 @@ impl Stage {
     ) -> Result<Gradients<M::Sum>> {
         let (_, blocks) = self.spec.blocks();
         let mut gradients = vec![M::Sum::ZERO; context.parameters.len()];
-        let (first, last) = (M::stored(context.x.values), M::stored(context.y));
+        let first = M::stored(context.x.values);
+        // The last block's output is the mask of v1.5's last ReLU; v2 has no use for it.
+        let last = (self.spec.form == BlockForm::PostActivation).then(|| M::stored(context.y));
         let given = M::factors(context.dy);
         let mut dy: Option<Vec<M::Sum>> = None;
         let mut out: Option<Vec<M::Stored>> = None;
@@ -317,7 +319,7 @@ impl Stage {
             let dx = match self.spec.form {
                 BlockForm::PreActivation => pre::backward(&reader, (input, block), gradient, &mut gradients)?,
                 BlockForm::PostActivation => {
-                    let out = out.as_deref().unwrap_or(&last);
+                    let out = out.as_deref().or(last.as_deref()).unwrap_or_default();
                     post::backward(&reader, (input, block, out), gradient, &mut gradients)?
                 }
             };

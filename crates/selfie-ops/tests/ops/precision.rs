@@ -1,8 +1,10 @@
 //! Units of bf16 factors against the same units in full.
 
 use crate::{normal, values};
-use candle_core::{Tensor, Var};
-use selfie_ops::{BlockForm, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec, stage, transformer_layer};
+use candle_core::{Device, Tensor, Var};
+use selfie_ops::{
+    BlockForm, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec, runs_composed, stage, transformer_layer,
+};
 
 /// A unit's output, then its gradients.
 fn differentiate(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) -> Vec<Vec<f64>> {
@@ -32,7 +34,7 @@ fn check(name: &str, full: &[Vec<f64>], rounded: &[Vec<f64>]) {
 
 /// Compositions compute in the tensors' type.
 fn rounds() -> bool {
-    !std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed")
+    !runs_composed(&Device::Cpu)
 }
 
 #[test]

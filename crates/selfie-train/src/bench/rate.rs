@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use selfie_ops::linear;
 use serde::Serialize;
 
-use super::{bad_value, median, per_second};
+use super::{median, per_second};
 use crate::session::device_name;
 use crate::{NumberType, TrainError};
 
@@ -48,7 +48,7 @@ pub struct RateResult {
 pub fn rate(asked: BenchRate, device: &Device) -> Result<RateResult, TrainError> {
     if asked.size == 0 || asked.products == 0 {
         let got = format!("{} products of {} rows", asked.products, asked.size);
-        return Err(bad_value("size", "at least one product of at least one row", &got));
+        return Err(TrainError::bad_flag("size", "at least one product of at least one row", &got));
     }
     let seconds = product_seconds(asked, device)?;
     let gflop = 2.0 * (asked.size as f64).powi(3) / 1e9;

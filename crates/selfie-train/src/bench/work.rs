@@ -42,12 +42,12 @@ fn pretrain<R>(
     let micro_batches = pixels(asked, &[b, n, p, p, 3], device)?;
     let labels: Vec<u32> = (0..b * t).map(|row| (row % t) as u32).collect();
     measure(&mut |step| {
-        accumulate(&mut optimizer, &micro_batches, step, |micro, patches, pass| {
+        let loss_of = |micro: usize, patches: &Tensor, pass: &Training| {
             let order = Tensor::from_vec(orders(b, n, step, micro * b), (b, n), device)?;
             let logits = network.forward(patches, &order, Mode::Training(pass))?.logits;
             Ok(cross_entropy(&logits.reshape((b * t, t))?, &labels, 0.0)?)
-        })?
-        .finish(&mut optimizer, step, |pass| Ok(network.follow(pass)?))
+        };
+        update(&mut optimizer, &micro_batches, step, loss_of, |pass| Ok(network.follow(pass)?))
     })
 }
 
@@ -63,11 +63,11 @@ fn finetune<R>(
     let mut draws = Stream::new(SEED, Purpose::Synthetic, 1, 0);
     let labels: Vec<u32> = (0..asked.batch).map(|_| draws.below(10)).collect();
     measure(&mut |step| {
-        accumulate(&mut optimizer, &micro_batches, step, |micro, images, pass| {
+        let loss_of = |micro: usize, images: &Tensor, pass: &Training| {
             let logits = network.forward(images, Mode::Training(pass))?.logits;
             Ok(cross_entropy(&logits, &labels[micro * b..(micro + 1) * b], 0.0)?)
-        })?
-        .finish(&mut optimizer, step, |pass| Ok(network.follow(pass)?))
+        };
+        update(&mut optimizer, &micro_batches, step, loss_of, |pass| Ok(network.follow(pass)?))
     })
 }
 
@@ -89,43 +89,27 @@ fn embed<R>(
     })
 }
 
-/// Forward and backward of each micro-batch, its gradients added to the optimizer's.
-fn accumulate(
+/// A step: forward and backward of each micro-batch, then the update; `follow` moves the running statistics.
+fn update(
     optimizer: &mut Optimizer<'_>,
     micro_batches: &[Tensor],
     step: u32,
-    mut loss_of: impl FnMut(usize, &Tensor, &Training) -> Result<Tensor, TrainError>,
-) -> Result<Accumulated, TrainError> {
+    loss_of: impl Fn(usize, &Tensor, &Training) -> Result<Tensor, TrainError>,
+    follow: impl FnMut(&Training) -> Result<(), TrainError>,
+) -> Result<f64, TrainError> {
     let n = micro_batches.len();
-    let mut accumulated = Accumulated { loss: 0.0, passes: Vec::with_capacity(n) };
+    let (mut mean, mut passes) = (0.0, Vec::with_capacity(n));
     for (micro, input) in micro_batches.iter().enumerate() {
         let pass = Training::new(SEED, step * n as u32 + micro as u32);
         let loss = loss_of(micro, input, &pass)?;
-        accumulated.loss += scalar(&loss)? / n as f64;
+        mean += scalar(&loss)? / n as f64;
         optimizer.add((loss / n as f64)?.backward()?)?;
-        accumulated.passes.push(pass);
+        passes.push(pass);
     }
-    Ok(accumulated)
-}
-
-/// A step before its update.
-struct Accumulated {
-    loss: f64,
-    passes: Vec<Training>,
-}
-
-impl Accumulated {
-    fn finish(
-        &self,
-        optimizer: &mut Optimizer<'_>,
-        step: u32,
-        follow: impl FnMut(&Training) -> Result<(), TrainError>,
-    ) -> Result<f64, TrainError> {
-        let norm = optimizer.gradient_norm()?;
-        optimizer.update(1e-3, norm, u64::from(step) + 1)?;
-        self.passes.iter().try_for_each(follow)?;
-        Ok(self.loss)
-    }
+    let norm = optimizer.gradient_norm()?;
+    optimizer.update(1e-3, norm, u64::from(step) + 1)?;
+    passes.iter().try_for_each(follow)?;
+    Ok(mean)
 }
 
 /// The network of a step.

@@ -1,14 +1,14 @@
 //! A convolution's two backward products, and the way on through ReLU and norm.
 
 use super::cut::Piece;
-use super::plan::{PiecePlan, tap_offset};
+use super::plan::tap_offset;
 use super::{Conv, Input, ReadScratch, Reading};
 use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Norm, NormBackward, NormSums};
 use crate::kernels::numbers::Numbers;
 use crate::kernels::pieces::{gradient_pieces, sum_in_order};
-use crate::kernels::product::{At, Panels, Rows, Run, Runs, Source, Target, contraction, rows_product};
+use crate::kernels::product::{At, Panels, Run, Runs, Source, Target, contraction};
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
@@ -41,9 +41,8 @@ enum Wanted<T> {
 struct InputProduct<T> {
     /// The weight, `[kernel · kernel · out, in]`, its taps in reverse.
     weight: Panels<T>,
-    /// For each band; none for a 1×1 convolution, whose rows follow each other.
-    plans: Vec<PiecePlan>,
-    direct: Runs,
+    /// For each band.
+    readings: Vec<Reading>,
     accumulate: bool,
     /// Whether the norm of the input follows.
     through_norm: bool,
@@ -156,12 +155,9 @@ impl Conv {
         let spec = self.spec;
         let taps = spec.kernel * spec.kernel;
         let source = Source::Transposed { data: weight, block_rows: spec.out_channels, step: spec.out_channels };
-        let bands = pieces.iter().take_while(|piece| piece.images.start == 0);
-        let plan = |piece: &Piece| PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), kernels.depth);
         InputProduct {
             weight: Panels::pack_on_all_cores((taps * spec.out_channels, spec.in_channels), kernels.columns, source),
-            plans: if spec.is_direct() { Vec::new() } else { bands.map(plan).collect() },
-            direct: Runs::new([Run { a: 0, b: 0, len: spec.out_channels }], kernels.depth),
+            readings: self.backward_readings::<M::Sum>(pieces),
             accumulate,
             through_norm,
         }
@@ -185,17 +181,13 @@ impl Conv {
 
     /// The piece's part of the input's gradient.
     fn input_product_piece<T: Real>(&self, product: &InputProduct<T>, dy: &[T], piece: &Piece, da: &mut [T]) {
-        let InputProduct { weight, plans, direct, accumulate, .. } = product;
-        let Some(plan) = plans.get(piece.band) else {
-            let rows = Rows::evenly(piece.rows(self), self.spec.out_channels, self.spec.in_channels);
-            return rows_product(da, (&dy[piece.output(self)], rows), weight, direct, *accumulate);
+        let reading = &product.readings[piece.band];
+        let read = match reading {
+            Reading::Evenly => piece.output(self),
+            // A band's first and last rows read beyond the band.
+            Reading::ByClass(_) => piece.images.start * self.output_len()..piece.images.end * self.output_len(),
         };
-        let dy = &dy[piece.images.start * self.output_len()..piece.images.end * self.output_len()];
-        for class in &plan.classes {
-            let (from, to) = class.pixels(piece.images.len());
-            let rows = Rows { n: from.len(), a: At::Listed(from), c: At::Listed(to) };
-            rows_product(da, (dy, rows), weight, &class.runs, *accumulate);
-        }
+        reading.product(da, (&dy[read], piece.images.len()), &product.weight, product.accumulate);
     }
 
     /// The piece's part of the weight's gradient: the gradient's rows are packed once, class by class, the input's tap by tap.
@@ -213,12 +205,12 @@ impl Conv {
         let dy = &shared.backward.dy[piece.output(self)];
         let plan = match &shared.readings[piece.band] {
             Reading::ByClass(plan) => plan,
-            Reading::Evenly(_) => {
+            Reading::Evenly => {
                 let k = self.spec.depth();
                 right.pack((rows, n), kernels.columns, Source::Rows { data: dy, at: At::Evenly(n) });
                 left.pack((rows, k), kernels.rows, Source::Rows { data: a, at: At::Evenly(k) });
                 let target = Target { data: dw, step: n, accumulate };
-                return contraction(target, left, right, &Runs::new([Run { a: 0, b: 0, len: rows }], kernels.depth));
+                return contraction(target, left, right, &Runs::whole(rows, kernels.depth));
             }
         };
         at.clear();

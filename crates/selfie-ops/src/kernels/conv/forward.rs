@@ -2,11 +2,10 @@
 
 use super::cut::Piece;
 use super::{Conv, Input, ReadScratch, Reading};
-use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Moments, piece_moments};
 use crate::kernels::numbers::{Numbers, convert};
-use crate::kernels::product::{At, Panels, Rows, rows_product};
+use crate::kernels::product::Panels;
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, span};
 use rayon::prelude::*;
@@ -64,12 +63,6 @@ impl Conv {
         (y, moments)
     }
 
-    /// How each band is read, for as many images as a piece holds at most.
-    pub(super) fn readings<T: Real>(&self, pieces: &[Piece]) -> Vec<Reading> {
-        let bands = pieces.iter().map_while(|piece| (piece.images.start == 0).then_some(piece));
-        bands.map(|piece| self.reading::<T>(piece)).collect()
-    }
-
     fn forward_piece<M: Numbers>(
         &self,
         (a, reading, piece): (&[M::Sum], &Reading, &Piece),
@@ -77,19 +70,9 @@ impl Conv {
         y: &mut [M::Sum],
         residual: Option<&[M::Stored]>,
     ) {
-        let accumulate = residual.is_some();
         if let Some(residual) = residual {
             convert(residual, y, M::load);
         }
-        match reading {
-            Reading::Evenly(runs) => rows_product(y, (a, self.even_rows(piece)), weight, runs, accumulate),
-            Reading::ByClass(plan) => {
-                for class in &plan.classes {
-                    let (from, to) = class.pixels(piece.images.len());
-                    let rows = Rows { n: from.len(), a: At::Listed(from), c: At::Listed(to) };
-                    rows_product(y, (a, rows), weight, &class.runs, accumulate);
-                }
-            }
-        }
+        reading.product(y, (a, piece.images.len()), weight, residual.is_some());
     }
 }

@@ -13,7 +13,7 @@ pub(crate) use backward::{Backward, UnitGradients};
 use super::memory::Aligned;
 use super::norm::Norm;
 use super::numbers::{Numbers, convert};
-use super::product::{At, Panels, Rows, Run, Runs, Source};
+use super::product::{At, Panels, Rows, Source, even_product, rows_product};
 use crate::Real;
 use crate::profile::Work;
 use cut::Piece;
@@ -94,12 +94,27 @@ pub(crate) struct Input<'a, M: Numbers> {
     pub(crate) norm: Option<&'a Norm<M::Sum>>,
 }
 
-/// How the product of a piece reads its input.
+/// How the product of a piece reads its left operand.
 enum Reading {
-    /// Row after row: the input itself, or its columns.
-    Evenly(Runs),
+    /// Row after row: the operand itself, or its columns.
+    Evenly,
     /// By classes of pixels.
     ByClass(PiecePlan),
+}
+
+impl Reading {
+    /// `c (+)= a × b` for a piece of `images` images.
+    fn product<T: Real>(&self, c: &mut [T], (a, images): (&[T], usize), b: &Panels<T>, accumulate: bool) {
+        let plan = match self {
+            Reading::Evenly => return even_product(c, a, b, accumulate),
+            Reading::ByClass(plan) => plan,
+        };
+        for class in &plan.classes {
+            let (from, to) = class.pixels(images);
+            let rows = Rows { n: from.len(), a: At::Listed(from), c: At::Listed(to) };
+            rows_product(c, (a, rows), b, &class.runs, accumulate);
+        }
+    }
 }
 
 impl Conv {
@@ -132,13 +147,20 @@ impl Conv {
         Work { flop: 2 * multiplications as u64, bytes: (elements * size_of::<T>()) as u64 }
     }
 
-    /// How the piece is read, and any other of its band, for forward and the weight's gradient.
-    fn reading<T: Real>(&self, piece: &Piece) -> Reading {
-        let depth = T::kernels().depth;
-        if self.spec.is_direct() || self.spec.unfolds() {
-            return Reading::Evenly(Runs::new([Run { a: 0, b: 0, len: self.spec.depth() }], depth));
-        }
-        Reading::ByClass(PiecePlan::forward(self, piece.images.len(), piece.out_y.clone(), piece.read_y.clone(), depth))
+    /// How the pieces of each band read the input, for forward and the weight's gradient.
+    fn readings<T: Real>(&self, pieces: &[Piece]) -> Vec<Reading> {
+        let evenly = self.spec.is_direct() || self.spec.unfolds();
+        by_band(pieces, evenly, |piece| {
+            let (out_y, read_y) = (piece.out_y.clone(), piece.read_y.clone());
+            PiecePlan::forward(self, piece.images.len(), out_y, read_y, T::kernels().depth)
+        })
+    }
+
+    /// How the pieces of each band read the output's gradient, for the input's.
+    fn backward_readings<T: Real>(&self, pieces: &[Piece]) -> Vec<Reading> {
+        by_band(pieces, self.spec.is_direct(), |piece| {
+            PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), T::kernels().depth)
+        })
     }
 
     /// The weight as the right operand `[kernel · kernel · in, out]` of forward.
@@ -198,11 +220,12 @@ impl Conv {
             }
         }
     }
+}
 
-    /// The rows of an even reading.
-    fn even_rows(&self, piece: &Piece) -> Rows<'static> {
-        Rows::evenly(piece.rows(self), self.spec.depth(), self.spec.out_channels)
-    }
+/// A reading for each band, for as many images as a piece holds at most: those of the first pieces.
+fn by_band(pieces: &[Piece], evenly: bool, plan: impl Fn(&Piece) -> PiecePlan) -> Vec<Reading> {
+    let bands = pieces.iter().take_while(|piece| piece.images.start == 0);
+    bands.map(|piece| if evenly { Reading::Evenly } else { Reading::ByClass(plan(piece)) }).collect()
 }
 
 /// The scratch that [`Conv::read`] writes.

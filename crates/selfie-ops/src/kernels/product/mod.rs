@@ -5,6 +5,10 @@
 #![expect(unsafe_code, reason = "the tiles take raw pointers; every extent is checked here first")]
 
 #[cfg(target_arch = "x86_64")]
+#[macro_use]
+mod simd;
+
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -47,6 +51,11 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    /// One run over all `len` elements of both operands.
+    pub(crate) fn whole(len: usize, depth: usize) -> Self {
+        Self::new([Run { a: 0, b: 0, len }], depth)
+    }
+
     /// Joins neighbours, then cuts blocks of at most `depth` elements.
     pub(crate) fn new(runs: impl IntoIterator<Item = Run>, depth: usize) -> Self {
         let mut joined: Vec<Run> = Vec::new();
@@ -146,6 +155,16 @@ pub(crate) struct PanelTile<'a, T> {
 /// If a row or a run reaches beyond its operand.
 pub(crate) fn rows_product<T: Real>(c: &mut [T], left: (&[T], Rows<'_>), b: &Panels<T>, runs: &Runs, accumulate: bool) {
     rows_product_by(T::kernels(), c, left, (b, runs), accumulate);
+}
+
+/// `c (+)= a × b`, the rows of both end to end.
+///
+/// # Panics
+///
+/// If `c` has not a row for each of `a`'s.
+pub(crate) fn even_product<T: Real>(c: &mut [T], a: &[T], b: &Panels<T>, accumulate: bool) {
+    let runs = Runs::whole(b.rows(), T::kernels().depth);
+    rows_product(c, (a, Rows::evenly(a.len() / b.rows(), b.rows(), b.columns())), b, &runs, accumulate);
 }
 
 fn rows_product_by<T: Real>(
