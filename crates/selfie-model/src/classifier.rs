@@ -11,7 +11,7 @@ use crate::transfer::{Transferred, transfer};
 use crate::unit::{Build, ParameterUnit};
 use crate::weights::{Metadata, WeightsFile, load_units, tensors_of};
 use candle_core::{DType, Device, Tensor, bail};
-use selfie_ops::{ParameterKind, UnitLayout, average_pool, linear};
+use selfie_ops::{ParameterKind, Precision, UnitLayout, average_pool, linear};
 use std::path::Path;
 
 /// A classifier: the patch network, then stage 4 and an average, or the attention pooling; then a linear layer.
@@ -92,7 +92,7 @@ impl Classifier {
     /// If the images are too small, or for the attention pooling, not of the size of the patch grid.
     pub fn forward(&self, images: &Tensor, mode: Mode<'_>) -> Result<Classification> {
         let features = self.features(images, mode)?;
-        let logits = linear(&features, &self.head.tensor(mode), self.config.classes.len())?;
+        let logits = linear(&features, &self.head.tensor(mode), self.config.classes.len(), Precision::Full)?;
         Ok(Classification { features, logits })
     }
 

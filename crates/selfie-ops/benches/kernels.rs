@@ -226,11 +226,11 @@ fn transformer_layer<P: Pass>(bencher: Bencher<'_, '_>, precision: Precision) {
 }
 
 /// The projection to queries, keys and values.
-#[divan::bench(types = [Forward, ForwardBackward])]
-fn linear<P: Pass>(bencher: Bencher<'_, '_>) {
+#[divan::bench(types = [Forward, ForwardBackward], args = PRECISIONS)]
+fn linear<P: Pass>(bencher: Bencher<'_, '_>, precision: Precision) {
     let out = 3 * LAYER.width;
     let (x, parameters) = (tokens(), variable(&[(LAYER.width + 1) * out]));
-    measure_pass::<P>(bencher, || ops::linear(&x, &parameters, out));
+    measure_pass::<P>(bencher, || ops::linear(&x, &parameters, out, precision));
 }
 
 #[divan::bench(types = [Forward, ForwardBackward])]

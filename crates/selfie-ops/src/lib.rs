@@ -48,9 +48,19 @@ pub enum Precision {
     /// In the type of the tensors.
     #[default]
     Full,
-    /// Factors rounded to bf16, added up in the type of the tensors; maps kept in bf16. Statistics, softmax, parameters and
-    /// their gradients stay in the type of the tensors.
+    /// Factors rounded to bf16, added up in the type of the tensors; maps and their gradients kept in bf16. Statistics, softmax,
+    /// parameters and their gradients stay in the type of the tensors.
     Bf16,
+}
+
+impl Precision {
+    /// bf16 is multiplied in pairs along every contraction.
+    fn require_even(self, unit: &str, widths: &[usize]) -> candle_core::Result<()> {
+        match widths.iter().find(|width| self == Self::Bf16 && *width % 2 == 1) {
+            Some(odd) => candle_core::bail!("{unit}: expected even widths where factors are bf16, got {odd}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Which statistics a batch normalisation uses.

@@ -1,7 +1,8 @@
 //! The two number types of the CPU kernels: f32 for training, f64 for gradient checks.
 
 use crate::kernels::memory::Unwritten;
-use crate::kernels::product::{Kernels, kernels_f32, kernels_f64};
+use crate::kernels::numbers::{Bf16, Exact};
+use crate::kernels::product::{Kernels, kernels_bf16, kernels_bf16_f64, kernels_f32, kernels_f64};
 use crate::kernels::scratch::Pool;
 use candle_core::WithDType;
 use half::bf16;
@@ -20,9 +21,13 @@ pub(crate) trait Real: WithDType + Unwritten {
     /// A bf16 as this type.
     fn from_bf16(value: bf16) -> Self;
     /// The register tiles of this machine.
-    fn kernels() -> &'static Kernels<Self>;
+    fn exact_kernels() -> &'static Kernels<Exact<Self>>;
+    /// The register tiles of this machine for factors in bf16.
+    fn bf16_kernels() -> &'static Kernels<Bf16<Self>>;
     /// Scratch memory of this type.
-    fn scratch_pool() -> &'static Pool<Self>;
+    fn exact_scratch() -> &'static Pool<Exact<Self>>;
+    /// Scratch memory of this type and bf16.
+    fn bf16_scratch() -> &'static Pool<Bf16<Self>>;
     /// e to the power of `self`.
     #[must_use]
     fn exp(self) -> Self;
@@ -53,11 +58,19 @@ impl Real for f32 {
         f32::from_bits(u32::from(value.to_bits()) << 16)
     }
     #[inline]
-    fn kernels() -> &'static Kernels<Self> {
+    fn exact_kernels() -> &'static Kernels<Exact<Self>> {
         kernels_f32()
     }
-    fn scratch_pool() -> &'static Pool<Self> {
-        static POOL: Pool<f32> = Pool::new(Vec::new());
+    #[inline]
+    fn bf16_kernels() -> &'static Kernels<Bf16<Self>> {
+        kernels_bf16()
+    }
+    fn exact_scratch() -> &'static Pool<Exact<Self>> {
+        static POOL: Pool<Exact<f32>> = Pool::new(Vec::new());
+        &POOL
+    }
+    fn bf16_scratch() -> &'static Pool<Bf16<Self>> {
+        static POOL: Pool<Bf16<f32>> = Pool::new(Vec::new());
         &POOL
     }
     #[inline(always)]
@@ -89,11 +102,19 @@ impl Real for f64 {
         f64::from(f32::from_bf16(value))
     }
     #[inline]
-    fn kernels() -> &'static Kernels<Self> {
+    fn exact_kernels() -> &'static Kernels<Exact<Self>> {
         kernels_f64()
     }
-    fn scratch_pool() -> &'static Pool<Self> {
-        static POOL: Pool<f64> = Pool::new(Vec::new());
+    #[inline]
+    fn bf16_kernels() -> &'static Kernels<Bf16<Self>> {
+        kernels_bf16_f64()
+    }
+    fn exact_scratch() -> &'static Pool<Exact<Self>> {
+        static POOL: Pool<Exact<f64>> = Pool::new(Vec::new());
+        &POOL
+    }
+    fn bf16_scratch() -> &'static Pool<Bf16<Self>> {
+        static POOL: Pool<Bf16<f64>> = Pool::new(Vec::new());
         &POOL
     }
     fn exp(self) -> Self {

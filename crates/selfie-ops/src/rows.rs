@@ -1,13 +1,13 @@
 //! Operations on rows: linear, layer normalisation, GELU, dropout, attention.
 
-use crate::Real;
 use crate::composed;
 use crate::kernels::activation::{Dropout, gelu as gelu_kernel, gelu_backward};
 use crate::kernels::attention::{self, Heads};
 use crate::kernels::layer_norm as layer_norm_kernel;
 use crate::kernels::linear::{self, Widths};
-use crate::kernels::numbers::Exact;
+use crate::kernels::numbers::{Bf16, Exact, Numbers};
 use crate::unit::{Argument, Context, Forward, Gradients, Unit, apply, runs_composed};
+use crate::{Precision, Real};
 use candle_core::{Result, Tensor, bail};
 
 /// `y = x · Wᵀ + b`.
@@ -20,12 +20,12 @@ use candle_core::{Result, Tensor, bail};
 ///
 /// # Errors
 ///
-/// If the shapes do not fit.
-pub fn linear(x: &Tensor, parameters: &Tensor, out: usize) -> Result<Tensor> {
+/// If the shapes do not fit, or a width is odd where factors are bf16.
+pub fn linear(x: &Tensor, parameters: &Tensor, out: usize, precision: Precision) -> Result<Tensor> {
     if runs_composed(x.device()) {
         return composed::linear(x, parameters, out);
     }
-    Ok(apply(Linear { out }, x, Some(parameters))?.y)
+    Ok(apply(Linear { out, precision }, x, Some(parameters))?.y)
 }
 
 /// Layer normalisation of the last axis, ε = 1e-5.
@@ -88,6 +88,7 @@ pub fn attention(qkv: &Tensor, heads: usize, dropout: Option<Dropout>) -> Result
 
 struct Linear {
     out: usize,
+    precision: Precision,
 }
 
 impl Linear {
@@ -105,6 +106,7 @@ impl Unit for Linear {
         if input == 0 || output == 0 || x.contains(&0) || n_parameters != (input + 1) * output {
             bail!("linear: expected {} parameters for {input} → {output}, got {n_parameters}", (input + 1) * output)
         }
+        self.precision.require_even(Self::NAME, &[input, output])?;
         let mut shape = x.to_vec();
         shape.pop();
         shape.push(output);
@@ -113,18 +115,32 @@ impl Unit for Linear {
 
     fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, ()>> {
         let (weight, bias) = parameters.split_at(parameters.len() - self.out);
-        Ok(Forward::new(linear::forward::<Exact<T>>(self.widths(x.dims), x.values, weight, bias), ()))
+        let forward = match self.precision {
+            Precision::Full => linear::forward::<Exact<T>>,
+            Precision::Bf16 => linear::forward::<Bf16<T>>,
+        };
+        Ok(Forward::new(forward(self.widths(x.dims), x.values, weight, bias), ()))
     }
 
     fn backward<T: Real>(&self, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
+        Ok(match self.precision {
+            Precision::Full => self.backward_in::<Exact<T>>(&context),
+            Precision::Bf16 => self.backward_in::<Bf16<T>>(&context),
+        })
+    }
+}
+
+impl Linear {
+    fn backward_in<M: Numbers>(&self, context: &Context<'_, M::Sum, ()>) -> Gradients<M::Sum> {
         let widths = self.widths(context.x.dims);
-        let mut parameters = vec![T::zero(); context.parameters.len()];
+        let mut parameters = vec![M::Sum::ZERO; context.parameters.len()];
         let split = parameters.len() - self.out;
         let (d_weight, d_bias) = parameters.split_at_mut(split);
-        linear::backward_parameters::<Exact<T>>(widths, context.x.values, context.dy, d_weight, d_bias);
+        let dy = M::stored(context.dy);
+        linear::backward_parameters::<M>(widths, context.x.values, &dy, d_weight, d_bias);
         let weight = &context.parameters[..split];
-        let x = context.wants_dx.then(|| linear::backward_input::<Exact<T>>(widths, context.dy, weight));
-        Ok(Gradients { x, parameters })
+        let x = context.wants_dx.then(|| linear::backward_input::<M>(widths, &dy, weight));
+        Gradients { x, parameters }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::activation::Dropout;
 use super::loss::softmax;
 use super::memory::unwritten;
+use super::numbers::{Exact, Numbers};
 use super::product::{At, Panels, Rows, Runs, Source, Target, contraction, rows_product};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
@@ -55,7 +56,7 @@ impl Heads {
 
     fn contractions<T: Real>(&self) -> [Runs; 3] {
         let over = [self.head_width, self.tokens, self.queries];
-        over.map(|len| Runs::whole(len, T::kernels().depth))
+        over.map(|len| Runs::whole(len, Exact::<T>::kernels().depth))
     }
 
     fn scores(&self) -> usize {
@@ -88,27 +89,27 @@ impl<'a, T: Real> Head<'a, T> {
     fn times_transposed(&self, c: &mut [T], (a, a_step): (&[T], usize), tokens: &[T], right: &mut Panels<T>) {
         let Heads { tokens: s, queries, head_width, .. } = self.sizes;
         let source = Source::Transposed { data: tokens, block_rows: head_width, step: self.sizes.step() };
-        right.pack((head_width, s), T::kernels().columns, source);
-        rows_product(c, (a, Rows::evenly(queries, a_step, s)), right, &self.over[0], false);
+        right.pack((head_width, s), Exact::<T>::kernels().right(), source);
+        rows_product::<Exact<T>>(c, (a, Rows::evenly(queries, a_step, s)), right, &self.over[0], false);
     }
 
     /// `c = a × tokens`: `[queries, head_width]`, rows `c_step` apart, from `a [queries, S]` and keys or values.
     fn times(&self, (c, c_step): (&mut [T], usize), a: &[T], tokens: &[T], right: &mut Panels<T>) {
         let Heads { tokens: s, queries, head_width, .. } = self.sizes;
         let source = Source::Rows { data: tokens, at: At::Evenly(self.sizes.step()) };
-        right.pack((s, head_width), T::kernels().columns, source);
-        rows_product(c, (a, Rows::evenly(queries, s, c_step)), right, &self.over[1], false);
+        right.pack((s, head_width), Exact::<T>::kernels().right(), source);
+        rows_product::<Exact<T>>(c, (a, Rows::evenly(queries, s, c_step)), right, &self.over[1], false);
     }
 
     /// `c = aᵀ × asking`: the gradient of keys or values, from `a [queries, S]` and what lies `step` apart for each query.
-    fn transposed_times(&self, c: &mut [T], a: &[T], (asking, step): (&[T], usize), scratch: &mut Scratch<T>) {
+    fn transposed_times(&self, c: &mut [T], a: &[T], (asking, step): (&[T], usize), scratch: &mut Scratch<Exact<T>>) {
         let Heads { tokens: s, queries, head_width, .. } = self.sizes;
-        let kernels = T::kernels();
+        let kernels = Exact::<T>::kernels();
         let Scratch { left, right, .. } = scratch;
-        left.pack((queries, s), kernels.rows, Source::Rows { data: a, at: At::Evenly(s) });
-        right.pack((queries, head_width), kernels.columns, Source::Rows { data: asking, at: At::Evenly(step) });
+        left.pack((queries, s), kernels.left(), Source::Rows { data: a, at: At::Evenly(s) });
+        right.pack((queries, head_width), kernels.right(), Source::Rows { data: asking, at: At::Evenly(step) });
         let target = Target { data: c, step: self.sizes.step(), accumulate: false };
-        contraction(target, left, right, &self.over[2]);
+        contraction::<Exact<T>>(target, left, right, &self.over[2]);
     }
 }
 
@@ -124,7 +125,7 @@ pub(crate) fn forward<T: Real>(sizes: Heads, projections: &[T], dropout: Option<
     let over = sizes.contractions::<T>();
     let results = out.par_chunks_mut(sizes.queries * d).zip(probs.par_chunks_mut(per_image));
     results.zip(projections.par_chunks(sizes.image_len())).enumerate().for_each(|(i, ((out, probs), image))| {
-        with_scratch(|Scratch { right, activated, .. }| {
+        with_scratch(|Scratch { right, activated, .. }: &mut Scratch<Exact<T>>| {
             activated.resize(sizes.scores());
             let dropped = activated.as_mut_slice();
             for (head, probs) in probs.chunks_exact_mut(sizes.scores()).enumerate() {
@@ -161,7 +162,7 @@ pub(crate) fn backward<T: Real>(
     let read = projections.par_chunks(sizes.image_len()).zip(read);
     gradients.par_chunks_mut(sizes.image_len()).zip(read).enumerate().for_each(|(i, (gradient, (image, read)))| {
         let (probs, d_out) = read;
-        with_scratch(|scratch| {
+        with_scratch(|scratch: &mut Scratch<Exact<T>>| {
             for head in 0..sizes.heads {
                 let input = HeadInput {
                     head: Head::new((sizes, &over), image, head),
@@ -186,7 +187,7 @@ struct HeadInput<'a, T> {
 
 impl<T: Real> HeadInput<'_, T> {
     /// `gradient` begins at this head's queries.
-    fn backward(&self, gradient: &mut [T], scratch: &mut Scratch<T>) {
+    fn backward(&self, gradient: &mut [T], scratch: &mut Scratch<Exact<T>>) {
         let Self { head, probs, d_out, dropout } = self;
         let (s, d) = (head.sizes.tokens, head.sizes.width());
         let mut scores = std::mem::take(&mut scratch.activated);

@@ -31,44 +31,43 @@ impl Widths {
 pub(crate) fn forward<M: Numbers>(widths: Widths, x: &[M::Sum], weight: &[M::Sum], bias: &[M::Sum]) -> Vec<M::Sum> {
     let Widths { input, output } = widths;
     let _span = span(OpClass::LinearForward, widths.work::<M::Sum>(x.len() / input));
-    let (x, weight) = (M::factors(x), M::factors(weight));
+    let (x, weight) = (M::stored(x), M::stored(weight));
     let weight = Source::Transposed { data: &weight, block_rows: input, step: input };
-    let weight = Panels::pack_on_all_cores((input, output), M::Sum::kernels().columns, weight);
+    let weight = Panels::pack_on_all_cores((input, output), M::kernels().right(), weight);
     let mut y = unwritten(x.len() / input * output);
     y.par_chunks_mut(ROWS_PER_PIECE * output).zip(x.par_chunks(ROWS_PER_PIECE * input)).for_each(|(y, x)| {
         for row in y.chunks_exact_mut(output) {
             row.copy_from_slice(bias);
         }
-        even_product(y, x, &weight, true);
+        even_product::<M>(y, x, &weight, true);
     });
     y
 }
 
 /// The gradient of the input, `dy · W`.
-/// `dy` is as factors.
-pub(crate) fn backward_input<M: Numbers>(widths: Widths, dy: &[M::Sum], weight: &[M::Sum]) -> Vec<M::Sum> {
+pub(crate) fn backward_input<M: Numbers>(widths: Widths, dy: &[M::Stored], weight: &[M::Sum]) -> Vec<M::Sum> {
     let Widths { input, output } = widths;
     let _span = span(OpClass::LinearBackward, widths.work::<M::Sum>(dy.len() / output));
-    let weight = M::factors(weight);
+    let weight = M::stored(weight);
     let weight = Source::Rows { data: &weight, at: At::Evenly(input) };
-    let weight = Panels::pack_on_all_cores((output, input), M::Sum::kernels().columns, weight);
+    let weight = Panels::pack_on_all_cores((output, input), M::kernels().right(), weight);
     let mut dx = unwritten(dy.len() / output * input);
     let dy = dy.par_chunks(ROWS_PER_PIECE * output);
-    dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy).for_each(|(dx, dy)| even_product(dx, dy, &weight, false));
+    dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy).for_each(|(dx, dy)| even_product::<M>(dx, dy, &weight, false));
     dx
 }
 
-/// The gradients of weight and bias, written to `d_weight` and `d_bias`. `dy` is as factors.
+/// The gradients of weight and bias, written to `d_weight` and `d_bias`.
 pub(crate) fn backward_parameters<M: Numbers>(
     widths: Widths,
     x: &[M::Sum],
-    dy: &[M::Sum],
+    dy: &[M::Stored],
     d_weight: &mut [M::Sum],
     d_bias: &mut [M::Sum],
 ) {
     let Widths { input, output } = widths;
-    let kernels = M::Sum::kernels();
-    let x = M::factors(x);
+    let kernels = M::kernels();
+    let x = M::stored(x);
     let rows = x.len() / input;
     let _span = span(OpClass::LinearBackward, widths.work::<M::Sum>(rows));
     let n_pieces = gradient_pieces(rows.div_ceil(ROWS_PER_CONTRACTION), input * output);
@@ -80,18 +79,18 @@ pub(crate) fn backward_parameters<M: Numbers>(
         .zip(x.par_chunks(rows_per_piece * input))
         .zip(dy.par_chunks(rows_per_piece * output))
         .for_each(|((partial, x), dy)| {
-            with_scratch(|Scratch { left, right, .. }: &mut Scratch<M::Sum>| {
+            with_scratch(|Scratch { left, right, .. }: &mut Scratch<M>| {
                 let x = x.chunks(ROWS_PER_CONTRACTION * input);
                 for (i, (x, dy)) in x.zip(dy.chunks(ROWS_PER_CONTRACTION * output)).enumerate() {
                     let rows = x.len() / input;
-                    left.pack((rows, output), kernels.rows, Source::Rows { data: dy, at: At::Evenly(output) });
-                    right.pack((rows, input), kernels.columns, Source::Rows { data: x, at: At::Evenly(input) });
+                    left.pack((rows, output), kernels.left(), Source::Rows { data: dy, at: At::Evenly(output) });
+                    right.pack((rows, input), kernels.right(), Source::Rows { data: x, at: At::Evenly(input) });
                     let target = Target { data: partial, step: input, accumulate: i > 0 };
-                    contraction(target, left, right, &Runs::whole(rows, kernels.depth));
+                    contraction::<M>(target, left, right, &Runs::whole(left.rows(), kernels.depth));
                 }
             });
         });
     d_weight.fill(M::Sum::ZERO);
     sum_in_order(&partial, d_weight);
-    d_bias.copy_from_slice(&column_sums(dy, output));
+    d_bias.copy_from_slice(&column_sums(dy, output, M::load));
 }

@@ -4,7 +4,7 @@
 use half::bf16;
 
 /// A cache line, in bytes.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// A number for which every pattern of bits is a value.
 pub(crate) trait Unwritten: Copy + Default + Send + Sync + 'static {

@@ -174,9 +174,9 @@ impl<T: Real> Norm<T> {
         self.scale.len()
     }
 
-    /// `relu(norm(x))` of a piece's rows, as factors.
-    pub(crate) fn activate<M: Numbers<Sum = T>>(&self, x: &[M::Stored], out: &mut [T]) {
-        vectorised(Apply::<M> { norm: self, x, y: out, with_relu: true });
+    /// `relu(norm(x))` of a piece's rows.
+    pub(crate) fn activate<M: Numbers<Sum = T>>(&self, x: &[M::Stored], out: &mut [M::Stored]) {
+        vectorised(Apply { norm: self, x, y: out, with_relu: true, load: M::load, store: M::store });
     }
 
     /// `norm(x)`, with ReLU where asked, on all cores.
@@ -186,7 +186,7 @@ impl<T: Real> Norm<T> {
         let mut y = unwritten(x.len());
         y.par_chunks_mut(piece)
             .zip(x.par_chunks(piece))
-            .for_each(|(y, x)| vectorised(Apply::<M> { norm: self, x, y, with_relu }));
+            .for_each(|(y, x)| vectorised(Apply { norm: self, x, y, with_relu, load: M::load, store: |y| y }));
         y
     }
 
@@ -194,7 +194,7 @@ impl<T: Real> Norm<T> {
     pub(crate) fn mask_and_sum_piece<M: Numbers<Sum = T>>(
         &self,
         x: &[M::Stored],
-        dz: &mut [T],
+        dz: &mut [M::Stored],
         sums: &mut [T],
         with_relu: bool,
     ) {
@@ -205,7 +205,7 @@ impl<T: Real> Norm<T> {
     pub(crate) fn mask_and_sum<M: Numbers<Sum = T>>(
         &self,
         x: &[M::Stored],
-        dz: &mut [T],
+        dz: &mut [M::Stored],
         with_relu: bool,
     ) -> NormSums<T> {
         let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 6, 3));
@@ -219,8 +219,8 @@ impl<T: Real> Norm<T> {
         NormSums::join(&partial, channels)
     }
 
-    /// Turns `dz`, the gradient of `norm(x)`, into that of `x`, adding `residual` where given, as factors of the products that
-    /// follow; writes the parameters' gradients.
+    /// Turns `dz`, the gradient of `norm(x)`, into that of `x`, adding `residual` where given; writes the parameters'
+    /// gradients.
     pub(crate) fn backward<M: Numbers<Sum = T>>(&self, input: NormBackward<'_, M>, d_gain: &mut [T], d_bias: &mut [T]) {
         let NormBackward { x, dz, sums, residual } = input;
         let _span = span(OpClass::Norm, Work::elementwise::<T>(x.len(), 5, 3 + u64::from(residual.is_some())));
@@ -246,21 +246,23 @@ impl<T: Real> Norm<T> {
 }
 
 /// `y = norm(x)`, rectified where asked.
-struct Apply<'a, M: Numbers> {
-    norm: &'a Norm<M::Sum>,
-    x: &'a [M::Stored],
-    y: &'a mut [M::Sum],
+struct Apply<'a, T, X, Y, L, S> {
+    norm: &'a Norm<T>,
+    x: &'a [X],
+    y: &'a mut [Y],
     with_relu: bool,
+    load: L,
+    store: S,
 }
 
-impl<M: Numbers> Loop for Apply<'_, M> {
+impl<T: Real, X: Copy, Y, L: Fn(X) -> T, S: Fn(T) -> Y> Loop for Apply<'_, T, X, Y, L, S> {
     #[inline(always)]
     fn run(self) {
         let channels = self.norm.channels();
         for (y, x) in self.y.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
             for (((y, &x), &scale), &shift) in y.iter_mut().zip(x).zip(&self.norm.scale).zip(&self.norm.shift) {
-                let z = M::load(x) * scale + shift;
-                *y = M::factor(if self.with_relu { relu(z) } else { z });
+                let z = (self.load)(x) * scale + shift;
+                *y = (self.store)(if self.with_relu { relu(z) } else { z });
             }
         }
     }
@@ -270,7 +272,7 @@ impl<M: Numbers> Loop for Apply<'_, M> {
 struct MaskAndSum<'a, M: Numbers> {
     norm: &'a Norm<M::Sum>,
     x: &'a [M::Stored],
-    dz: &'a mut [M::Sum],
+    dz: &'a mut [M::Stored],
     sums: &'a mut [M::Sum],
     with_relu: bool,
 }
@@ -296,13 +298,17 @@ impl<M: Numbers> Strips for MaskAndSum<'_, M> {
         let (mut sum, mut sum_centred) = (of(self.sums), of(&self.sums[channels..]));
         for (dz, x) in self.dz.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
             let (dz, x) = (&mut dz[from..from + N], &x[from..from + N]);
+            // Everything is loaded before any of it is chosen: a choice between loads would be a branch for each number.
+            let x: [M::Sum; N] = std::array::from_fn(|c| M::load(x[c]));
+            let mut d: [M::Sum; N] = std::array::from_fn(|c| M::load(dz[c]));
             for c in 0..N {
-                let x = M::load(x[c]);
-                let active = !self.with_relu || x * scale[c] + shift[c] > M::Sum::ZERO;
-                let d = if active { dz[c] } else { M::Sum::ZERO };
-                dz[c] = d;
-                sum[c] += d;
-                sum_centred[c] += d * (x - mean[c]);
+                let active = !self.with_relu || x[c] * scale[c] + shift[c] > M::Sum::ZERO;
+                d[c] = if active { d[c] } else { M::Sum::ZERO };
+                sum[c] += d[c];
+                sum_centred[c] += d[c] * (x[c] - mean[c]);
+            }
+            for (dz, &d) in dz.iter_mut().zip(&d) {
+                *dz = M::store(d);
             }
         }
         self.sums[from..from + N].copy_from_slice(&sum);
@@ -316,8 +322,8 @@ struct ThroughNorm<'a, M: Numbers> {
     slope: &'a [M::Sum],
     offset: &'a [M::Sum],
     x: &'a [M::Stored],
-    dz: &'a mut [M::Sum],
-    residual: Option<&'a [M::Sum]>,
+    dz: &'a mut [M::Stored],
+    residual: Option<&'a [M::Stored]>,
 }
 
 impl<M: Numbers> Loop for ThroughNorm<'_, M> {
@@ -332,8 +338,8 @@ impl<M: Numbers> Loop for ThroughNorm<'_, M> {
                 for ((dz, x), r) in rows.zip(residual.chunks_exact(channels)) {
                     let (dz, x, r) = (&mut dz[..channels], &x[..channels], &r[..channels]);
                     for c in 0..channels {
-                        let d = scale[c] * dz[c] - offset[c] - slope[c] * (M::load(x[c]) - mean[c]);
-                        dz[c] = M::factor(d + r[c]);
+                        let d = scale[c] * M::load(dz[c]) - offset[c] - slope[c] * (M::load(x[c]) - mean[c]);
+                        dz[c] = M::store(d + M::load(r[c]));
                     }
                 }
             }
@@ -341,8 +347,8 @@ impl<M: Numbers> Loop for ThroughNorm<'_, M> {
                 for (dz, x) in rows {
                     let (dz, x) = (&mut dz[..channels], &x[..channels]);
                     for c in 0..channels {
-                        let d = scale[c] * dz[c] - offset[c] - slope[c] * (M::load(x[c]) - mean[c]);
-                        dz[c] = M::factor(d);
+                        let d = scale[c] * M::load(dz[c]) - offset[c] - slope[c] * (M::load(x[c]) - mean[c]);
+                        dz[c] = M::store(d);
                     }
                 }
             }
@@ -353,9 +359,9 @@ impl<M: Numbers> Loop for ThroughNorm<'_, M> {
 /// What [`Norm::backward`] reads, and `dz`, which it overwrites with the gradient of `x`.
 pub(crate) struct NormBackward<'a, M: Numbers> {
     pub(crate) x: &'a [M::Stored],
-    pub(crate) dz: &'a mut [M::Sum],
+    pub(crate) dz: &'a mut [M::Stored],
     pub(crate) sums: &'a NormSums<M::Sum>,
-    pub(crate) residual: Option<&'a [M::Sum]>,
+    pub(crate) residual: Option<&'a [M::Stored]>,
 }
 
 impl<T: Real> NormSums<T> {

@@ -1,7 +1,9 @@
 //! How a unit keeps its maps and what its products multiply: exactly, or rounded to bf16.
 
-use super::memory::{Unwritten, unwritten};
+use super::memory::{Aligned, Unwritten, unwritten};
 use super::pieces::{ELEMENTS_PER_PIECE, Loop, vectorised};
+use super::product::Kernels;
+use super::scratch::Pool;
 use crate::Real;
 use half::bf16;
 use rayon::prelude::*;
@@ -12,17 +14,16 @@ use std::marker::PhantomData;
 pub(crate) trait Numbers: Copy + Send + Sync + 'static {
     /// What is added up.
     type Sum: Real;
-    /// What maps are kept as.
+    /// What maps are kept as, and what products multiply.
     type Stored: Unwritten;
 
     fn load(stored: Self::Stored) -> Self::Sum;
     fn store(sum: Self::Sum) -> Self::Stored;
 
-    /// The number as a product multiplies it.
-    #[inline(always)]
-    fn factor(sum: Self::Sum) -> Self::Sum {
-        Self::load(Self::store(sum))
-    }
+    /// The register tiles of this machine.
+    fn kernels() -> &'static Kernels<Self>;
+    /// Scratch memory of these numbers.
+    fn scratch_pool() -> &'static Pool<Self>;
 
     /// Numbers as maps are kept.
     fn stored(sums: &[Self::Sum]) -> Cow<'_, [Self::Stored]>;
@@ -30,10 +31,6 @@ pub(crate) trait Numbers: Copy + Send + Sync + 'static {
     fn keep(sums: Vec<Self::Sum>) -> Vec<Self::Stored>;
     /// The reverse of [`Self::keep`].
     fn sums(stored: Vec<Self::Stored>) -> Vec<Self::Sum>;
-    /// Numbers as products multiply them.
-    fn factors(sums: &[Self::Sum]) -> Cow<'_, [Self::Sum]>;
-    /// What is kept, where it is what is multiplied.
-    fn as_factors(stored: &[Self::Stored]) -> Option<&[Self::Sum]>;
     /// Where to add up, where that is how it is kept.
     fn as_sums(stored: &mut [Self::Stored]) -> Option<&mut [Self::Sum]>;
 }
@@ -42,7 +39,7 @@ pub(crate) trait Numbers: Copy + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exact<T>(PhantomData<T>);
 
-/// Maps kept in bf16 and factors rounded to it.
+/// Maps kept in bf16, which is also what products multiply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bf16<T>(PhantomData<T>);
 
@@ -58,6 +55,12 @@ impl<T: Real> Numbers for Exact<T> {
     fn store(sum: T) -> T {
         sum
     }
+    fn kernels() -> &'static Kernels<Self> {
+        T::exact_kernels()
+    }
+    fn scratch_pool() -> &'static Pool<Self> {
+        T::exact_scratch()
+    }
     fn stored(sums: &[T]) -> Cow<'_, [T]> {
         Cow::Borrowed(sums)
     }
@@ -66,12 +69,6 @@ impl<T: Real> Numbers for Exact<T> {
     }
     fn sums(stored: Vec<T>) -> Vec<T> {
         stored
-    }
-    fn factors(sums: &[T]) -> Cow<'_, [T]> {
-        Cow::Borrowed(sums)
-    }
-    fn as_factors(stored: &[T]) -> Option<&[T]> {
-        Some(stored)
     }
     fn as_sums(stored: &mut [T]) -> Option<&mut [T]> {
         Some(stored)
@@ -90,6 +87,12 @@ impl<T: Real> Numbers for Bf16<T> {
     fn store(sum: T) -> bf16 {
         sum.to_bf16()
     }
+    fn kernels() -> &'static Kernels<Self> {
+        T::bf16_kernels()
+    }
+    fn scratch_pool() -> &'static Pool<Self> {
+        T::bf16_scratch()
+    }
     fn stored(sums: &[T]) -> Cow<'_, [bf16]> {
         Cow::Owned(convert_on_all_cores(sums, T::to_bf16))
     }
@@ -98,12 +101,6 @@ impl<T: Real> Numbers for Bf16<T> {
     }
     fn sums(stored: Vec<bf16>) -> Vec<T> {
         convert_on_all_cores(&stored, T::from_bf16)
-    }
-    fn factors(sums: &[T]) -> Cow<'_, [T]> {
-        Cow::Owned(convert_on_all_cores(sums, Self::factor))
-    }
-    fn as_factors(_: &[bf16]) -> Option<&[T]> {
-        None
     }
     fn as_sums(_: &mut [bf16]) -> Option<&mut [T]> {
         None
@@ -137,4 +134,25 @@ fn convert_on_all_cores<A: Unwritten, B: Unwritten>(from: &[A], f: impl Fn(A) ->
         .zip(from.par_chunks(ELEMENTS_PER_PIECE))
         .for_each(|(to, from)| convert(from, to, f));
     to
+}
+
+/// Has `work` add up a piece of a map: where the map is kept as sums, else in scratch.
+///
+/// Where `so_far` asks, the sums begin with what the map holds, else unwritten.
+pub(crate) fn in_sums<M: Numbers>(
+    map: &mut [M::Stored],
+    so_far: bool,
+    scratch: &mut Aligned<M::Sum>,
+    work: impl FnOnce(&mut [M::Sum]),
+) {
+    if let Some(sums) = M::as_sums(map) {
+        return work(sums);
+    }
+    scratch.resize(map.len());
+    let sums = scratch.as_mut_slice();
+    if so_far {
+        convert(map, sums, M::load);
+    }
+    work(sums);
+    convert(sums, map, M::store);
 }

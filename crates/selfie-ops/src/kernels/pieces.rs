@@ -1,6 +1,6 @@
 //! How work is cut: pieces whose number depends on shapes, never on the number of threads.
 
-use super::memory::unwritten;
+use super::memory::{Unwritten, unwritten};
 use crate::Real;
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
@@ -43,17 +43,18 @@ pub(crate) fn vectorised(work: impl Loop) {
     pulp::Arch::new().dispatch(Body(work));
 }
 
-/// `out[i] += values[i]`.
-struct Add<'a, T> {
+/// `out[i] += load(values[i])`.
+struct Add<'a, T, V, L> {
     out: &'a mut [T],
-    values: &'a [T],
+    values: &'a [V],
+    load: L,
 }
 
-impl<T: Real> Loop for Add<'_, T> {
+impl<T: Real, V: Copy, L: Fn(V) -> T> Loop for Add<'_, T, V, L> {
     #[inline(always)]
     fn run(self) {
         for (o, &v) in self.out.iter_mut().zip(self.values) {
-            *o += v;
+            *o += (self.load)(v);
         }
     }
 }
@@ -65,19 +66,23 @@ pub(crate) fn sum_in_order<T: Real>(pieces: &[T], out: &mut [T]) {
         let start = i * ELEMENTS_PER_PIECE;
         for piece in pieces.chunks_exact(stride) {
             let values = &piece[start..start + out.len()];
-            vectorised(Add { out: &mut *out, values });
+            vectorised(Add { out: &mut *out, values, load: |v| v });
         }
     });
 }
 
 /// The sums of the columns of `[rows, columns]`.
-pub(crate) fn column_sums<T: Real>(values: &[T], columns: usize) -> Vec<T> {
+pub(crate) fn column_sums<T: Real, V: Copy + Sync>(
+    values: &[V],
+    columns: usize,
+    load: impl Fn(V) -> T + Copy + Sync,
+) -> Vec<T> {
     let piece = ROWS_PER_PIECE * columns;
     let n_pieces = values.len().div_ceil(piece);
     let mut partial = vec![T::zero(); n_pieces * columns];
     partial.par_chunks_mut(columns).zip(values.par_chunks(piece)).for_each(|(sums, rows)| {
         for values in rows.chunks_exact(columns) {
-            vectorised(Add { out: &mut *sums, values });
+            vectorised(Add { out: &mut *sums, values, load });
         }
     });
     let mut sums = vec![T::zero(); columns];
@@ -103,7 +108,7 @@ impl<T, A: Copy, B: Copy, F: Fn(A, B) -> T> Loop for ZipMap<'_, T, A, B, F> {
 }
 
 /// `f(a[i], b[i])` for every place, on all cores.
-pub(crate) fn zip_map<T: Real, A: Copy + Sync, B: Copy + Sync>(
+pub(crate) fn zip_map<T: Unwritten, A: Copy + Sync, B: Copy + Sync>(
     a: &[A],
     b: &[B],
     f: impl Fn(A, B) -> T + Send + Sync,

@@ -1,33 +1,49 @@
 //! Scratch memory of the kernels, handed from one piece of work to the next.
 
 use super::memory::Aligned;
+use super::numbers::Numbers;
 use super::product::Panels;
-use crate::Real;
 use std::sync::{Mutex, PoisonError};
 
 /// What one piece of work needs besides its operands.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch<T> {
+#[derive(Debug)]
+pub(crate) struct Scratch<M: Numbers> {
     /// The input, normalised and rectified.
-    pub(crate) activated: Aligned<T>,
+    pub(crate) activated: Aligned<M::Stored>,
     /// The input unfolded to columns.
-    pub(crate) columns: Aligned<T>,
+    pub(crate) columns: Aligned<M::Stored>,
     /// A result that is kept in another type.
-    pub(crate) sums: Aligned<T>,
+    pub(crate) sums: Aligned<M::Sum>,
+    /// Left rows of a product, side by side.
+    pub(crate) gathered: Aligned<M::Stored>,
     /// A packed left operand.
-    pub(crate) left: Panels<T>,
+    pub(crate) left: Panels<M::Stored>,
     /// A packed right operand.
-    pub(crate) right: Panels<T>,
+    pub(crate) right: Panels<M::Stored>,
     /// Where packed rows come from.
     pub(crate) at: Vec<u32>,
 }
 
+impl<M: Numbers> Default for Scratch<M> {
+    fn default() -> Self {
+        Self {
+            activated: Aligned::default(),
+            columns: Aligned::default(),
+            sums: Aligned::default(),
+            gathered: Aligned::default(),
+            left: Panels::default(),
+            right: Panels::default(),
+            at: Vec::new(),
+        }
+    }
+}
+
 /// Scratch that no piece of work has in hand; one for each thread at most.
-pub(crate) type Pool<T> = Mutex<Vec<Scratch<T>>>;
+pub(crate) type Pool<M> = Mutex<Vec<Scratch<M>>>;
 
 /// Runs `work` with scratch from the pool.
-pub(crate) fn with_scratch<T: Real, R>(work: impl FnOnce(&mut Scratch<T>) -> R) -> R {
-    let pool = T::scratch_pool();
+pub(crate) fn with_scratch<M: Numbers, R>(work: impl FnOnce(&mut Scratch<M>) -> R) -> R {
+    let pool = M::scratch_pool();
     let idle = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let mut scratch = idle.unwrap_or_default();
     let result = work(&mut scratch);

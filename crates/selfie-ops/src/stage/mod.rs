@@ -230,6 +230,7 @@ impl Unit for Stage {
 
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
         let layout = self.spec.layout();
+        self.spec.precision.require_even(Self::NAME, &[self.spec.in_channels, self.spec.mid_channels])?;
         match *x {
             [b, h, w, c] if c == self.spec.in_channels && n_parameters == layout.n_parameters() && b * h * w > 0 => {
                 let (height, width) = self.spec.output_sides(h, w);
@@ -308,8 +309,8 @@ impl Stage {
         let first = M::stored(context.x.values);
         // The last block's output is the mask of v1.5's last ReLU; v2 has no use for it.
         let last = (self.spec.form == BlockForm::PostActivation).then(|| M::stored(context.y));
-        let given = M::factors(context.dy);
-        let mut dy: Option<Vec<M::Sum>> = None;
+        let given = M::stored(context.dy);
+        let mut dy: Option<Vec<M::Stored>> = None;
         let mut out: Option<Vec<M::Stored>> = None;
         for (i, (at, mut block)) in blocks.iter().zip(saved).enumerate().rev() {
             let reader = self.reader(at, i, context.x.dims, context.parameters);
@@ -326,8 +327,8 @@ impl Stage {
             dy = Some(dx);
             out = x;
         }
-        let dx = dy.unwrap_or_else(|| context.dy.to_vec());
-        Ok(Gradients { x: context.wants_dx.then_some(dx), parameters: gradients })
+        let dx = || dy.map_or_else(|| context.dy.to_vec(), M::sums);
+        Ok(Gradients { x: context.wants_dx.then(dx), parameters: gradients })
     }
 }
 

@@ -47,9 +47,9 @@ pub(super) fn forward<M: Numbers>(block: &BlockReader<'_, M::Sum>, x: &[M::Store
 pub(super) fn backward<M: Numbers>(
     block: &BlockReader<'_, M::Sum>,
     (x, saved, out): (&[M::Stored], SavedBlock<M>, &[M::Stored]),
-    dy: &[M::Sum],
+    dy: &[M::Stored],
     gradients: &mut [M::Sum],
-) -> Result<Vec<M::Sum>> {
+) -> Result<Vec<M::Stored>> {
     let [conv1, conv2, conv3] = block.convs()?;
     let ([norm1, norm2, norm3, ..], [raw1, raw2, raw3, ..]) = (&saved.norms[..], &saved.raw[..]) else {
         bail!("stage: a block kept {} norms and {} maps", saved.norms.len(), saved.raw.len())
@@ -58,7 +58,7 @@ pub(super) fn backward<M: Numbers>(
     let weights = convs.each_ref().map(|conv| block.weight(conv));
 
     let zero = M::Sum::ZERO;
-    let d_sum = zip_map(dy, out, |dy, out| if M::load(out) > zero { dy } else { zero });
+    let d_sum = zip_map(dy, out, |dy, out| if M::load(out) > zero { dy } else { M::store(zero) });
     let d_raw3 = through_norm::<M>((norm3, raw3), d_sum.clone(), &norms[2], gradients)?;
     let through = Backward::<M> { input: Input { x: raw2, norm: Some(norm2) }, weight: weights[2], dy: &d_raw3 };
     let unit = unit_gradients(gradients, &convs[2], &norms[1])?;
@@ -84,10 +84,10 @@ pub(super) fn backward<M: Numbers>(
 /// From the gradient of a norm's output, without ReLU, to that of its input.
 fn through_norm<M: Numbers>(
     (norm, raw): (&Norm<M::Sum>, &[M::Stored]),
-    mut dz: Vec<M::Sum>,
+    mut dz: Vec<M::Stored>,
     at: &crate::layout::NormAt,
     gradients: &mut [M::Sum],
-) -> Result<Vec<M::Sum>> {
+) -> Result<Vec<M::Stored>> {
     let sums = norm.mask_and_sum::<M>(raw, &mut dz, false);
     let Ok([d_gain, d_bias]) = gradients.get_disjoint_mut([at.gain.clone(), at.bias.clone()]) else {
         bail!("stage: overlapping parameters")

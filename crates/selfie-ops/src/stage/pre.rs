@@ -40,9 +40,9 @@ pub(super) fn forward<M: Numbers>(
 pub(super) fn backward<M: Numbers>(
     block: &BlockReader<'_, M::Sum>,
     (x, saved): (&[M::Stored], SavedBlock<M>),
-    dy: &[M::Sum],
+    dy: &[M::Stored],
     gradients: &mut [M::Sum],
-) -> Result<Vec<M::Sum>> {
+) -> Result<Vec<M::Stored>> {
     let [conv1, conv2, conv3] = block.convs()?;
     let ([norm1, norm2, norm3], [raw1, raw2]) = (&saved.norms[..], &saved.raw[..]) else {
         bail!("stage: a block kept {} norms and {} maps", saved.norms.len(), saved.raw.len())

@@ -239,7 +239,7 @@ impl Layer {
     ) -> Vec<M::Sum> {
         let d = self.spec.width;
         self.drop_output(Place::AttentionOutput, heads, &mut d_out);
-        let d_out = M::factors(&d_out);
+        let d_out = M::stored(&d_out);
         let widths = Widths { input: d, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.out_projection, d);
         linear::backward_parameters::<M>(widths, &saved.pooled, &d_out, d_weight, d_bias);
@@ -276,13 +276,13 @@ impl Layer {
     ) -> Vec<M::Sum> {
         let (d, f) = (self.spec.width, self.spec.ffn);
         self.drop_output(Place::FeedForwardOutput, heads, &mut d_out);
-        let d_out = M::factors(&d_out);
+        let d_out = M::stored(&d_out);
         let widths = Widths { input: f, output: d };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear2, d);
         linear::backward_parameters::<M>(widths, &saved.after_gelu, &d_out, d_weight, d_bias);
         let d_after = linear::backward_input::<M>(widths, &d_out, pair(parameters, &at.linear2, d).0);
         let d_before = gelu_backward(&saved.before_gelu, &d_after);
-        let d_before = M::factors(&d_before);
+        let d_before = M::stored(&d_before);
         let widths = Widths { input: d, output: f };
         let (d_weight, d_bias) = pair_mut(gradients, &at.linear1, f);
         linear::backward_parameters::<M>(widths, &saved.input, &d_before, d_weight, d_bias);
@@ -299,8 +299,9 @@ impl Unit for Layer {
     type Saved<T: Real> = Saved<T>;
 
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
-        let TransformerSpec { width, heads, .. } = self.spec;
+        let TransformerSpec { width, heads, ffn, precision, .. } = self.spec;
         let expected = self.spec.layout().n_parameters();
+        precision.require_even(Self::NAME, &[width, ffn])?;
         match *x {
             [b, s, d] if d == width && b * s * d * heads > 0 && width % heads == 0 && n_parameters == expected => {
                 Ok(vec![b, self.heads(x).queries, d])

@@ -47,15 +47,15 @@ pub(super) fn backward<M: Numbers>(
     (d_weight, d_bias): (&mut [M::Sum], &mut [M::Sum]),
 ) -> Vec<M::Sum> {
     let d = heads.width();
-    let d_projections = M::factors(d_projections);
+    let d_projections = M::stored(d_projections);
     if !heads.asks_once() {
         let widths = Widths { input: d, output: 3 * d };
         linear::backward_parameters::<M>(widths, x, &d_projections, d_weight, d_bias);
         return linear::backward_input::<M>(widths, &d_projections, weight);
     }
     let images = || d_projections.chunks_exact(heads.image_len());
-    let dq: Vec<M::Sum> = images().flat_map(|image| &image[..d]).copied().collect();
-    let dkv: Vec<M::Sum> = images().flat_map(|image| &image[d..]).copied().collect();
+    let dq: Vec<M::Stored> = images().flat_map(|image| &image[..d]).copied().collect();
+    let dkv: Vec<M::Stored> = images().flat_map(|image| &image[d..]).copied().collect();
     let (d_weight_q, d_weight_kv) = d_weight.split_at_mut(d * d);
     let (d_bias_q, d_bias_kv) = d_bias.split_at_mut(d);
     let widths = Widths { input: d, output: d };

@@ -5,8 +5,8 @@
 use crate::values;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use selfie_ops::{
-    AdamW, ConvSpec, NormMode, SgdNesterov, adamw, attention, average_pool, batch_norm, conv2d, cross_entropy,
-    exponential_average, gelu, global_norm, layer_norm, linear, max_pool, sgd_nesterov,
+    AdamW, ConvSpec, NormMode, Precision, SgdNesterov, adamw, attention, average_pool, batch_norm, conv2d,
+    cross_entropy, exponential_average, gelu, global_norm, layer_norm, linear, max_pool, sgd_nesterov,
 };
 use serde_json::Value;
 use std::cell::RefCell;
@@ -269,7 +269,8 @@ fn linear_layers_equal_pytorchs() {
     each_case("linear", |case| {
         let out = case.get("weight.b").elem_count();
         let inputs = [case.get("input.x"), case.flat(&["weight.w", "weight.b"])];
-        let (y, gradients) = differentiate(&inputs, &case.get("input.dy"), |t| linear(&t[0], &t[1], out));
+        let (y, gradients) =
+            differentiate(&inputs, &case.get("input.dy"), |t| linear(&t[0], &t[1], out, Precision::Full));
         case.compare("y", &y, &case.get("output.y"));
         case.compare("dx", &gradients[0], &case.get("grad.x"));
         case.compare_parts(&gradients[1], &["grad.w", "grad.b"]);
@@ -284,8 +285,8 @@ fn multi_head_attention_between_its_projections_equals_pytorchs() {
         let in_projection = case.flat(&["weight.in_proj_weight", "weight.in_proj_bias"]);
         let out_projection = case.flat(&["weight.out_proj.weight", "weight.out_proj.bias"]);
         let attend = |t: &[Tensor]| {
-            let qkv = linear(&t[0], &t[1], 3 * width)?;
-            linear(&attention(&qkv, case.size("heads"), None)?, &t[2], width)
+            let qkv = linear(&t[0], &t[1], 3 * width, Precision::Full)?;
+            linear(&attention(&qkv, case.size("heads"), None)?, &t[2], width, Precision::Full)
         };
         let (y, gradients) = differentiate(&[x, in_projection, out_projection], &case.get("input.dy"), attend);
         case.compare("y", &y, &case.get("output.y"));

@@ -20,7 +20,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
     let mapped = stage(&x, &parameters[0], stage_spec, NormMode::Batch).unwrap();
     let tokens = mapped.y.reshape((70, 16, 64)).unwrap();
     let tokens = transformer_layer(&tokens, &parameters[1], layer_spec, None).unwrap();
-    let logits = linear(&tokens.reshape((70 * 16, 64)).unwrap(), &parameters[2], 5).unwrap();
+    let logits = linear(&tokens.reshape((70 * 16, 64)).unwrap(), &parameters[2], 5, Precision::Full).unwrap();
     let labels: Vec<u32> = (0..70 * 16).map(|i| i % 5).collect();
     let loss = cross_entropy(&logits, &labels, 0.1).unwrap();
     let gradients = loss.backward().unwrap();

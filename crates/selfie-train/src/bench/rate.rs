@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
-use selfie_ops::linear;
+use candle_core::{DType, Device, Tensor};
+use selfie_ops::{Precision, linear};
 use serde::Serialize;
 
 use super::{median, per_second};
@@ -64,14 +64,16 @@ pub fn rate(asked: BenchRate, device: &Device) -> Result<RateResult, TrainError>
 
 /// The time of each product of this program's own, s.
 fn product_seconds(asked: BenchRate, device: &Device) -> Result<Vec<f64>, TrainError> {
-    // bf16 factors are multiplied by the f32 tiles, so their rate is the same.
-    asked.dtype.on(device)?;
+    let precision = match asked.dtype.on(device)? {
+        DType::BF16 => Precision::Bf16,
+        _ => Precision::Full,
+    };
     let x = Tensor::randn(0f32, 1f32, (asked.size, asked.size), device)?;
     let parameters = Tensor::randn(0f32, 1f32, (asked.size + 1) * asked.size, device)?;
     let mut seconds = Vec::with_capacity(asked.products);
     for i in 0..WARMUP_PRODUCTS + asked.products {
         let clock = Instant::now();
-        let product = linear(&x, &parameters, asked.size)?;
+        let product = linear(&x, &parameters, asked.size, precision)?;
         device.synchronize()?;
         if i >= WARMUP_PRODUCTS {
             seconds.push(clock.elapsed().as_secs_f64());

@@ -6,9 +6,9 @@ use super::{Conv, Input, ReadScratch, Reading};
 use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Norm, NormBackward, NormSums};
-use crate::kernels::numbers::Numbers;
+use crate::kernels::numbers::{Numbers, in_sums};
 use crate::kernels::pieces::{gradient_pieces, sum_in_order};
-use crate::kernels::product::{At, Panels, Run, Runs, Source, Target, contraction};
+use crate::kernels::product::{At, NOWHERE, Panels, Run, Runs, Source, Target, contraction};
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
@@ -17,8 +17,7 @@ use rayon::prelude::*;
 pub(crate) struct Backward<'a, M: Numbers> {
     pub(crate) input: Input<'a, M>,
     pub(crate) weight: &'a [M::Sum],
-    /// As factors.
-    pub(crate) dy: &'a [M::Sum],
+    pub(crate) dy: &'a [M::Stored],
 }
 
 /// Where a unit's parameter gradients go.
@@ -28,19 +27,19 @@ pub(crate) struct UnitGradients<'a, T> {
     pub(crate) bias: &'a mut [T],
 }
 
-/// Which gradient of the input is wanted.
-enum Wanted<T> {
+/// Which gradient of the input is wanted, added to what other convolutions of the same input contributed.
+enum Wanted<S> {
     Nothing,
     /// That of the activated input, before its ReLU's mask.
-    Activated(Option<Vec<T>>),
+    Activated(Option<Vec<S>>),
     /// That of the normalised input, and its sums.
-    Normalised(Option<Vec<T>>),
+    Normalised(Option<Vec<S>>),
 }
 
 /// How the gradient of the input is computed.
-struct InputProduct<T> {
+struct InputProduct<S> {
     /// The weight, `[kernel · kernel · out, in]`, its taps in reverse.
-    weight: Panels<T>,
+    weight: Panels<S>,
     /// For each band.
     readings: Vec<Reading>,
     accumulate: bool,
@@ -52,15 +51,15 @@ struct InputProduct<T> {
 struct Shared<'a, M: Numbers> {
     backward: &'a Backward<'a, M>,
     readings: Vec<Reading>,
-    input_product: Option<InputProduct<M::Sum>>,
+    input_product: Option<InputProduct<M::Stored>>,
 }
 
 /// A run of pieces and where their results go.
-struct Job<'a, T> {
+struct Job<'a, M: Numbers> {
     pieces: &'a [Piece],
-    da: Option<&'a mut [T]>,
-    dw: &'a mut [T],
-    sums: &'a mut [T],
+    da: Option<&'a mut [M::Stored]>,
+    dw: &'a mut [M::Sum],
+    sums: &'a mut [M::Sum],
 }
 
 impl Conv {
@@ -69,13 +68,13 @@ impl Conv {
         self.run_backward(backward, Wanted::Nothing, d_weight);
     }
 
-    /// Writes the weight's gradient and returns that of the convolution's (activated) input, added to `so_far`; not as factors.
+    /// Writes the weight's gradient and returns that of the convolution's (activated) input, added to `so_far`.
     pub(crate) fn backward_input<M: Numbers>(
         &self,
         backward: &Backward<'_, M>,
-        so_far: Option<Vec<M::Sum>>,
+        so_far: Option<Vec<M::Stored>>,
         d_weight: &mut [M::Sum],
-    ) -> Vec<M::Sum> {
+    ) -> Vec<M::Stored> {
         self.run_backward(backward, Wanted::Activated(so_far), d_weight).0
     }
 
@@ -85,10 +84,10 @@ impl Conv {
     pub(crate) fn backward_unit<M: Numbers>(
         &self,
         (backward, norm): (&Backward<'_, M>, &Norm<M::Sum>),
-        so_far: Option<Vec<M::Sum>>,
-        residual: Option<&[M::Sum]>,
+        so_far: Option<Vec<M::Stored>>,
+        residual: Option<&[M::Stored]>,
         gradients: UnitGradients<'_, M::Sum>,
-    ) -> Vec<M::Sum> {
+    ) -> Vec<M::Stored> {
         let (mut dz, sums) = self.run_backward(backward, Wanted::Normalised(so_far), gradients.weight);
         let sums = NormSums::join(&sums, norm.channels());
         let through = NormBackward { x: backward.input.x, dz: &mut dz, sums: &sums, residual };
@@ -100,11 +99,11 @@ impl Conv {
     fn run_backward<M: Numbers>(
         &self,
         backward: &Backward<'_, M>,
-        wanted: Wanted<M::Sum>,
+        wanted: Wanted<M::Stored>,
         d_weight: &mut [M::Sum],
-    ) -> (Vec<M::Sum>, Vec<M::Sum>) {
+    ) -> (Vec<M::Stored>, Vec<M::Sum>) {
         let images = backward.input.x.len() / self.input_len();
-        let pieces = self.pieces(images);
+        let pieces = self.pieces::<M::Stored>(images);
         let (wants, through_norm, so_far) = match wanted {
             Wanted::Nothing => (false, false, None),
             Wanted::Activated(so_far) => (true, false, so_far),
@@ -117,7 +116,7 @@ impl Conv {
         let accumulate = so_far.is_some();
         let input_product =
             wants.then(|| self.input_product::<M>(backward.weight, &pieces, (accumulate, through_norm)));
-        let shared = Shared::<M> { backward, readings: self.readings::<M::Sum>(&pieces), input_product };
+        let shared = Shared::<M> { backward, readings: self.readings::<M>(&pieces), input_product };
         let mut da = match so_far {
             Some(so_far) => so_far,
             None if wants => unwritten(backward.input.x.len()),
@@ -136,7 +135,7 @@ impl Conv {
             let own = pieces.iter().map(|piece| piece.own_input(self).len()).sum();
             let (da, after) = rest.split_at_mut(if wants { own } else { 0 });
             rest = after;
-            jobs.push(Job { pieces, da: wants.then_some(da), dw, sums });
+            jobs.push(Job::<M> { pieces, da: wants.then_some(da), dw, sums });
         }
         jobs.into_par_iter().for_each(|job| with_scratch(|scratch| self.backward_job(&shared, job, scratch)));
         d_weight.fill(M::Sum::ZERO);
@@ -149,21 +148,24 @@ impl Conv {
         weight: &[M::Sum],
         pieces: &[Piece],
         (accumulate, through_norm): (bool, bool),
-    ) -> InputProduct<M::Sum> {
-        let kernels = M::Sum::kernels();
-        let weight = &M::factors(weight);
+    ) -> InputProduct<M::Stored> {
+        let weight = &M::stored(weight);
         let spec = self.spec;
         let taps = spec.kernel * spec.kernel;
         let source = Source::Transposed { data: weight, block_rows: spec.out_channels, step: spec.out_channels };
         InputProduct {
-            weight: Panels::pack_on_all_cores((taps * spec.out_channels, spec.in_channels), kernels.columns, source),
-            readings: self.backward_readings::<M::Sum>(pieces),
+            weight: Panels::pack_on_all_cores(
+                (taps * spec.out_channels, spec.in_channels),
+                M::kernels().right(),
+                source,
+            ),
+            readings: self.backward_readings::<M>(pieces),
             accumulate,
             through_norm,
         }
     }
 
-    fn backward_job<M: Numbers>(&self, shared: &Shared<'_, M>, job: Job<'_, M::Sum>, scratch: &mut Scratch<M::Sum>) {
+    fn backward_job<M: Numbers>(&self, shared: &Shared<'_, M>, job: Job<'_, M>, scratch: &mut Scratch<M>) {
         let Job { pieces, da, dw, sums } = job;
         let mut rest = da;
         for (i, piece) in pieces.iter().enumerate() {
@@ -172,7 +174,9 @@ impl Conv {
             let own = piece.own_input(self);
             let (da, after) = da.split_at_mut(own.len());
             rest = Some(after);
-            self.input_product_piece(product, shared.backward.dy, piece, da);
+            in_sums::<M>(da, product.accumulate, &mut scratch.sums, |da| {
+                self.input_product_piece::<M>(product, shared.backward.dy, piece, da);
+            });
             if let (true, Some(norm)) = (product.through_norm, shared.backward.input.norm) {
                 norm.mask_and_sum_piece::<M>(&shared.backward.input.x[own], da, sums, true);
             }
@@ -180,14 +184,20 @@ impl Conv {
     }
 
     /// The piece's part of the input's gradient.
-    fn input_product_piece<T: Real>(&self, product: &InputProduct<T>, dy: &[T], piece: &Piece, da: &mut [T]) {
+    fn input_product_piece<M: Numbers>(
+        &self,
+        product: &InputProduct<M::Stored>,
+        dy: &[M::Stored],
+        piece: &Piece,
+        da: &mut [M::Sum],
+    ) {
         let reading = &product.readings[piece.band];
         let read = match reading {
             Reading::Evenly => piece.output(self),
             // A band's first and last rows read beyond the band.
             Reading::ByClass(_) => piece.images.start * self.output_len()..piece.images.end * self.output_len(),
         };
-        reading.product(da, (&dy[read], piece.images.len()), &product.weight, product.accumulate);
+        reading.product::<M>(da, (&dy[read], piece.images.len()), &product.weight, product.accumulate);
     }
 
     /// The piece's part of the weight's gradient: the gradient's rows are packed once, class by class, the input's tap by tap.
@@ -196,9 +206,9 @@ impl Conv {
         shared: &Shared<'_, M>,
         piece: &Piece,
         (dw, accumulate): (&mut [M::Sum], bool),
-        scratch: &mut Scratch<M::Sum>,
+        scratch: &mut Scratch<M>,
     ) {
-        let kernels = M::Sum::kernels();
+        let kernels = M::kernels();
         let (n, rows) = (self.spec.out_channels, piece.rows(self));
         let Scratch { activated, columns, left, right, at, .. } = scratch;
         let a = self.read(shared.backward.input, piece, ReadScratch { activated, columns });
@@ -207,15 +217,18 @@ impl Conv {
             Reading::ByClass(plan) => plan,
             Reading::Evenly => {
                 let k = self.spec.depth();
-                right.pack((rows, n), kernels.columns, Source::Rows { data: dy, at: At::Evenly(n) });
-                left.pack((rows, k), kernels.rows, Source::Rows { data: a, at: At::Evenly(k) });
+                right.pack((rows, n), kernels.right(), Source::Rows { data: dy, at: At::Evenly(n) });
+                left.pack((rows, k), kernels.left(), Source::Rows { data: a, at: At::Evenly(k) });
                 let target = Target { data: dw, step: n, accumulate };
-                return contraction(target, left, right, &Runs::whole(rows, kernels.depth));
+                return contraction::<M>(target, left, right, &Runs::whole(left.rows(), kernels.depth));
             }
         };
         at.clear();
-        at.extend(plan.classes.iter().flat_map(|class| class.pixels(piece.images.len()).1));
-        right.pack((rows, n), kernels.columns, Source::Rows { data: dy, at: At::Listed(at) });
+        for class in &plan.classes {
+            at.extend(class.pixels(piece.images.len()).1);
+            fill_up(at, kernels.group);
+        }
+        right.pack((at.len(), n), kernels.right(), Source::Rows { data: dy, at: At::Listed(at) });
         let c = self.spec.in_channels;
         for (tap, data) in dw.chunks_exact_mut(c * n).enumerate() {
             at.clear();
@@ -223,15 +236,22 @@ impl Conv {
             let mut first = 0;
             for class in &plan.classes {
                 let from = class.pixels(piece.images.len()).0;
+                let len = from.len().next_multiple_of(kernels.group);
                 if class.taps >> tap & 1 == 1 {
-                    runs.push(Run { a: at.len(), b: first, len: from.len() });
+                    runs.push(Run { a: at.len(), b: first, len });
                     let offset = tap_offset(self, class.taps, tap) as u32;
                     at.extend(from.iter().map(|&from| from + offset));
+                    fill_up(at, kernels.group);
                 }
-                first += from.len();
+                first += len;
             }
-            left.pack((at.len(), c), kernels.rows, Source::Rows { data: a, at: At::Listed(at) });
-            contraction(Target { data, step: n, accumulate }, left, right, &Runs::new(runs, kernels.depth));
+            left.pack((at.len(), c), kernels.left(), Source::Rows { data: a, at: At::Listed(at) });
+            contraction::<M>(Target { data, step: n, accumulate }, left, right, &Runs::new(runs, kernels.depth));
         }
     }
+}
+
+/// Adds rows of zeros up to a whole number of groups.
+fn fill_up(at: &mut Vec<u32>, group: usize) {
+    at.resize(at.len().next_multiple_of(group), NOWHERE);
 }

@@ -3,11 +3,12 @@
 use super::Conv;
 use std::ops::Range;
 
-/// Elements of a piece's larger map: its operands stay in the second-level cache.
-const PIECE_ELEMENTS: usize = 1 << 17;
-/// Bounds of a piece's rows: enough to make up for reading the whole weight, few enough to share out.
-const MIN_ROWS: usize = 128;
-const MAX_ROWS: usize = 1024;
+/// Bytes of a piece's larger map: its operands stay in the second-level cache.
+const PIECE_BYTES: usize = 1 << 19;
+/// Bounds of a piece's column of one channel, in bytes: enough rows to make up for reading the whole weight, few enough to
+/// share out.
+const MIN_COLUMN_BYTES: usize = 1 << 9;
+const MAX_COLUMN_BYTES: usize = 1 << 12;
 
 /// A few whole images, or a band of rows of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +46,11 @@ impl Piece {
 }
 
 impl Conv {
-    /// The pieces of `images` images, in the order of memory.
-    pub(super) fn pieces(&self, images: usize) -> Vec<Piece> {
+    /// The pieces of `images` images of numbers `S`, in the order of memory.
+    pub(super) fn pieces<S>(&self, images: usize) -> Vec<Piece> {
         let spec = self.spec;
         let widest = spec.out_channels.max(spec.in_channels * spec.stride * spec.stride);
-        let rows = (PIECE_ELEMENTS / widest).clamp(MIN_ROWS, MAX_ROWS);
+        let rows = (PIECE_BYTES / widest).clamp(MIN_COLUMN_BYTES, MAX_COLUMN_BYTES) / size_of::<S>();
         let per_image = self.out_height * self.out_width;
         let (images_per_piece, band) = if per_image > 2 * rows {
             (1, (rows / self.out_width).max(1))

@@ -1,11 +1,10 @@
 //! A convolution's forward product.
 
 use super::cut::Piece;
-use super::{Conv, Input, ReadScratch, Reading};
+use super::{Conv, Input, ReadScratch};
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Moments, piece_moments};
-use crate::kernels::numbers::{Numbers, convert};
-use crate::kernels::product::Panels;
+use crate::kernels::numbers::{Numbers, in_sums};
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, span};
 use rayon::prelude::*;
@@ -29,9 +28,9 @@ impl Conv {
         let images = input.x.len() / self.input_len();
         let _span = span(OpClass::ConvolutionForward, self.work::<M::Stored>(images));
         let channels = self.spec.out_channels;
-        let pieces = self.pieces(images);
+        let pieces = self.pieces::<M::Stored>(images);
         let rows: Vec<usize> = pieces.iter().map(|piece| piece.rows(self)).collect();
-        let readings = self.readings::<M::Sum>(&pieces);
+        let readings = self.readings::<M>(&pieces);
         let weight = self.pack_weight::<M>(weight);
         let mut y = unwritten(images * self.output_len());
         let mut partial = unwritten(pieces.len() * 2 * channels);
@@ -43,36 +42,21 @@ impl Conv {
             work.push(Work::<M> { piece, y, moments });
         }
         work.into_par_iter().for_each(|work| {
-            with_scratch(|Scratch { activated, columns, sums, .. }: &mut Scratch<M::Sum>| {
-                let a = self.read(input, &work.piece, ReadScratch { activated, columns });
-                let reading = (a, &readings[work.piece.band], &work.piece);
-                let residual = residual.map(|residual| &residual[work.piece.output(self)]);
-                if let Some(y) = M::as_sums(work.y) {
-                    self.forward_piece::<M>(reading, &weight, y, residual);
-                } else {
-                    sums.resize(work.y.len());
-                    self.forward_piece::<M>(reading, &weight, sums.as_mut_slice(), residual);
-                    convert(sums.as_slice(), work.y, M::store);
+            with_scratch(|Scratch { activated, columns, sums, .. }: &mut Scratch<M>| {
+                let Work { piece, y, moments: piece_moments_out } = work;
+                let a = self.read(input, &piece, ReadScratch { activated, columns });
+                if let Some(residual) = residual {
+                    y.copy_from_slice(&residual[piece.output(self)]);
                 }
+                in_sums::<M>(y, residual.is_some(), sums, |y| {
+                    readings[piece.band].product::<M>(y, (a, piece.images.len()), &weight, residual.is_some());
+                });
                 if moments {
-                    piece_moments::<M>(work.y, work.moments);
+                    piece_moments::<M>(y, piece_moments_out);
                 }
             });
         });
         let moments = moments.then(|| Moments::combine(&partial, channels, &rows));
         (y, moments)
-    }
-
-    fn forward_piece<M: Numbers>(
-        &self,
-        (a, reading, piece): (&[M::Sum], &Reading, &Piece),
-        weight: &Panels<M::Sum>,
-        y: &mut [M::Sum],
-        residual: Option<&[M::Stored]>,
-    ) {
-        if let Some(residual) = residual {
-            convert(residual, y, M::load);
-        }
-        reading.product(y, (a, piece.images.len()), weight, residual.is_some());
     }
 }

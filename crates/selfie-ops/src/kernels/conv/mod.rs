@@ -10,11 +10,10 @@ mod plan;
 
 pub(crate) use backward::{Backward, UnitGradients};
 
-use super::memory::Aligned;
+use super::memory::{Aligned, Unwritten};
 use super::norm::Norm;
-use super::numbers::{Numbers, convert};
+use super::numbers::Numbers;
 use super::product::{At, Panels, Rows, Source, even_product, rows_product};
-use crate::Real;
 use crate::profile::Work;
 use cut::Piece;
 use plan::PiecePlan;
@@ -104,15 +103,21 @@ enum Reading {
 
 impl Reading {
     /// `c (+)= a × b` for a piece of `images` images.
-    fn product<T: Real>(&self, c: &mut [T], (a, images): (&[T], usize), b: &Panels<T>, accumulate: bool) {
+    fn product<M: Numbers>(
+        &self,
+        c: &mut [M::Sum],
+        (a, images): (&[M::Stored], usize),
+        b: &Panels<M::Stored>,
+        accumulate: bool,
+    ) {
         let plan = match self {
-            Reading::Evenly => return even_product(c, a, b, accumulate),
+            Reading::Evenly => return even_product::<M>(c, a, b, accumulate),
             Reading::ByClass(plan) => plan,
         };
         for class in &plan.classes {
             let (from, to) = class.pixels(images);
             let rows = Rows { n: from.len(), a: At::Listed(from), c: At::Listed(to) };
-            rows_product(c, (a, rows), b, &class.runs, accumulate);
+            rows_product::<M>(c, (a, rows), b, &class.runs, accumulate);
         }
     }
 }
@@ -148,27 +153,27 @@ impl Conv {
     }
 
     /// How the pieces of each band read the input, for forward and the weight's gradient.
-    fn readings<T: Real>(&self, pieces: &[Piece]) -> Vec<Reading> {
+    fn readings<M: Numbers>(&self, pieces: &[Piece]) -> Vec<Reading> {
         let evenly = self.spec.is_direct() || self.spec.unfolds();
         by_band(pieces, evenly, |piece| {
             let (out_y, read_y) = (piece.out_y.clone(), piece.read_y.clone());
-            PiecePlan::forward(self, piece.images.len(), out_y, read_y, T::kernels().depth)
+            PiecePlan::forward(self, piece.images.len(), out_y, read_y, M::kernels().depth)
         })
     }
 
     /// How the pieces of each band read the output's gradient, for the input's.
-    fn backward_readings<T: Real>(&self, pieces: &[Piece]) -> Vec<Reading> {
+    fn backward_readings<M: Numbers>(&self, pieces: &[Piece]) -> Vec<Reading> {
         by_band(pieces, self.spec.is_direct(), |piece| {
-            PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), T::kernels().depth)
+            PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), M::kernels().depth)
         })
     }
 
     /// The weight as the right operand `[kernel · kernel · in, out]` of forward.
-    fn pack_weight<M: Numbers>(&self, weight: &[M::Sum]) -> Panels<M::Sum> {
+    fn pack_weight<M: Numbers>(&self, weight: &[M::Sum]) -> Panels<M::Stored> {
         let n = self.spec.out_channels;
-        let weight = &M::factors(weight);
+        let weight = &M::stored(weight);
         let source = Source::Rows { data: weight, at: At::Evenly(n) };
-        Panels::pack_on_all_cores((self.spec.depth(), n), M::Sum::kernels().columns, source)
+        Panels::pack_on_all_cores((self.spec.depth(), n), M::kernels().right(), source)
     }
 
     /// The piece as the product sees it: itself, normalised and rectified, or unfolded.
@@ -176,22 +181,16 @@ impl Conv {
         &self,
         input: Input<'a, M>,
         piece: &Piece,
-        scratch: ReadScratch<'a, M::Sum>,
-    ) -> &'a [M::Sum] {
+        scratch: ReadScratch<'a, M::Stored>,
+    ) -> &'a [M::Stored] {
         let row = self.width * self.spec.in_channels;
         let start = piece.images.start * self.input_len() + piece.read_y.start * row;
-        let x = &input.x[start..start + piece.images.len() * piece.read_y.len() * row];
-        let x = match (input.norm, M::as_factors(x)) {
-            (None, Some(x)) => x,
-            (norm, _) => {
-                scratch.activated.resize(x.len());
-                match norm {
-                    Some(norm) => norm.activate::<M>(x, scratch.activated.as_mut_slice()),
-                    None => convert(x, scratch.activated.as_mut_slice(), M::load),
-                }
-                scratch.activated.as_slice()
-            }
-        };
+        let mut x = &input.x[start..start + piece.images.len() * piece.read_y.len() * row];
+        if let Some(norm) = input.norm {
+            scratch.activated.resize(x.len());
+            norm.activate::<M>(x, scratch.activated.as_mut_slice());
+            x = scratch.activated.as_slice();
+        }
         if !self.spec.unfolds() {
             return x;
         }
@@ -200,7 +199,7 @@ impl Conv {
     }
 
     /// Writes the piece's columns `[rows, kernel · kernel · in]`.
-    fn unfold<T: Real>(&self, x: &[T], piece: &Piece, columns: &mut Aligned<T>) {
+    fn unfold<T: Unwritten>(&self, x: &[T], piece: &Piece, columns: &mut Aligned<T>) {
         let ConvSpec { kernel, stride, padding, in_channels, .. } = self.spec;
         columns.resize(piece.rows(self) * self.spec.depth());
         let mut rows = columns.as_mut_slice().chunks_exact_mut(self.spec.depth());
@@ -215,7 +214,7 @@ impl Conv {
                     let y = image * piece.read_y.len() + y - padding - piece.read_y.start;
                     row.copy_from_slice(&x[(y * self.width + x_at - padding) * in_channels..][..in_channels]);
                 } else {
-                    row.fill(T::zero());
+                    row.fill(T::default());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Tiles of 6 × 16 for AVX2 with FMA: twelve sums, two columns and one broadcast in sixteen registers.
+//! Tiles for AVX2 with FMA, in sixteen registers.
 
 use super::isa::Kernels;
 use super::{PanelTile, RowsTile, Run};
@@ -6,19 +6,84 @@ use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-const ROWS: usize = 6;
 const VECTORS: usize = 2;
 const LANES: usize = 8;
-const DEPTH: usize = 384;
 
-tiles!(
-    "avx2",
-    "avx2,fma",
-    __m256,
-    _mm256_setzero_ps,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_add_ps,
-    _mm256_fmadd_ps,
-    _mm256_broadcast_ss
-);
+/// 6 × 16: twelve sums, two columns and one broadcast.
+pub(super) mod exact {
+    use super::*;
+    use crate::kernels::numbers::Exact;
+
+    const ROWS: usize = 6;
+    const PANEL_ROWS: usize = 6;
+    const DEPTH: usize = 384;
+
+    /// # Safety
+    ///
+    /// The element must be readable.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn broadcast(element: *const f32) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe { _mm256_broadcast_ss(&*element) }
+    }
+
+    tiles!(
+        F32: Exact<f32>, "avx2,fma", f32, 1,
+        __m256, _mm256_loadu_ps, broadcast, _mm256_fmadd_ps,
+        __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps
+    );
+}
+
+/// 4 × 16: eight sums; a pair of bf16 becomes two f32 on the way in, in both operands.
+pub(super) mod pairs {
+    use super::*;
+    use crate::kernels::numbers::Bf16;
+    use std::arch::x86_64::{
+        __m256i, _mm256_and_si256, _mm256_castsi256_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_slli_epi32,
+    };
+
+    const ROWS: usize = 4;
+    const PANEL_ROWS: usize = 4;
+    const DEPTH: usize = 512;
+
+    /// The first and the second of each pair, as f32: a bf16 is the upper half of one.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn widen(pairs: __m256i) -> [__m256; 2] {
+        let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+        [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(second)]
+    }
+
+    /// # Safety
+    ///
+    /// Eight pairs must be readable.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn load(pairs: *const u32) -> [__m256; 2] {
+        // SAFETY: the caller's.
+        widen(unsafe { _mm256_loadu_si256(pairs.cast()) })
+    }
+
+    /// # Safety
+    ///
+    /// The pair must be readable.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn broadcast(pair: *const u32) -> [__m256; 2] {
+        // SAFETY: the caller's.
+        widen(_mm256_set1_epi32(unsafe { pair.read_unaligned() } as i32))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn multiply_add(a: [__m256; 2], b: [__m256; 2], sum: __m256) -> __m256 {
+        _mm256_fmadd_ps(a[1], b[1], _mm256_fmadd_ps(a[0], b[0], sum))
+    }
+
+    tiles!(
+        BF16: Bf16<f32>, "avx2,fma", u32, 2,
+        [__m256; 2], load, broadcast, multiply_add,
+        __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps
+    );
+}

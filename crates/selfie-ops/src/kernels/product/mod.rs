@@ -19,9 +19,12 @@ mod portable;
 mod tests;
 
 pub use isa::instruction_sets;
-pub(crate) use isa::{Kernels, kernels_f32, kernels_f64};
-pub(crate) use panels::{Panels, Source};
+pub(crate) use isa::{Kernels, kernels_bf16, kernels_bf16_f64, kernels_f32, kernels_f64};
+pub(crate) use panels::{NOWHERE, Panels, Source};
 
+use super::memory::{Aligned, LINE};
+use super::numbers::Numbers;
+use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use std::ops::Range;
 
@@ -32,6 +35,9 @@ const MAX_TILE_COLUMNS: usize = 32;
 /// Rows that go by all panels of a block before the next ones do: they stay in the second-level cache. A multiple of every
 /// tile's rows.
 const ROWS_PER_BLOCK: usize = 120;
+
+/// Panels for which left rows are gathered first: a copied element is then multiplied often enough.
+const PANELS_WORTH_GATHERING: usize = 8;
 
 /// A stretch of a contraction: `len` elements from `a` on in each left row, against the right operand's rows from `b` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +50,39 @@ pub(crate) struct Run {
 /// The runs of a contraction, cut into blocks whose panel stays in the first-level cache.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
-    runs: Vec<Run>,
-    blocks: Vec<Range<usize>>,
+    blocks: Vec<Block>,
     a_end: usize,
     b_end: usize,
+}
+
+/// Runs that are multiplied in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Block {
+    runs: Vec<Run>,
+    /// The same runs of left rows in which they lie end to end.
+    gathered: Vec<Run>,
+    len: usize,
+}
+
+impl Block {
+    /// Where each run begins in a gathered row.
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        self.runs.iter().scan(0, |end, run| Some(std::mem::replace(end, *end + run.len)))
+    }
+
+    fn push(&mut self, run: Run) {
+        self.runs.push(run);
+        push_joined(&mut self.gathered, Run { a: self.len, ..run });
+        self.len += run.len;
+    }
+}
+
+/// Adds a run, to the last one where it goes on from there in both operands.
+fn push_joined(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.a + last.len == run.a && last.b + last.len == run.b => last.len += run.len,
+        _ => runs.push(run),
+    }
 }
 
 impl Runs {
@@ -59,31 +94,30 @@ impl Runs {
     /// Joins neighbours, then cuts blocks of at most `depth` elements.
     pub(crate) fn new(runs: impl IntoIterator<Item = Run>, depth: usize) -> Self {
         let mut joined: Vec<Run> = Vec::new();
-        for run in runs {
-            match joined.last_mut() {
-                Some(last) if last.a + last.len == run.a && last.b + last.len == run.b => last.len += run.len,
-                _ => joined.push(run),
-            }
-        }
+        runs.into_iter().for_each(|run| push_joined(&mut joined, run));
         let mut cut = Self::default();
-        let (mut start, mut room) = (0, depth);
+        let mut block = Block::default();
         for Run { mut a, mut b, mut len } in joined {
             cut.a_end = cut.a_end.max(a + len);
             cut.b_end = cut.b_end.max(b + len);
             while len > 0 {
-                let here = len.min(room);
-                cut.runs.push(Run { a, b, len: here });
-                (a, b, len, room) = (a + here, b + here, len - here, room - here);
-                if room == 0 {
-                    cut.blocks.push(start..cut.runs.len());
-                    (start, room) = (cut.runs.len(), depth);
+                let here = len.min(depth - block.len);
+                block.push(Run { a, b, len: here });
+                (a, b, len) = (a + here, b + here, len - here);
+                if block.len == depth {
+                    cut.blocks.push(std::mem::take(&mut block));
                 }
             }
         }
-        if start < cut.runs.len() || cut.blocks.is_empty() {
-            cut.blocks.push(start..cut.runs.len());
+        if block.len > 0 || cut.blocks.is_empty() {
+            cut.blocks.push(block);
         }
         cut
+    }
+
+    fn require_groups_of(&self, group: usize) {
+        let whole = |run: &Run| run.b.is_multiple_of(group) && run.len.is_multiple_of(group);
+        assert!(self.blocks.iter().flat_map(|block| &block.runs).all(whole), "a run is no multiple of {group}");
     }
 }
 
@@ -103,6 +137,12 @@ impl At<'_> {
             At::Evenly(step) => row * step,
             At::Listed(at) => at[row] as usize,
         }
+    }
+
+    /// Whether the row is one of zeros, as only packed operands have.
+    #[inline(always)]
+    fn is_nowhere(self, row: usize) -> bool {
+        matches!(self, At::Listed(at) if at[row] == NOWHERE)
     }
 
     /// The furthest beginning among the first `n` rows; `n` is positive.
@@ -130,19 +170,19 @@ impl Rows<'_> {
 }
 
 /// One register tile of [`rows_product`]: `c[r][j] (+)= Σ a[r][run.a + k] · b[run.b + k][j]`.
-pub(crate) struct RowsTile<'a, T> {
-    a: [*const T; MAX_TILE_ROWS],
-    c: [*mut T; MAX_TILE_ROWS],
-    b: *const T,
+pub(crate) struct RowsTile<'a, M: Numbers> {
+    a: [*const M::Stored; MAX_TILE_ROWS],
+    c: [*mut M::Sum; MAX_TILE_ROWS],
+    b: *const M::Stored,
     runs: &'a [Run],
     accumulate: bool,
 }
 
 /// One register tile of [`contraction`]: `c[i][j] (+)= Σ a[run.a + k][i] · b[run.b + k][j]`.
-pub(crate) struct PanelTile<'a, T> {
-    a: *const T,
-    b: *const T,
-    c: *mut T,
+pub(crate) struct PanelTile<'a, M: Numbers> {
+    a: *const M::Stored,
+    b: *const M::Stored,
+    c: *mut M::Sum,
     c_step: usize,
     runs: &'a [Run],
     accumulate: bool,
@@ -152,9 +192,15 @@ pub(crate) struct PanelTile<'a, T> {
 ///
 /// # Panics
 ///
-/// If a row or a run reaches beyond its operand.
-pub(crate) fn rows_product<T: Real>(c: &mut [T], left: (&[T], Rows<'_>), b: &Panels<T>, runs: &Runs, accumulate: bool) {
-    rows_product_by(T::kernels(), c, left, (b, runs), accumulate);
+/// If a row or a run reaches beyond its operand, or a run is no multiple of the group that is multiplied at once.
+pub(crate) fn rows_product<M: Numbers>(
+    c: &mut [M::Sum],
+    left: (&[M::Stored], Rows<'_>),
+    b: &Panels<M::Stored>,
+    runs: &Runs,
+    accumulate: bool,
+) {
+    rows_product_by(M::kernels(), c, left, (b, runs), accumulate);
 }
 
 /// `c (+)= a × b`, the rows of both end to end.
@@ -162,45 +208,76 @@ pub(crate) fn rows_product<T: Real>(c: &mut [T], left: (&[T], Rows<'_>), b: &Pan
 /// # Panics
 ///
 /// If `c` has not a row for each of `a`'s.
-pub(crate) fn even_product<T: Real>(c: &mut [T], a: &[T], b: &Panels<T>, accumulate: bool) {
-    let runs = Runs::whole(b.rows(), T::kernels().depth);
-    rows_product(c, (a, Rows::evenly(a.len() / b.rows(), b.rows(), b.columns())), b, &runs, accumulate);
+pub(crate) fn even_product<M: Numbers>(c: &mut [M::Sum], a: &[M::Stored], b: &Panels<M::Stored>, accumulate: bool) {
+    let runs = Runs::whole(b.rows(), M::kernels().depth);
+    rows_product::<M>(c, (a, Rows::evenly(a.len() / b.rows(), b.rows(), b.columns())), b, &runs, accumulate);
 }
 
-fn rows_product_by<T: Real>(
-    kernels: &Kernels<T>,
-    c: &mut [T],
-    (a, rows): (&[T], Rows<'_>),
-    (b, runs): (&Panels<T>, &Runs),
+fn rows_product_by<M: Numbers>(
+    kernels: &Kernels<M>,
+    c: &mut [M::Sum],
+    (a, rows): (&[M::Stored], Rows<'_>),
+    (b, runs): (&Panels<M::Stored>, &Runs),
     accumulate: bool,
 ) {
     if rows.n == 0 {
         return;
     }
-    assert!(b.width() == kernels.columns && runs.b_end <= b.rows(), "the right operand is packed for another product");
+    assert!(b.shape() == kernels.right() && runs.b_end <= b.rows(), "the right operand is packed for another product");
+    runs.require_groups_of(kernels.group);
     assert!(runs.a_end == 0 || rows.a.furthest(rows.n) + runs.a_end <= a.len(), "a left row is too short");
     assert!(rows.c.furthest(rows.n) + b.columns() <= c.len(), "the result is too short");
     for (i, block) in runs.blocks.iter().enumerate() {
-        let job = RowsJob { kernels, a, rows, runs: &runs.runs[block.clone()], accumulate: accumulate || i > 0 };
+        let job = RowsJob { kernels, a, rows, first_a: 0, runs: &block.runs, accumulate: accumulate || i > 0 };
         for first in (0..rows.n).step_by(ROWS_PER_BLOCK) {
-            let rows = first..(first + ROWS_PER_BLOCK).min(rows.n);
-            (0..b.n_panels()).for_each(|panel_idx| job.panel(c, rows.clone(), b, panel_idx));
+            let here = first..(first + ROWS_PER_BLOCK).min(rows.n);
+            if b.n_panels() >= PANELS_WORTH_GATHERING {
+                with_scratch(|Scratch { gathered, .. }: &mut Scratch<M>| {
+                    job.gather(block, here.clone(), gathered).panels(c, here, b)
+                });
+            } else {
+                job.panels(c, here, b);
+            }
         }
     }
 }
 
 /// One block of a [`rows_product`].
-struct RowsJob<'a, T: 'static> {
-    kernels: &'a Kernels<T>,
-    a: &'a [T],
+struct RowsJob<'a, M: Numbers> {
+    kernels: &'a Kernels<M>,
+    a: &'a [M::Stored],
     rows: Rows<'a>,
+    /// The row that `rows.a` begins with.
+    first_a: usize,
     runs: &'a [Run],
     accumulate: bool,
 }
 
-impl<T: Real> RowsJob<'_, T> {
+impl<'a, M: Numbers> RowsJob<'a, M> {
+    /// The same job for some rows, copied to where they lie side by side: rows that are a multiple of some kilobytes apart
+    /// share the first-level cache's few places for such addresses.
+    fn gather(&self, block: &'a Block, rows: Range<usize>, to: &'a mut Aligned<M::Stored>) -> RowsJob<'a, M> {
+        let line = LINE / size_of::<M::Stored>();
+        // An odd number of lines apart, rows are spread over all places.
+        let step = (block.len.div_ceil(line) | 1) * line;
+        to.resize(rows.len() * step);
+        for (row, to) in rows.clone().zip(to.as_mut_slice().chunks_exact_mut(step)) {
+            let from = &self.a[self.rows.a.of(row)..];
+            for (run, at) in block.runs.iter().zip(block.starts()) {
+                to[at..][..run.len].copy_from_slice(&from[run.a..][..run.len]);
+            }
+        }
+        let here = Rows { a: At::Evenly(step), ..self.rows };
+        RowsJob { a: to.as_slice(), rows: here, first_a: rows.start, runs: &block.gathered, ..*self }
+    }
+
+    /// Some rows against all panels.
+    fn panels(&self, c: &mut [M::Sum], rows: Range<usize>, b: &Panels<M::Stored>) {
+        (0..b.n_panels()).for_each(|panel_idx| self.panel(c, rows.clone(), b, panel_idx));
+    }
+
     /// Some rows against one panel.
-    fn panel(&self, c: &mut [T], rows: Range<usize>, b: &Panels<T>, panel_idx: usize) {
+    fn panel(&self, c: &mut [M::Sum], rows: Range<usize>, b: &Panels<M::Stored>, panel_idx: usize) {
         let kernels = self.kernels;
         let column = panel_idx * kernels.columns;
         let n_columns = kernels.columns.min(b.columns() - column);
@@ -221,7 +298,7 @@ impl<T: Real> RowsJob<'_, T> {
                 for r in 0..n_rows {
                     // SAFETY: `rows_product` checked the furthest row of either operand, a run's end and the columns.
                     unsafe {
-                        tile.a[r] = a_start.wrapping_add(self.rows.a.of(first + r));
+                        tile.a[r] = a_start.wrapping_add(self.rows.a.of(first + r - self.first_a));
                         tile.c[r] = c_start.add(self.rows.c.of(first + r) + column);
                     }
                 }
@@ -233,9 +310,9 @@ impl<T: Real> RowsJob<'_, T> {
 
     /// A tile of fewer rows or columns than the kernel's, by way of a whole one.
     #[cold]
-    fn edge(&self, c: &mut [T], (first, n_rows, n_columns): (usize, usize, usize), b: *const T) {
+    fn edge(&self, c: &mut [M::Sum], (first, n_rows, n_columns): (usize, usize, usize), b: *const M::Stored) {
         let kernels = self.kernels;
-        let mut whole = [T::zero(); MAX_TILE_ROWS * MAX_TILE_COLUMNS];
+        let mut whole = [M::Sum::ZERO; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
         let start = whole.as_mut_ptr();
         let mut tile = RowsTile {
             a: [self.a.as_ptr(); MAX_TILE_ROWS],
@@ -246,7 +323,7 @@ impl<T: Real> RowsJob<'_, T> {
         };
         for r in 0..kernels.rows {
             // Rows that are not there repeat the last one.
-            let at = self.rows.a.of(first + r.min(n_rows - 1));
+            let at = self.rows.a.of(first + r.min(n_rows - 1) - self.first_a);
             // SAFETY: the row is one that `rows_product` checked; `whole` holds the largest tile.
             unsafe {
                 tile.a[r] = self.a.as_ptr().wrapping_add(at);
@@ -280,46 +357,57 @@ pub(crate) struct Target<'a, T> {
 /// # Panics
 ///
 /// If a run reaches beyond an operand or the target is too short.
-pub(crate) fn contraction<T: Real>(target: Target<'_, T>, a: &Panels<T>, b: &Panels<T>, runs: &Runs) {
-    contraction_by(T::kernels(), target, (a, b), runs);
+pub(crate) fn contraction<M: Numbers>(
+    target: Target<'_, M::Sum>,
+    a: &Panels<M::Stored>,
+    b: &Panels<M::Stored>,
+    runs: &Runs,
+) {
+    contraction_by(M::kernels(), target, (a, b), runs);
 }
 
-fn contraction_by<T: Real>(kernels: &Kernels<T>, target: Target<'_, T>, (a, b): (&Panels<T>, &Panels<T>), runs: &Runs) {
+fn contraction_by<M: Numbers>(
+    kernels: &Kernels<M>,
+    target: Target<'_, M::Sum>,
+    (a, b): (&Panels<M::Stored>, &Panels<M::Stored>),
+    runs: &Runs,
+) {
     let Target { data, step, accumulate } = target;
     let (m, n) = (a.columns(), b.columns());
     if m == 0 || n == 0 {
         return;
     }
-    assert!(a.width() == kernels.rows && b.width() == kernels.columns, "operands are packed for another product");
+    assert!(a.shape() == kernels.left() && b.shape() == kernels.right(), "operands are packed for another product");
+    runs.require_groups_of(kernels.group);
     assert!(runs.a_end <= a.rows() && runs.b_end <= b.rows(), "a run is too long");
     assert!(step >= n && (m - 1) * step + n <= data.len(), "the target is too short");
     for (i, block) in runs.blocks.iter().enumerate() {
         let target = Target { data: &mut *data, step, accumulate: accumulate || i > 0 };
-        contract_block(kernels, target, (a, b), &runs.runs[block.clone()]);
+        contract_block(kernels, target, (a, b), &block.runs);
     }
 }
 
 /// One block of a [`contraction`], whose extents were checked.
-fn contract_block<T: Real>(
-    kernels: &Kernels<T>,
-    target: Target<'_, T>,
-    (a, b): (&Panels<T>, &Panels<T>),
+fn contract_block<M: Numbers>(
+    kernels: &Kernels<M>,
+    target: Target<'_, M::Sum>,
+    (a, b): (&Panels<M::Stored>, &Panels<M::Stored>),
     runs: &[Run],
 ) {
     let Target { data, step, accumulate } = target;
     let (m, n) = (a.columns(), b.columns());
     for (column, b_panel) in (0..n).step_by(kernels.columns).zip(0..) {
-        for (row, a_panel) in (0..m).step_by(kernels.rows).zip(0..) {
-            let (n_rows, n_columns) = (kernels.rows.min(m - row), kernels.columns.min(n - column));
+        for (row, a_panel) in (0..m).step_by(kernels.panel_rows).zip(0..) {
+            let (n_rows, n_columns) = (kernels.panel_rows.min(m - row), kernels.columns.min(n - column));
             let (a, b) = (a.panel(a_panel).as_ptr(), b.panel(b_panel).as_ptr());
             let c = &mut data[row * step + column..];
-            if n_rows == kernels.rows && n_columns == kernels.columns {
+            if n_rows == kernels.panel_rows && n_columns == kernels.columns {
                 let tile = PanelTile { a, b, c: c.as_mut_ptr(), c_step: step, runs, accumulate };
                 // SAFETY: the assertions bound every address; `kernels` were chosen for this processor.
                 unsafe { (kernels.panel_tile)(&tile) };
                 continue;
             }
-            let mut whole = [T::zero(); MAX_TILE_ROWS * MAX_TILE_COLUMNS];
+            let mut whole = [M::Sum::ZERO; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
             let c_step = kernels.columns;
             let tile = PanelTile { a, b, c: whole.as_mut_ptr(), c_step, runs, accumulate: false };
             // SAFETY: as above; `whole` holds the largest tile.

@@ -1,17 +1,30 @@
 //! Operands packed in panels: every row of a panel lies next to the row before it.
 
 use super::At;
-use crate::Real;
-use crate::kernels::memory::Aligned;
+use crate::kernels::memory::{Aligned, LINE, Unwritten};
+use crate::kernels::pieces::{Loop, vectorised};
 use rayon::prelude::*;
 
-/// A matrix `[rows, columns]` cut into panels of `width` columns, the last filled up with zeros.
+/// In a list of where rows begin: a row of zeros.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// How an operand is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PanelShape {
+    /// Columns of a panel.
+    pub(crate) width: usize,
+    /// Rows whose elements of one column lie side by side.
+    pub(crate) group: usize,
+}
+
+/// A matrix `[rows, columns]` cut into panels of so many columns, the last filled up with zeros, as are the rows to whole
+/// groups.
 #[derive(Debug, Default)]
 pub(crate) struct Panels<T> {
     data: Aligned<T>,
     rows: usize,
     columns: usize,
-    width: usize,
+    shape: PanelShape,
 }
 
 /// Where the elements of a packed matrix come from.
@@ -23,28 +36,38 @@ pub(crate) enum Source<'a, T> {
     Transposed { data: &'a [T], block_rows: usize, step: usize },
 }
 
-impl<T: Real> Panels<T> {
+/// Panels that are filled together: as many of the narrowest ones as share a cache line of their source.
+const PANELS_AT_ONCE: usize = 4;
+
+impl<T: Unwritten> Panels<T> {
     /// Packs on the calling thread, into the memory that is there.
-    pub(crate) fn pack(&mut self, (rows, columns): (usize, usize), width: usize, source: Source<'_, T>) {
-        self.reshape(rows, columns, width);
-        let panels = self.data.as_mut_slice().chunks_exact_mut((rows * width).max(1));
-        panels.enumerate().for_each(|(i, panel)| fill(panel, (i * width, columns, width), source));
+    pub(crate) fn pack(&mut self, (rows, columns): (usize, usize), shape: PanelShape, source: Source<'_, T>) {
+        self.reshape(rows, columns, shape);
+        let len = self.rows * shape.width;
+        let panels = self.data.as_mut_slice().chunks_mut((PANELS_AT_ONCE * len).max(1));
+        for (i, panels) in panels.enumerate() {
+            vectorised(Fill { panels, len, first: i * PANELS_AT_ONCE * shape.width, rows, columns, shape, source });
+        }
     }
 
     /// Packs on all cores.
-    pub(crate) fn pack_on_all_cores((rows, columns): (usize, usize), width: usize, source: Source<'_, T>) -> Self {
+    pub(crate) fn pack_on_all_cores((rows, columns): (usize, usize), shape: PanelShape, source: Source<'_, T>) -> Self {
         let mut packed = Self::default();
-        packed.reshape(rows, columns, width);
-        let panels = packed.data.as_mut_slice().par_chunks_exact_mut((rows * width).max(1));
-        panels.enumerate().for_each(|(i, panel)| fill(panel, (i * width, columns, width), source));
+        packed.reshape(rows, columns, shape);
+        let len = packed.rows * shape.width;
+        packed.data.as_mut_slice().par_chunks_mut(len.max(1)).enumerate().for_each(|(i, panels)| {
+            vectorised(Fill { panels, len, first: i * shape.width, rows, columns, shape, source });
+        });
         packed
     }
 
-    fn reshape(&mut self, rows: usize, columns: usize, width: usize) {
-        (self.rows, self.columns, self.width) = (rows, columns, width);
-        self.data.resize(columns.div_ceil(width) * rows * width);
+    fn reshape(&mut self, rows: usize, columns: usize, shape: PanelShape) {
+        self.rows = rows.next_multiple_of(shape.group);
+        (self.columns, self.shape) = (columns, shape);
+        self.data.resize(columns.div_ceil(shape.width) * self.rows * shape.width);
     }
 
+    /// Rows, filled up to whole groups.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -53,59 +76,183 @@ impl<T: Real> Panels<T> {
         self.columns
     }
 
-    pub(crate) fn width(&self) -> usize {
-        self.width
+    pub(crate) fn shape(&self) -> PanelShape {
+        self.shape
     }
 
     pub(crate) fn n_panels(&self) -> usize {
-        self.columns.div_ceil(self.width)
+        self.columns.div_ceil(self.shape.width)
     }
 
-    /// `[rows, width]`.
+    /// `[rows / group, width, group]`.
     pub(crate) fn panel(&self, panel_idx: usize) -> &[T] {
-        let len = self.rows * self.width;
+        let len = self.rows * self.shape.width;
         &self.data.as_slice()[panel_idx * len..][..len]
     }
 }
 
-/// Fills one panel: `width` of the matrix's `columns` from `first` on.
-fn fill<T: Real>(panel: &mut [T], (first, columns, width): (usize, usize, usize), source: Source<'_, T>) {
-    let here = width.min(columns - first);
-    match source {
-        Source::Rows { data, at } if here == width => match width {
-            // A copy of a known length is a few moves, of an unknown one a call.
-            4 => copy_rows::<T, 4>(panel, first, data, at),
-            6 => copy_rows::<T, 6>(panel, first, data, at),
-            8 => copy_rows::<T, 8>(panel, first, data, at),
-            12 => copy_rows::<T, 12>(panel, first, data, at),
-            16 => copy_rows::<T, 16>(panel, first, data, at),
-            32 => copy_rows::<T, 32>(panel, first, data, at),
-            _ => copy_some(panel, (first, here, width), data, at),
-        },
-        Source::Rows { data, at } => copy_some(panel, (first, here, width), data, at),
-        Source::Transposed { data, block_rows, step } => {
-            for (i, block) in panel.chunks_exact_mut(block_rows * width).rev().enumerate() {
-                for j in 0..here {
-                    let column = &data[(i * columns + first + j) * step..][..block_rows];
-                    for (row, &value) in block.chunks_exact_mut(width).zip(column) {
-                        row[j] = value;
+/// Fills some panels, `len` elements each: columns from `first` on.
+struct Fill<'a, T> {
+    panels: &'a mut [T],
+    len: usize,
+    first: usize,
+    rows: usize,
+    columns: usize,
+    shape: PanelShape,
+    source: Source<'a, T>,
+}
+
+impl<T: Unwritten> Loop for Fill<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { panels, len, first, rows, columns, shape, source } = self;
+        match source {
+            Source::Rows { data, at } => {
+                let from = RowsFrom { data, at, first, rows };
+                let whole = panels.len() == PANELS_AT_ONCE * len && columns - first >= PANELS_AT_ONCE * shape.width;
+                // Copies of a known length are a few moves, of an unknown one a call.
+                match (shape.group, shape.width) {
+                    (1, 4) if whole => return from.copy::<4>(panels, len),
+                    (1, 8) if whole => return from.copy::<8>(panels, len),
+                    (2, 4) if whole => return from.interleave::<4>(panels, len),
+                    (2, 8) if whole => return from.interleave::<8>(panels, len),
+                    _ => {}
+                }
+                for (panel, first) in panels.chunks_exact_mut(len).zip((first..columns).step_by(shape.width)) {
+                    let from = RowsFrom { first, ..from };
+                    match (shape.group, shape.width.min(columns - first)) {
+                        (1, 6) if shape.width == 6 => from.copy_one::<6>(panel),
+                        (1, 16) if shape.width == 16 => from.copy_one::<16>(panel),
+                        (1, 32) => from.copy_one::<32>(panel),
+                        (2, 16) if shape.width == 16 => from.interleave_one::<16>(panel),
+                        (2, 32) => from.interleave_one::<32>(panel),
+                        (_, here) => from.copy_some(panel, here, shape),
                     }
                 }
-                block.chunks_exact_mut(width).for_each(|row| row[here..].fill(T::zero()));
+            }
+            Source::Transposed { data, block_rows, step } => {
+                for (panel, first) in panels.chunks_exact_mut(len).zip((first..columns).step_by(shape.width)) {
+                    let (data, here) = (&data[first * step..], shape.width.min(columns - first));
+                    let from = ColumnsFrom { data, here, columns, block_rows, step };
+                    match shape.group {
+                        2 => from.transpose::<2>(panel, shape.width),
+                        _ => from.transpose::<1>(panel, shape.width),
+                    }
+                }
             }
         }
     }
 }
 
-fn copy_rows<T: Real, const WIDTH: usize>(panel: &mut [T], first: usize, data: &[T], at: At<'_>) {
-    for (i, row) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
-        row.copy_from_slice(&data[at.of(i) + first..][..WIDTH]);
+/// Rows of a matrix that become columns of a panel.
+struct ColumnsFrom<'a, T> {
+    data: &'a [T],
+    here: usize,
+    columns: usize,
+    block_rows: usize,
+    step: usize,
+}
+
+impl<T: Unwritten> ColumnsFrom<'_, T> {
+    /// A cache line of each column at a time, in groups of `GROUP`, of which a block holds a whole number.
+    #[inline(always)]
+    fn transpose<const GROUP: usize>(&self, panel: &mut [T], width: usize) {
+        let panel = panel.as_chunks_mut::<GROUP>().0;
+        let per_line = LINE / size_of::<[T; GROUP]>();
+        for (i, block) in panel.chunks_exact_mut(self.block_rows / GROUP * width).rev().enumerate() {
+            for (line, rows) in block.chunks_mut(per_line * width).enumerate() {
+                let at = |column: usize| (i * self.columns + column) * self.step + line * per_line * GROUP;
+                for column in 0..self.here {
+                    let values = &self.data[at(column)..][..rows.len() / width * GROUP];
+                    for (row, &value) in rows.chunks_exact_mut(width).zip(values.as_chunks::<GROUP>().0) {
+                        row[column] = value;
+                    }
+                }
+                rows.chunks_exact_mut(width).for_each(|row| row[self.here..].fill([T::default(); GROUP]));
+            }
+        }
     }
 }
 
-fn copy_some<T: Real>(panel: &mut [T], (first, here, width): (usize, usize, usize), data: &[T], at: At<'_>) {
-    for (i, row) in panel.chunks_exact_mut(width).enumerate() {
-        row[..here].copy_from_slice(&data[at.of(i) + first..][..here]);
-        row[here..].fill(T::zero());
+/// Rows that a panel is filled from.
+#[derive(Clone, Copy)]
+struct RowsFrom<'a, T> {
+    data: &'a [T],
+    at: At<'a>,
+    first: usize,
+    rows: usize,
+}
+
+impl<T: Unwritten> RowsFrom<'_, T> {
+    /// The row's columns of the panel; none of a row of zeros, or beyond the last.
+    #[inline(always)]
+    fn row(&self, row: usize) -> Option<&[T]> {
+        if row >= self.rows || self.at.is_nowhere(row) {
+            return None;
+        }
+        Some(&self.data[self.at.of(row) + self.first..])
+    }
+
+    /// Fills narrow panels side by side, so that a line of the source is read once for all of them.
+    #[inline(always)]
+    fn copy<const WIDTH: usize>(&self, panels: &mut [T], len: usize) {
+        let zeros = [[T::default(); WIDTH]; PANELS_AT_ONCE];
+        for i in 0..len / WIDTH {
+            let row = self.row(i).and_then(|row| row.as_chunks().0.first_chunk()).unwrap_or(&zeros);
+            for (row, panel) in row.iter().zip(panels.chunks_exact_mut(len)) {
+                panel[i * WIDTH..][..WIDTH].copy_from_slice(row);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn copy_one<const WIDTH: usize>(&self, panel: &mut [T]) {
+        for (i, row) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+            match self.row(i) {
+                Some(from) => row.copy_from_slice(&from[..WIDTH]),
+                None => row.fill(T::default()),
+            }
+        }
+    }
+
+    /// As [`Self::copy`], two rows at a time, the elements of a column side by side.
+    #[inline(always)]
+    fn interleave<const WIDTH: usize>(&self, panels: &mut [T], len: usize) {
+        let zeros = [[T::default(); WIDTH]; PANELS_AT_ONCE];
+        for i in 0..len / (2 * WIDTH) {
+            let first = self.row(2 * i).and_then(|row| row.as_chunks().0.first_chunk()).unwrap_or(&zeros);
+            let second = self.row(2 * i + 1).and_then(|row| row.as_chunks().0.first_chunk()).unwrap_or(&zeros);
+            for ((first, second), panel) in first.iter().zip(second).zip(panels.chunks_exact_mut(len)) {
+                interleave(first, second, &mut panel[i * 2 * WIDTH..][..2 * WIDTH]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn interleave_one<const WIDTH: usize>(&self, panel: &mut [T]) {
+        let zeros = [T::default(); WIDTH];
+        for (i, pairs) in panel.chunks_exact_mut(2 * WIDTH).enumerate() {
+            let first = self.row(2 * i).and_then(|row| row.first_chunk()).unwrap_or(&zeros);
+            let second = self.row(2 * i + 1).and_then(|row| row.first_chunk()).unwrap_or(&zeros);
+            interleave(first, second, pairs);
+        }
+    }
+
+    /// Any number of columns in groups of any size.
+    fn copy_some(&self, panel: &mut [T], here: usize, PanelShape { width, group }: PanelShape) {
+        panel.fill(T::default());
+        for row in 0..self.rows {
+            let Some(from) = self.row(row) else { continue };
+            for (column, &value) in from[..here].iter().enumerate() {
+                panel[(row / group * width + column) * group + row % group] = value;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn interleave<T: Copy, const WIDTH: usize>(first: &[T; WIDTH], second: &[T; WIDTH], pairs: &mut [T]) {
+    for (pair, (&first, &second)) in pairs.as_chunks_mut::<2>().0.iter_mut().zip(first.iter().zip(second)) {
+        *pair = [first, second];
     }
 }

@@ -3,15 +3,15 @@
 /// Adds `len` products of a broadcast left element and a row of the right operand's panel to `$sums`, which must be a local
 /// variable: the compiler then keeps it in registers. `$at` is where the left element of step `k` and row `r` lies.
 macro_rules! add_products {
-    ($sums:ident, $len:expr, $b:ident, |$k:ident, $r:ident| $at:expr, $vector:ty, $loadu:path, $broadcast:path, $fmadd:path) => {
+    ($sums:ident, $len:expr, $b:ident, |$k:ident, $r:ident| $at:expr, $factors:ty, $load:path, $broadcast:path, $multiply_add:path) => {
         for $k in 0..$len {
             // SAFETY: the caller's.
             unsafe {
-                let b: [$vector; VECTORS] = std::array::from_fn(|v| $loadu($b.add($k * COLUMNS + v * LANES)));
+                let b: [$factors; VECTORS] = std::array::from_fn(|v| $load($b.add($k * COLUMNS + v * LANES)));
                 for ($r, sums) in $sums.iter_mut().enumerate() {
-                    let a = $broadcast(&*$at);
+                    let a = $broadcast($at);
                     for v in 0..VECTORS {
-                        sums[v] = $fmadd(a, b[v], sums[v]);
+                        sums[v] = $multiply_add(a, b[v], sums[v]);
                     }
                 }
             }
@@ -19,35 +19,46 @@ macro_rules! add_products {
     };
 }
 
-/// The tiles of one instruction set: `F32`, from the constants `ROWS`, `VECTORS`, `LANES` and `DEPTH` beside it.
+/// The tiles of one instruction set for one kind of factors: `$tiles`, from the constants `ROWS`, `PANEL_ROWS`, `VECTORS`,
+/// `LANES` and `DEPTH` beside it.
+///
+/// `$element` is what one step multiplies of a row or a column: `$group` factors that lie side by side.
 macro_rules! tiles {
     (
-        $name:literal, $features:literal, $vector:ty,
-        $setzero:path, $loadu:path, $storeu:path, $add:path, $fmadd:path, $broadcast:path
+        $tiles:ident: $numbers:ty, $features:literal, $element:ty, $group:literal,
+        $factors:ty, $load:path, $broadcast:path, $multiply_add:path,
+        $vector:ty, $setzero:path, $loadu:path, $storeu:path, $add:path
     ) => {
         const COLUMNS: usize = VECTORS * LANES;
 
-        pub(super) static F32: Kernels<f32> =
-            Kernels { name: $name, rows: ROWS, columns: COLUMNS, depth: DEPTH, rows_tile, panel_tile };
+        pub(in crate::kernels::product) static $tiles: Kernels<$numbers> = Kernels {
+            rows: ROWS,
+            panel_rows: PANEL_ROWS,
+            columns: COLUMNS,
+            group: $group,
+            depth: DEPTH,
+            rows_tile,
+            panel_tile,
+        };
 
-        type Sums = [[$vector; VECTORS]; ROWS];
+        type Sums<const N: usize> = [[$vector; VECTORS]; N];
 
         /// # Safety
         ///
         /// The processor must have the instruction set; every address that the tile's runs reach must be readable, its results
         /// writable.
         #[target_feature(enable = $features)]
-        unsafe fn rows_tile(tile: &RowsTile<'_, f32>) {
+        unsafe fn rows_tile(tile: &RowsTile<'_, $numbers>) {
             if let &[run] = tile.runs {
                 // SAFETY: the caller's.
                 return unsafe { whole_tile(tile, run) };
             }
-            let mut sums: Sums = [[$setzero(); VECTORS]; ROWS];
+            let mut sums: Sums<ROWS> = [[$setzero(); VECTORS]; ROWS];
             for run in tile.runs {
                 // SAFETY: the caller's.
                 unsafe {
-                    let a: [*const f32; ROWS] = std::array::from_fn(|r| tile.a[r].add(run.a));
-                    add_run(&mut sums, &a, tile.b.add(run.b * COLUMNS), run.len);
+                    let a: [*const $element; ROWS] = std::array::from_fn(|r| tile.a[r].add(run.a).cast());
+                    add_run(&mut sums, &a, tile.b.add(run.b * COLUMNS).cast(), run.len / $group);
                 }
             }
             for (sums, &c) in sums.iter().zip(&tile.c) {
@@ -63,28 +74,28 @@ macro_rules! tiles {
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn whole_tile(tile: &RowsTile<'_, f32>, run: Run) {
-            let mut sums: Sums = [[$setzero(); VECTORS]; ROWS];
+        unsafe fn whole_tile(tile: &RowsTile<'_, $numbers>, run: Run) {
+            let mut sums: Sums<ROWS> = [[$setzero(); VECTORS]; ROWS];
             // SAFETY: the caller's.
-            let (a, b): ([*const f32; ROWS], _) =
-                unsafe { (std::array::from_fn(|r| tile.a[r].add(run.a)), tile.b.add(run.b * COLUMNS)) };
-            add_products!(sums, run.len, b, |k, r| a[r].add(k), $vector, $loadu, $broadcast, $fmadd);
+            let (a, b): ([*const $element; ROWS], *const $element) =
+                unsafe { (std::array::from_fn(|r| tile.a[r].add(run.a).cast()), tile.b.add(run.b * COLUMNS).cast()) };
+            add_products!(sums, run.len / $group, b, |k, r| a[r].add(k), $factors, $load, $broadcast, $multiply_add);
             for (sums, &c) in sums.iter().zip(&tile.c) {
                 // SAFETY: the caller's.
                 unsafe { store(sums, c, tile.accumulate) };
             }
         }
 
-        /// One run of [`rows_tile`]. A function of its own, or the compiler keeps some of the sums in memory.
+        /// `steps` of one run of [`rows_tile`]. A function of its own, or the compiler keeps some of the sums in memory.
         ///
         /// # Safety
         ///
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn add_run(sums_out: &mut Sums, a: &[*const f32; ROWS], b: *const f32, len: usize) {
+        unsafe fn add_run(sums_out: &mut Sums<ROWS>, a: &[*const $element; ROWS], b: *const $element, steps: usize) {
             let (mut sums, a) = (*sums_out, *a);
-            add_products!(sums, len, b, |k, r| a[r].add(k), $vector, $loadu, $broadcast, $fmadd);
+            add_products!(sums, steps, b, |k, r| a[r].add(k), $factors, $load, $broadcast, $multiply_add);
             *sums_out = sums;
         }
 
@@ -92,11 +103,14 @@ macro_rules! tiles {
         ///
         /// As [`rows_tile`].
         #[target_feature(enable = $features)]
-        unsafe fn panel_tile(tile: &PanelTile<'_, f32>) {
-            let mut sums: Sums = [[$setzero(); VECTORS]; ROWS];
+        unsafe fn panel_tile(tile: &PanelTile<'_, $numbers>) {
+            let mut sums: Sums<PANEL_ROWS> = [[$setzero(); VECTORS]; PANEL_ROWS];
             for run in tile.runs {
                 // SAFETY: the caller's.
-                unsafe { add_panel_run(&mut sums, tile.a.add(run.a * ROWS), tile.b.add(run.b * COLUMNS), run.len) };
+                unsafe {
+                    let (a, b) = (tile.a.add(run.a * PANEL_ROWS).cast(), tile.b.add(run.b * COLUMNS).cast());
+                    add_panel_run(&mut sums, a, b, run.len / $group);
+                }
             }
             for (i, sums) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
@@ -104,16 +118,16 @@ macro_rules! tiles {
             }
         }
 
-        /// One run of [`panel_tile`], as [`add_run`].
+        /// `steps` of one run of [`panel_tile`], as [`add_run`].
         ///
         /// # Safety
         ///
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn add_panel_run(sums_out: &mut Sums, a: *const f32, b: *const f32, len: usize) {
+        unsafe fn add_panel_run(sums_out: &mut Sums<PANEL_ROWS>, a: *const $element, b: *const $element, steps: usize) {
             let mut sums = *sums_out;
-            add_products!(sums, len, b, |k, r| a.add(k * ROWS + r), $vector, $loadu, $broadcast, $fmadd);
+            add_products!(sums, steps, b, |k, r| a.add(k * PANEL_ROWS + r), $factors, $load, $broadcast, $multiply_add);
             *sums_out = sums;
         }
 
