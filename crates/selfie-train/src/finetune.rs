@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use selfie_data::{DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, labelled_subset};
+use selfie_data::{
+    DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Mixing, Splits, labelled_subset,
+};
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
 use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile};
@@ -68,8 +70,12 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let settings =
-        LabelledSettings { augmentation: augmentation(&plan.data), seed: session.seed, batch: training.batch };
+    let settings = LabelledSettings {
+        augmentation: augmentation(&plan.data),
+        mixing: Mixing::default(),
+        seed: session.seed,
+        batch: training.batch,
+    };
     let source = LabelledSource::new(images.clone(), examples, settings)?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.

@@ -1,6 +1,6 @@
 //! From a plan to the configuration of a network.
 
-use selfie_data::{Augmentation, Images, MaskSampler, PatchGrid};
+use selfie_data::{Augmentation, Crop, Images, MaskSampler, PaddedCrop, PatchGrid};
 use selfie_model::{LogitScale, Normalization, SelfieConfig};
 
 use crate::TrainError;
@@ -51,7 +51,8 @@ pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, images: &Images
 
 /// How images are changed before they are cut or classified; none where the plan changes nothing.
 pub(crate) fn augmentation(data: &DataPlan) -> Option<Augmentation> {
-    let augmentation = Augmentation { pad: data.pad, padding: data.padding, flip: data.flip };
+    let crop = Crop::Padded(PaddedCrop { pad: data.pad, padding: data.padding });
+    let augmentation = Augmentation { crop, flip: data.flip, ..Augmentation::NONE };
     (data.pad > 0 || data.flip).then_some(augmentation)
 }
 

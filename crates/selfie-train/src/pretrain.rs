@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use selfie_data::{DataSet, Loader, PretrainBatch, PretrainSettings, PretrainSource};
+use selfie_data::{DataSet, Loader, PatchAugmentation, PretrainBatch, PretrainSettings, PretrainSource};
 use selfie_eval::collapse;
 use selfie_eval::record::{RunRecord, Task};
 use selfie_model::{Mode, Prediction, Selfie, Training};
@@ -36,6 +36,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         grid,
         masks,
         augmentation: augmentation(&plan.data),
+        patches: PatchAugmentation::default(),
         seed: session.seed,
         batch: training.batch,
     };

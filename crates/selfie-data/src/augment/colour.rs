@@ -1,0 +1,161 @@
+//! torchvision's adjustments of colour, on u8 as on its u8 tensors: computed in f32 in the same order and cut off, not
+//! rounded, so that the same bytes come out.
+
+use crate::N_CHANNELS;
+
+/// Weights of red, green and blue in a pixel's luminance.
+const LUMINANCE: [f32; N_CHANNELS] = [0.2989, 0.587, 0.114];
+/// Pixels worked on together: compilers make vectors of loops over so many.
+const N_LANES: usize = 16;
+
+/// A pixel's red, green and blue, of several pixels side by side.
+type Lanes = [[f32; N_LANES]; N_CHANNELS];
+
+/// Multiplies every value: 0 gives black, 1 the image.
+pub fn adjust_brightness(image: &mut [u8], factor: f64) {
+    look_up(image, &table(|value| blend(factor, value, 0.0)));
+}
+
+/// Moves every value away from the image's mean luminance, or towards it: 0 gives plain grey, 1 the image.
+pub fn adjust_contrast(image: &mut [u8], factor: f64) {
+    let pixels = image.as_chunks::<N_CHANNELS>().0;
+    // A sum of f32 is torchvision's; it is exact up to 2²⁴, as this one always is.
+    let sum: u64 = pixels.iter().map(|pixel| u64::from(luminance(*pixel))).sum();
+    let mean = sum as f32 / pixels.len() as f32;
+    look_up(image, &table(|value| blend(factor, value, mean)));
+}
+
+/// Moves every pixel away from its own luminance, or towards it: 0 gives a grey image, 1 the image.
+pub fn adjust_saturation(image: &mut [u8], factor: f64) {
+    let (kept, other) = (factor as f32, (1.0 - factor) as f32);
+    by_lanes(image, |lanes| {
+        for lane in 0..N_LANES {
+            let [r, g, b] = [lanes[0][lane], lanes[1][lane], lanes[2][lane]];
+            let grey = weighted([r, g, b]).trunc();
+            for (channel, value) in [r, g, b].into_iter().enumerate() {
+                lanes[channel][lane] = (kept * value + other * grey).clamp(0.0, 255.0);
+            }
+        }
+    });
+}
+
+/// Turns every pixel's hue by `turn` of the circle, -0.5 to 0.5.
+pub fn adjust_hue(image: &mut [u8], turn: f64) {
+    /// Not 256, so that 1 becomes 255.
+    const LEVELS: f32 = 255.999;
+    let turn = turn as f32;
+    by_lanes(image, |lanes| {
+        for lane in 0..N_LANES {
+            let [h, s, v] = to_hsv(std::array::from_fn(|channel| lanes[channel][lane] / 255.0));
+            let turned = h + turn;
+            let turned = if turned >= 1.0 { turned - 1.0 } else { turned };
+            let turned = if turned < 0.0 { turned + 1.0 } else { turned };
+            let rgb = to_rgb([turned, s, v]);
+            for (channel, value) in rgb.into_iter().enumerate() {
+                lanes[channel][lane] = value * LEVELS;
+            }
+        }
+    });
+}
+
+/// Gives all channels the luminance.
+pub fn grayscale(image: &mut [u8]) {
+    for pixel in image.as_chunks_mut::<N_CHANNELS>().0 {
+        *pixel = [luminance(*pixel); N_CHANNELS];
+    }
+}
+
+/// What every value becomes.
+pub(super) fn table(of: impl Fn(u8) -> u8) -> [u8; 256] {
+    std::array::from_fn(|value| of(value as u8))
+}
+
+pub(super) fn look_up(image: &mut [u8], table: &[u8; 256]) {
+    for value in image {
+        *value = table[usize::from(*value)];
+    }
+}
+
+/// `factor` of `value` and the rest of `other`.
+pub(super) fn blend(factor: f64, value: u8, other: f32) -> u8 {
+    (factor as f32 * f32::from(value) + (1.0 - factor) as f32 * other).clamp(0.0, 255.0) as u8
+}
+
+fn luminance(pixel: [u8; N_CHANNELS]) -> u8 {
+    weighted(pixel.map(f32::from)) as u8
+}
+
+#[inline(always)]
+fn weighted([r, g, b]: [f32; N_CHANNELS]) -> f32 {
+    LUMINANCE[0] * r + LUMINANCE[1] * g + LUMINANCE[2] * b
+}
+
+/// Hands the values of all pixels to `change`, some pixels at a time, and stores what it leaves without the fraction.
+#[inline(always)]
+fn by_lanes(image: &mut [u8], change: impl Fn(&mut Lanes)) {
+    let (groups, rest) = image.as_chunks_mut::<{ N_LANES * N_CHANNELS }>();
+    groups.iter_mut().for_each(|group| change_group(group, &change));
+    let mut padded = [0; N_LANES * N_CHANNELS];
+    padded[..rest.len()].copy_from_slice(rest);
+    change_group(&mut padded, &change);
+    rest.copy_from_slice(&padded[..rest.len()]);
+}
+
+#[inline(always)]
+fn change_group(group: &mut [u8; N_LANES * N_CHANNELS], change: &impl Fn(&mut Lanes)) {
+    let mut lanes = [[0.0; N_LANES]; N_CHANNELS];
+    for (lane, pixel) in group.as_chunks::<N_CHANNELS>().0.iter().enumerate() {
+        for (channel, value) in pixel.iter().enumerate() {
+            lanes[channel][lane] = f32::from(*value);
+        }
+    }
+    change(&mut lanes);
+    for (lane, pixel) in group.as_chunks_mut::<N_CHANNELS>().0.iter_mut().enumerate() {
+        *pixel = std::array::from_fn(|channel| lanes[channel][lane] as u8);
+    }
+}
+
+/// Hue, saturation and value, each in 0–1, of red, green and blue in 0–1. No branch, so that lanes stay together.
+#[inline(always)]
+fn to_hsv([r, g, b]: [f32; N_CHANNELS]) -> [f32; 3] {
+    let largest = r.max(g).max(b);
+    let smallest = r.min(g).min(b);
+    let range = largest - smallest;
+    let is_grey = range == 0.0;
+    let s = range / if is_grey { 1.0 } else { largest };
+    let divisor = if is_grey { 1.0 } else { range };
+    let [rc, gc, bc] = [r, g, b].map(|value| (largest - value) / divisor);
+    let of_red = bc - gc;
+    let of_green = 2.0 + rc - bc;
+    let of_blue = 4.0 + gc - rc;
+    let sixths = if largest == r {
+        of_red
+    } else if largest == g {
+        of_green
+    } else {
+        of_blue
+    };
+    let h = sixths / 6.0 + 1.0;
+    [if h >= 1.0 { h - 1.0 } else { h }, s, largest]
+}
+
+/// The inverse of [`to_hsv`].
+#[inline(always)]
+fn to_rgb([h, s, v]: [f32; 3]) -> [f32; N_CHANNELS] {
+    let sixths = h * 6.0;
+    let passed = |border: f32| if sixths >= border { 1.0 } else { 0.0 };
+    let sector = passed(1.0) + passed(2.0) + passed(3.0) + passed(4.0) + passed(5.0) + passed(6.0);
+    let f = sixths - sector;
+    let sector = if sector == 6.0 { 0.0 } else { sector };
+    let p = (v * (1.0 - s)).clamp(0.0, 1.0);
+    let q = (v * (1.0 - s * f)).clamp(0.0, 1.0);
+    let t = (v * (1.0 - s * (1.0 - f))).clamp(0.0, 1.0);
+    let choose = |of: [f32; 6]| {
+        let mut chosen = of[0];
+        for (idx, value) in of.into_iter().enumerate().skip(1) {
+            chosen = if sector == idx as f32 { value } else { chosen };
+        }
+        chosen
+    };
+    [choose([v, q, p, p, t, v]), choose([t, v, v, q, p, p]), choose([p, p, t, v, v, q])]
+}
