@@ -8,6 +8,8 @@ use crate::{Augmentation, DataError, ExampleOrder, Images, MaskSampler, PatchGri
 
 mod examples;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use examples::Examples;

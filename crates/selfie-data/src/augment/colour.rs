@@ -8,9 +8,6 @@ const LUMINANCE: [f32; N_CHANNELS] = [0.2989, 0.587, 0.114];
 /// Pixels worked on together: compilers make vectors of loops over so many.
 const N_LANES: usize = 16;
 
-/// A pixel's red, green and blue, of several pixels side by side.
-type Lanes = [[f32; N_LANES]; N_CHANNELS];
-
 /// Multiplies every value: 0 gives black, 1 the image.
 pub fn adjust_brightness(image: &mut [u8], factor: f64) {
     look_up(image, &table(|value| blend(factor, value, 0.0)));
@@ -27,42 +24,17 @@ pub fn adjust_contrast(image: &mut [u8], factor: f64) {
 
 /// Moves every pixel away from its own luminance, or towards it: 0 gives a grey image, 1 the image.
 pub fn adjust_saturation(image: &mut [u8], factor: f64) {
-    let (kept, other) = (factor as f32, (1.0 - factor) as f32);
-    by_lanes(image, |lanes| {
-        for lane in 0..N_LANES {
-            let [r, g, b] = [lanes[0][lane], lanes[1][lane], lanes[2][lane]];
-            let grey = weighted([r, g, b]).trunc();
-            for (channel, value) in [r, g, b].into_iter().enumerate() {
-                lanes[channel][lane] = (kept * value + other * grey).clamp(0.0, 255.0);
-            }
-        }
-    });
+    change_all(image, Saturation { kept: factor as f32, other: (1.0 - factor) as f32 });
 }
 
 /// Turns every pixel's hue by `turn` of the circle, -0.5 to 0.5.
 pub fn adjust_hue(image: &mut [u8], turn: f64) {
-    /// Not 256, so that 1 becomes 255.
-    const LEVELS: f32 = 255.999;
-    let turn = turn as f32;
-    by_lanes(image, |lanes| {
-        for lane in 0..N_LANES {
-            let [h, s, v] = to_hsv(std::array::from_fn(|channel| lanes[channel][lane] / 255.0));
-            let turned = h + turn;
-            let turned = if turned >= 1.0 { turned - 1.0 } else { turned };
-            let turned = if turned < 0.0 { turned + 1.0 } else { turned };
-            let rgb = to_rgb([turned, s, v]);
-            for (channel, value) in rgb.into_iter().enumerate() {
-                lanes[channel][lane] = value * LEVELS;
-            }
-        }
-    });
+    change_all(image, Hue { turn: turn as f32 });
 }
 
 /// Gives all channels the luminance.
 pub fn grayscale(image: &mut [u8]) {
-    for pixel in image.as_chunks_mut::<N_CHANNELS>().0 {
-        *pixel = [luminance(*pixel); N_CHANNELS];
-    }
+    change_all(image, Grayscale);
 }
 
 /// What every value becomes.
@@ -90,28 +62,88 @@ fn weighted([r, g, b]: [f32; N_CHANNELS]) -> f32 {
     LUMINANCE[0] * r + LUMINANCE[1] * g + LUMINANCE[2] * b
 }
 
-/// Hands the values of all pixels to `change`, some pixels at a time, and stores what it leaves without the fraction.
-#[inline(always)]
-fn by_lanes(image: &mut [u8], change: impl Fn(&mut Lanes)) {
-    let (groups, rest) = image.as_chunks_mut::<{ N_LANES * N_CHANNELS }>();
-    groups.iter_mut().for_each(|group| change_group(group, &change));
-    let mut padded = [0; N_LANES * N_CHANNELS];
-    padded[..rest.len()].copy_from_slice(rest);
-    change_group(&mut padded, &change);
-    rest.copy_from_slice(&padded[..rest.len()]);
+/// A change of pixels by themselves. What it leaves, in 0–256, is stored without its fraction.
+trait Change {
+    fn change(&self, rgb: [f32; N_CHANNELS]) -> [f32; N_CHANNELS];
+}
+
+struct Grayscale;
+
+impl Change for Grayscale {
+    #[inline(always)]
+    fn change(&self, rgb: [f32; N_CHANNELS]) -> [f32; N_CHANNELS] {
+        [weighted(rgb); N_CHANNELS]
+    }
+}
+
+struct Saturation {
+    kept: f32,
+    other: f32,
+}
+
+impl Change for Saturation {
+    #[inline(always)]
+    fn change(&self, rgb: [f32; N_CHANNELS]) -> [f32; N_CHANNELS] {
+        let grey = f32::from(weighted(rgb) as u8);
+        rgb.map(|value| (self.kept * value + self.other * grey).clamp(0.0, 255.0))
+    }
+}
+
+struct Hue {
+    turn: f32,
+}
+
+impl Change for Hue {
+    #[inline(always)]
+    fn change(&self, rgb: [f32; N_CHANNELS]) -> [f32; N_CHANNELS] {
+        /// Not 256, so that 1 becomes 255.
+        const LEVELS: f32 = 255.999;
+        let [h, s, v] = to_hsv(rgb.map(|value| value / 255.0));
+        let turned = h + self.turn;
+        let turned = if turned >= 1.0 { turned - 1.0 } else { turned };
+        let turned = if turned < 0.0 { turned + 1.0 } else { turned };
+        to_rgb([turned, s, v]).map(|value| value * LEVELS)
+    }
+}
+
+/// Changes every pixel, compiled for the widest vectors of the processor. Products and sums stay apart in all of them, so that the bytes
+/// are the same.
+fn change_all(image: &mut [u8], change: impl Change) {
+    struct All<'a, C>(&'a mut [u8], C);
+    impl<C: Change> pulp::NullaryFnOnce for All<'_, C> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            let (groups, rest) = self.0.as_chunks_mut::<{ N_LANES * N_CHANNELS }>();
+            for group in groups {
+                change_group(group, &self.1);
+            }
+            let mut padded = [0; N_LANES * N_CHANNELS];
+            padded[..rest.len()].copy_from_slice(rest);
+            change_group(&mut padded, &self.1);
+            rest.copy_from_slice(&padded[..rest.len()]);
+        }
+    }
+    pulp::Arch::new().dispatch(All(image, change));
 }
 
 #[inline(always)]
-fn change_group(group: &mut [u8; N_LANES * N_CHANNELS], change: &impl Fn(&mut Lanes)) {
+fn change_group(group: &mut [u8; N_LANES * N_CHANNELS], change: &impl Change) {
     let mut lanes = [[0.0; N_LANES]; N_CHANNELS];
     for (lane, pixel) in group.as_chunks::<N_CHANNELS>().0.iter().enumerate() {
         for (channel, value) in pixel.iter().enumerate() {
             lanes[channel][lane] = f32::from(*value);
         }
     }
-    change(&mut lanes);
+    let mut changed = [[0_u8; N_LANES]; N_CHANNELS];
+    for lane in 0..N_LANES {
+        let rgb = change.change([lanes[0][lane], lanes[1][lane], lanes[2][lane]]);
+        for (channel, value) in rgb.into_iter().enumerate() {
+            changed[channel][lane] = value as u8;
+        }
+    }
     for (lane, pixel) in group.as_chunks_mut::<N_CHANNELS>().0.iter_mut().enumerate() {
-        *pixel = std::array::from_fn(|channel| lanes[channel][lane] as u8);
+        *pixel = std::array::from_fn(|channel| changed[channel][lane]);
     }
 }
 
