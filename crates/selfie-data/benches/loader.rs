@@ -24,7 +24,7 @@ fn main() {
 
 /// Images of noise under a slope, of a few sizes.
 fn pixels(n: usize, side: usize) -> Vec<u8> {
-    (0..n * side * side * 3).map(|i| (i / 97 + (i * 2_654_435_761 >> 20) % 64) as u8).collect()
+    (0..n * side * side * 3).map(|i| (i / 97 + ((i * 2_654_435_761) >> 20) % 64) as u8).collect()
 }
 
 static SMALL: LazyLock<Arc<Images>> = LazyLock::new(|| {

@@ -6,7 +6,7 @@ use crate::N_CHANNELS;
 /// Weights of red, green and blue in a pixel's luminance.
 const LUMINANCE: [f32; N_CHANNELS] = [0.2989, 0.587, 0.114];
 /// Pixels worked on together: compilers make vectors of loops over so many.
-const N_LANES: usize = 16;
+const N_LANES: usize = 64;
 
 /// Multiplies every value: 0 gives black, 1 the image.
 pub fn adjust_brightness(image: &mut [u8], factor: f64) {
@@ -129,21 +129,21 @@ fn change_all(image: &mut [u8], change: impl Change) {
 
 #[inline(always)]
 fn change_group(group: &mut [u8; N_LANES * N_CHANNELS], change: &impl Change) {
-    let mut lanes = [[0.0; N_LANES]; N_CHANNELS];
-    for (lane, pixel) in group.as_chunks::<N_CHANNELS>().0.iter().enumerate() {
-        for (channel, value) in pixel.iter().enumerate() {
-            lanes[channel][lane] = f32::from(*value);
-        }
-    }
-    let mut changed = [[0_u8; N_LANES]; N_CHANNELS];
+    // Three loops, each over arrays of its own: so the compiler sees that lanes do not depend on each other.
+    let [mut r, mut g, mut b] = [[0_u8; N_LANES]; N_CHANNELS];
     for lane in 0..N_LANES {
-        let rgb = change.change([lanes[0][lane], lanes[1][lane], lanes[2][lane]]);
-        for (channel, value) in rgb.into_iter().enumerate() {
-            changed[channel][lane] = value as u8;
-        }
+        r[lane] = group[lane * N_CHANNELS];
+        g[lane] = group[lane * N_CHANNELS + 1];
+        b[lane] = group[lane * N_CHANNELS + 2];
     }
-    for (lane, pixel) in group.as_chunks_mut::<N_CHANNELS>().0.iter_mut().enumerate() {
-        *pixel = std::array::from_fn(|channel| changed[channel][lane]);
+    for lane in 0..N_LANES {
+        let rgb = change.change([f32::from(r[lane]), f32::from(g[lane]), f32::from(b[lane])]);
+        [r[lane], g[lane], b[lane]] = rgb.map(|value| value as u8);
+    }
+    for lane in 0..N_LANES {
+        group[lane * N_CHANNELS] = r[lane];
+        group[lane * N_CHANNELS + 1] = g[lane];
+        group[lane * N_CHANNELS + 2] = b[lane];
     }
 }
 
