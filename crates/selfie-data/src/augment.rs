@@ -1,54 +1,125 @@
-//! Random crop and flip of one image.
+//! Random changes of images: what each is made of, drawn from a key, and in which order. Pixels stay `u8`, channels last.
+//!
+//! Every operation has two halves: what is drawn (a function of seed, epoch and example), and what is done to pixels with given
+//! parameters. Each draws from a stream of its own, so that switching one on changes no draw of another.
+//!
+//! Not here: normalisation, which is the network's first operation.
 
-use selfie_random::Stream;
+use selfie_random::{Purpose, Stream};
 
 use crate::{DataError, N_CHANNELS};
 
+pub mod colour;
+mod crop;
+pub mod geometry;
+mod jitter;
+mod mixing;
+#[cfg(test)]
+mod oracle;
+mod patches;
+mod rand_augment;
+mod resized;
 #[cfg(test)]
 mod tests;
+pub mod tone;
 
-/// What lies outside the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// The image mirrored at its edge pixels, which are not repeated.
-    Reflect,
-    /// Black. It tells a patch's place: nearly every crop has a black band.
-    Zero,
+pub use crop::{PaddedCrop, Padding, Shift, flip};
+pub use jitter::{Adjustment, Adjustments, ColourJitter};
+pub use mixing::{Mix, MixedLabels, Mixing};
+pub use patches::{ColourDrop, DroppedChannels, JitterFill, PatchAugmentation, PatchJitter};
+pub use rand_augment::{N_BINS, Operation, RandAugment, Step};
+pub use resized::{ResizedCrop, Window, resize};
+
+/// One appearance of an example: everything random about it is a function of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The run's seed.
+    pub seed: u64,
+    /// The pass over the examples.
+    pub epoch: u32,
+    /// Which example.
+    pub example: u32,
 }
 
-/// Pads by `pad` pixels on every side, crops back to the side at a random place, and flips left to right half the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Draw {
+    pub(crate) fn stream(self, purpose: Purpose) -> Stream {
+        Stream::new(self.seed, purpose, self.epoch, self.example)
+    }
+}
+
+/// Which part of an image is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Crop {
+    /// The image's own size, out of the padded image.
+    Padded(PaddedCrop),
+    /// A window of random size and shape, resized.
+    Resized(ResizedCrop),
+}
+
+/// What is done to a whole image: crop, flip, RandAugment, colour jitter, grayscale, in this order. The default pads by 4
+/// pixels by reflection, crops and flips.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augmentation {
-    /// Pixels, less than the image's side.
-    pub pad: usize,
-    /// What the padding holds.
-    pub padding: Padding,
-    /// Whether images are flipped at all.
+    /// The part that is taken.
+    pub crop: Crop,
+    /// Whether half of the images are mirrored.
     pub flip: bool,
+    /// Random operations of one magnitude.
+    pub rand_augment: Option<RandAugment>,
+    /// Random factors of brightness, contrast, saturation and hue.
+    pub colour_jitter: Option<ColourJitter>,
+    /// Share of the images that lose their colours, in 0–1.
+    pub grayscale: f64,
 }
 
 impl Default for Augmentation {
-    /// Pad by 4 pixels by reflection, crop, flip.
     fn default() -> Self {
-        Self { pad: 4, padding: Padding::Reflect, flip: true }
+        Self {
+            crop: Crop::Padded(PaddedCrop { pad: 4, padding: Padding::Reflect }),
+            flip: true,
+            rand_augment: None,
+            colour_jitter: None,
+            grayscale: 0.0,
+        }
     }
 }
 
 impl Augmentation {
-    /// Whether images of this side can be padded so far.
+    /// Takes every image as it is: what [`Augmentation::apply`] then does is copy.
+    pub const NONE: Self = Self {
+        crop: Crop::Padded(PaddedCrop { pad: 0, padding: Padding::Reflect }),
+        flip: false,
+        rand_augment: None,
+        colour_jitter: None,
+        grayscale: 0.0,
+    };
+
+    /// Whether images of this side can be augmented so.
     ///
     /// # Errors
     ///
     /// If they cannot.
     pub fn check(&self, side: usize) -> Result<(), DataError> {
-        if self.pad >= side {
-            return Err(DataError::setting("augmentation pad", format!("less than the side {side}"), self.pad));
+        match self.crop {
+            Crop::Padded(crop) => crop.check(side)?,
+            Crop::Resized(crop) => crop.check()?,
         }
-        Ok(())
+        self.rand_augment.map_or(Ok(()), |rand_augment| rand_augment.check())?;
+        self.colour_jitter.map_or(Ok(()), |jitter| jitter.check())?;
+        check_share("share of grayscale images", self.grayscale)
     }
 
-    /// Writes the augmented image; `draws` gives the rows' and the columns' shift and the flip, in this order.
+    /// The shift and the flip of an appearance; a resized crop, which is not shifted, has a flip alone.
+    #[must_use]
+    pub fn shift(&self, draw: Draw) -> Shift {
+        let crop = match self.crop {
+            Crop::Padded(crop) => crop,
+            Crop::Resized(_) => PaddedCrop { pad: 0, padding: Padding::Reflect },
+        };
+        crop.draw(self.flip, &mut draw.stream(Purpose::Augmentation))
+    }
+
+    /// Writes an appearance of a square image.
     ///
     /// # Shapes
     ///
@@ -56,44 +127,75 @@ impl Augmentation {
     ///
     /// # Panics
     ///
-    /// If a slice has another size, or if `pad` is not less than `side`.
-    pub fn apply(&self, image: &[u8], side: usize, draws: &mut Stream, out: &mut [u8]) {
-        let line = side * N_CHANNELS;
-        assert!(
-            image.len() == side * line && out.len() == side * line && self.pad < side,
-            "augmenting: expected two images of side {side} and a pad below it, got {} and {} bytes and pad {}",
-            image.len(),
-            out.len(),
-            self.pad
-        );
-        let n_shifts = 2 * self.pad as u32 + 1;
-        let top = draws.below(n_shifts) as usize;
-        let left = draws.below(n_shifts) as usize;
-        let flip = self.flip && draws.chance(0.5);
-        for (y, out_line) in out.chunks_exact_mut(line).enumerate() {
-            let Some(source_y) = self.source(top + y, side) else {
-                out_line.fill(0);
-                continue;
-            };
-            let source_line = &image[source_y * line..][..line];
-            for (x, pixel) in out_line.chunks_exact_mut(N_CHANNELS).enumerate() {
-                let column = if flip { side - 1 - x } else { x };
-                match self.source(left + column, side) {
-                    Some(source_x) => pixel.copy_from_slice(&source_line[source_x * N_CHANNELS..][..N_CHANNELS]),
-                    None => pixel.fill(0),
+    /// If a slice has another size, or if [`Augmentation::check`] would refuse the side.
+    pub fn apply(&self, image: &[u8], side: usize, draw: Draw, out: &mut [u8]) {
+        let shift = self.shift(draw);
+        match self.crop {
+            Crop::Padded(crop) => crop.apply(image, side, shift, out),
+            Crop::Resized(crop) => {
+                let window = crop.draw(side, side, &mut draw.stream(Purpose::ResizedCrop));
+                resize(image, (side, side), window, side, out);
+                if shift.flip {
+                    flip(out, side);
                 }
             }
         }
+        self.change_colours_and_shapes(side, draw, out);
     }
 
-    /// The image coordinate at a coordinate of the padded image; none where it is black.
-    fn source(&self, padded: usize, side: usize) -> Option<usize> {
-        let inside = (self.pad..self.pad + side).contains(&padded);
-        match self.padding {
-            _ if inside => Some(padded - self.pad),
-            Padding::Zero => None,
-            Padding::Reflect if padded < self.pad => Some(self.pad - padded),
-            Padding::Reflect => Some(2 * (side - 1) - (padded - self.pad)),
+    /// Writes an appearance of an image of any size, by a resized crop.
+    ///
+    /// # Shapes
+    ///
+    /// - `image`: `[H, W, C]` with (H, W) = `size`
+    /// - `out`: `[S, S, C]`, S = `side`
+    ///
+    /// # Errors
+    ///
+    /// If the crop is not a resized one.
+    ///
+    /// # Panics
+    ///
+    /// If a slice has another size.
+    pub fn apply_resized(
+        &self,
+        (image, size): (&[u8], (usize, usize)),
+        side: usize,
+        draw: Draw,
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        let Crop::Resized(crop) = self.crop else {
+            let expected = "a resized crop, for images that have not the side asked for";
+            return Err(DataError::setting("augmentation crop", expected, "a padded crop"));
+        };
+        let window = crop.draw(size.0, size.1, &mut draw.stream(Purpose::ResizedCrop));
+        resize(image, size, window, side, out);
+        if self.shift(draw).flip {
+            flip(out, side);
+        }
+        self.change_colours_and_shapes(side, draw, out);
+        Ok(())
+    }
+
+    /// What comes after crop and flip.
+    fn change_colours_and_shapes(&self, side: usize, draw: Draw, image: &mut [u8]) {
+        debug_assert_eq!(image.len(), side * side * N_CHANNELS);
+        if let Some(rand_augment) = self.rand_augment {
+            let mut draws = draw.stream(Purpose::RandAugment);
+            rand_augment.draw(&mut draws).for_each(|step| step.apply(image, side));
+        }
+        if let Some(jitter) = self.colour_jitter {
+            jitter.draw(&mut draw.stream(Purpose::ColourJitter)).apply(image);
+        }
+        if self.grayscale > 0.0 && draw.stream(Purpose::Grayscale).chance(self.grayscale) {
+            colour::grayscale(image);
         }
     }
+}
+
+fn check_share(setting: &'static str, share: f64) -> Result<(), DataError> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err(DataError::setting(setting, "a share of 0 to 1", share))
 }

@@ -8,15 +8,17 @@
 //! 2. [`Splits`] holds out the validation examples; [`labelled_subset`] chooses those whose labels may be used.
 //! 3. An [`ExampleOrder`] says which example stands at which position of an endless run; a step's batch is a function of
 //!    (seed, step).
-//! 4. [`Augmentation`] crops and flips the example.
-//! 5. For pretraining, [`PatchGrid::cut`] makes patches of it and a [`MaskSampler`] says which of them are targets.
+//! 4. [`Augmentation`] crops and flips the example, and changes its colours where asked to.
+//! 5. For pretraining, [`PatchGrid::cut`] makes patches of it, which [`PatchAugmentation`] may change one by one, and a
+//!    [`MaskSampler`] says which of them are targets. For fine-tuning, [`Mixing`] may mix the images of a batch.
 //! 6. [`PretrainSource`], [`LabelledSource`] and [`SequentialSource`] do 3 to 5 for a whole batch; a [`Loader`] runs one
 //!    of them ahead of the training step on its own threads, without changing the order.
 //!
 //! Axes: `B` images, `G` grid side, `N` = G² patches, `T` targets, `P` patch side, `H W C` (here H = W and C = 3).
 //!
 //! ```
-//! use selfie_data::{Augmentation, Loader, MaskSampler, PatchGrid, PretrainSettings, PretrainSource, shapes32};
+//! use selfie_data::{Augmentation, Loader, MaskSampler, PatchAugmentation, PatchGrid};
+//! use selfie_data::{PretrainSettings, PretrainSource, shapes32};
 //!
 //! # fn main() -> Result<(), selfie_data::DataError> {
 //! let data = shapes32::draw(100, 10);
@@ -27,6 +29,7 @@
 //!         grid: PatchGrid::new(32, 8)?,
 //!         masks: MaskSampler::new(16, 4)?,
 //!         augmentation: Some(Augmentation::default()),
+//!         patches: PatchAugmentation::default(),
 //!         seed: 0,
 //!         batch: 64,
 //!     },
@@ -41,7 +44,7 @@
 //!
 //! The feature `hub` adds `hub::cifar10`, which downloads CIFAR-10's parquet files from the Hugging Face hub.
 
-mod augment;
+pub mod augment;
 mod check;
 pub mod cifar10;
 mod error;
@@ -57,7 +60,10 @@ pub mod shapes32;
 mod source;
 mod subset;
 
-pub use augment::{Augmentation, Padding};
+pub use augment::{
+    Augmentation, ColourDrop, ColourJitter, Crop, DroppedChannels, JitterFill, Mixing, PaddedCrop, Padding,
+    PatchAugmentation, PatchJitter, RandAugment, ResizedCrop,
+};
 pub use check::{ClassCount, SetReport, SplitReport};
 pub use error::{DataError, DataErrorKind};
 pub use grid::PatchGrid;

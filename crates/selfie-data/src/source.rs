@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use crate::augment::{Draw, MixedLabels, Mixing, PatchAugmentation};
 use crate::{Augmentation, DataError, ExampleOrder, Images, MaskSampler, PatchGrid};
 
 mod examples;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
-use examples::{Draw, Examples};
+use examples::Examples;
 
 /// A step's patches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct PretrainBatch {
 }
 
 /// A step's images and their classes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabelledBatch {
     /// `[B, H, W, C]`
     pub images: Vec<u8>,
@@ -31,10 +34,12 @@ pub struct LabelledBatch {
     pub labels: Vec<u32>,
     /// `[B]`, which images these are.
     pub examples: Vec<u32>,
+    /// The second labels of images that were mixed.
+    pub mixed: Option<MixedLabels>,
 }
 
 /// How pretraining batches are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PretrainSettings {
     /// The patches.
     pub grid: PatchGrid,
@@ -42,6 +47,8 @@ pub struct PretrainSettings {
     pub masks: MaskSampler,
     /// Done to every image before it is cut.
     pub augmentation: Option<Augmentation>,
+    /// Done to every patch after the cut.
+    pub patches: PatchAugmentation,
     /// The run's seed: order, masks and augmentation follow from it.
     pub seed: u64,
     /// B.
@@ -49,10 +56,12 @@ pub struct PretrainSettings {
 }
 
 /// How batches with labels are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LabelledSettings {
     /// Done to every image.
     pub augmentation: Option<Augmentation>,
+    /// Done to every batch.
+    pub mixing: Mixing,
     /// The run's seed: order and augmentation follow from it.
     pub seed: u64,
     /// B.
@@ -79,7 +88,7 @@ impl PretrainSource {
         examples: Option<Arc<[u32]>>,
         settings: PretrainSettings,
     ) -> Result<Self, DataError> {
-        let PretrainSettings { grid, masks, augmentation, seed, batch } = settings;
+        let PretrainSettings { grid, masks, augmentation, patches, seed, batch } = settings;
         if grid.image_side() != images.side() {
             return Err(DataError::setting(
                 "image side",
@@ -91,6 +100,7 @@ impl PretrainSource {
             return Err(DataError::setting("patches of the masks", grid.n_patches().to_string(), masks.n_patches()));
         }
         check_batch(batch, augmentation, images.side())?;
+        patches.check(grid)?;
         let examples = Examples::new(images, examples)?;
         let order = ExampleOrder::new(seed, examples.len())?;
         Ok(Self { examples, order, settings })
@@ -108,7 +118,7 @@ impl PretrainSource {
     ///
     /// None today; readers that go to the disk will have some.
     pub fn batch(&self, step: u64) -> Result<PretrainBatch, DataError> {
-        let PretrainSettings { grid, masks, augmentation, seed, batch } = self.settings;
+        let PretrainSettings { grid, masks, augmentation, patches: changes, seed, batch } = self.settings;
         let mut patches = vec![0; batch * grid.image_bytes()];
         let mut image = vec![0; grid.image_bytes()];
         let mut order = Vec::with_capacity(batch * grid.n_patches());
@@ -117,8 +127,10 @@ impl PretrainSource {
             self.order.batch(step, batch).zip(patches.chunks_exact_mut(grid.image_bytes()))
         {
             let example = self.examples.at(position);
-            self.examples.write(Draw { seed, epoch, example }, augmentation, &mut image);
+            let draw = Draw { seed, epoch, example };
+            self.examples.write(draw, augmentation, &mut image);
             grid.cut(&image, patches);
+            changes.apply(grid, draw, patches);
             order.extend(masks.order(seed, epoch, example));
             examples.push(example);
         }
@@ -142,6 +154,7 @@ impl LabelledSource {
     /// If the batch is 0, the augmentation does not fit the images, or an example is not there or there is none.
     pub fn new(images: Arc<Images>, examples: Arc<[u32]>, settings: LabelledSettings) -> Result<Self, DataError> {
         check_batch(settings.batch, settings.augmentation, images.side())?;
+        settings.mixing.check()?;
         let examples = Examples::new(images, Some(examples))?;
         let order = ExampleOrder::new(settings.seed, examples.len())?;
         Ok(Self { examples, order, settings })
@@ -159,13 +172,17 @@ impl LabelledSource {
     ///
     /// None today; readers that go to the disk will have some.
     pub fn batch(&self, step: u64) -> Result<LabelledBatch, DataError> {
-        let LabelledSettings { augmentation, seed, batch } = self.settings;
+        let LabelledSettings { augmentation, mixing, seed, batch } = self.settings;
         let draws: Vec<Draw> = self
             .order
             .batch(step, batch)
             .map(|(epoch, position)| Draw { seed, epoch, example: self.examples.at(position) })
             .collect();
-        Ok(self.examples.labelled(&draws, augmentation))
+        let mut batch = self.examples.labelled(&draws, augmentation);
+        if let Some(mix) = mixing.draw(seed, step, self.examples.side()) {
+            mix.apply(&mut batch, self.examples.side());
+        }
+        Ok(batch)
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Purpose {
     Initialization = 1,
     /// The order of the examples of an epoch.
     Shuffle = 2,
-    /// Crops and flips.
+    /// Shifted crops and flips.
     Augmentation = 3,
     /// Which patches of an image are targets.
     Mask = 4,
@@ -30,6 +30,20 @@ pub enum Purpose {
     Shapes = 8,
     /// Synthetic batches of benchmarks.
     Synthetic = 9,
+    /// Windows of resized crops.
+    ResizedCrop = 10,
+    /// RandAugment's operations and their signs.
+    RandAugment = 11,
+    /// Order and factors of colour jitter.
+    ColourJitter = 12,
+    /// Which images lose their colours.
+    Grayscale = 13,
+    /// Which patches lose colour channels.
+    PatchColour = 14,
+    /// Where patches are cropped.
+    PatchJitter = 15,
+    /// How the images of a batch are mixed.
+    Mixing = 16,
 }
 
 /// Draws keyed by (seed, purpose, major, minor): major = epoch, step or class; minor = example or tensor index.
@@ -122,6 +136,40 @@ impl Stream {
         let (sin, cos) = libm::sincos(std::f64::consts::TAU * self.unit_f64());
         self.spare_normal = Some(radius * sin);
         radius * cos
+    }
+
+    /// Beta distributed, in [0, 1], from two gamma draws.
+    ///
+    /// # Panics
+    ///
+    /// If `a` or `b` is not above 0.
+    pub fn beta(&mut self, a: f64, b: f64) -> f64 {
+        let (first, second) = (self.log_gamma_variate(a), self.log_gamma_variate(b));
+        1.0 / (1.0 + libm::exp(second - first))
+    }
+
+    /// The logarithm of a gamma distributed number of scale 1: for small shapes the number itself is below every float.
+    ///
+    /// Source: Marsaglia and Tsang 2000, "A simple method for generating gamma variables".
+    fn log_gamma_variate(&mut self, shape: f64) -> f64 {
+        assert!(shape > 0.0, "a draw with shape {shape}: expected it above 0");
+        if shape < 1.0 {
+            let larger = self.log_gamma_variate(shape + 1.0);
+            return larger + libm::log(1.0 - self.unit_f64()) / shape;
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let root = 1.0 + c * x;
+            if root <= 0.0 {
+                continue;
+            }
+            let v = root * root * root;
+            if libm::log(1.0 - self.unit_f64()) < 0.5 * x * x + d - d * v + d * libm::log(v) {
+                return libm::log(d * v);
+            }
+        }
     }
 
     /// Puts `items` in uniformly random order (Fisher–Yates).

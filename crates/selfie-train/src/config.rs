@@ -14,7 +14,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use selfie_data::Padding;
+pub use selfie_data::{DroppedChannels, JitterFill, Padding};
 pub use selfie_model::{Architecture, ClassifierKind, LogitScale, Positions, Stem};
 
 pub use resolve::{Base, FlagValue, Overrides, Resolved, resolve};
@@ -89,6 +89,37 @@ pub struct DataConfig {
     pub padding: Padding,
     /// Whether half of the images are mirrored.
     pub flip: bool,
+    /// Which part of an image is taken: of its own size out of the padded image, or a window that is resized.
+    pub crop: CropKind,
+    /// Lowest share of the area when `crop = "resized"`, above 0 and at most 1.
+    pub crop_scale_min: f64,
+    /// How far the factors of brightness, contrast and saturation may be from 1, and hue's turn from 0 in shares of the
+    /// circle.
+    pub colour_jitter: [f64; 4],
+    /// Share of the images that lose their colours, in 0–1.
+    pub grayscale: f64,
+    /// RandAugment's operations an image.
+    pub randaugment_ops: usize,
+    /// RandAugment's strength, 0 to 30.
+    pub randaugment_magnitude: usize,
+    /// Share of the patches of which one random colour channel is kept, in 0–1; for pretraining.
+    pub patch_colour_drop: f64,
+    /// What the two dropped channels hold.
+    pub patch_colour_fill: DroppedChannels,
+    /// Most pixels cropped off the sides of each patch; for pretraining.
+    pub patch_jitter: usize,
+    /// How a cropped patch becomes whole again.
+    pub patch_jitter_fill: JitterFill,
+}
+
+/// Which part of an image is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CropKind {
+    /// The image's own size, out of the padded image.
+    Pad,
+    /// A window of random size and shape, resized.
+    Resized,
 }
 
 /// `[loader]`
@@ -164,7 +195,7 @@ pub enum OptimizerKind {
     AdamW,
 }
 
-/// `[finetune]`: every key of `[pretrain]` and two of its own.
+/// `[finetune]`: every key of `[pretrain]` and some of its own.
 // `flatten` excludes `deny_unknown_fields`; `resolve` checks every key before serde sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FinetuneConfig {
@@ -175,6 +206,10 @@ pub struct FinetuneConfig {
     pub classifier: ClassifierKind,
     /// Whether the norm that ends the patch network initialises stage 4's first norm, which sits at the same place.
     pub stage4_norm_from_patch_network: bool,
+    /// Mixup's α; 0 mixes no images. Beside `cutmix`, each has half of the batches.
+    pub mixup: f64,
+    /// CutMix's α; 0 pastes no rectangles.
+    pub cutmix: f64,
 }
 
 impl Default for ModelConfig {
@@ -207,6 +242,16 @@ impl Default for DataConfig {
             pad: 4,
             padding: Padding::Reflect,
             flip: true,
+            crop: CropKind::Pad,
+            crop_scale_min: 0.08,
+            colour_jitter: [0.0; 4],
+            grayscale: 0.0,
+            randaugment_ops: 0,
+            randaugment_magnitude: 9,
+            patch_colour_drop: 0.0,
+            patch_colour_fill: DroppedChannels::Constant,
+            patch_jitter: 0,
+            patch_jitter_fill: JitterFill::Pad,
         }
     }
 }
@@ -251,6 +296,8 @@ impl Default for FinetuneConfig {
             training: TrainingConfig::default(),
             classifier: ClassifierKind::Stage4,
             stage4_norm_from_patch_network: false,
+            mixup: 0.0,
+            cutmix: 0.0,
         }
     }
 }

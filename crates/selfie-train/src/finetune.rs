@@ -1,6 +1,7 @@
 //! Fine-tuning on a fraction of the labels, from pretrained weights or from scratch.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use selfie_ops::cross_entropy;
 
 use crate::TrainError;
 use crate::config::Resolved;
-use crate::network::{augmentation, network_config, require_side};
+use crate::network::{network_config, require_side};
 use crate::optimizer::Optimizer;
 use crate::plan::{ClassifierPlan, FinetunePlan, Request};
 use crate::pretrain::{pass_number, top1_share};
@@ -68,8 +69,12 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let settings =
-        LabelledSettings { augmentation: augmentation(&plan.data), seed: session.seed, batch: training.batch };
+    let settings = LabelledSettings {
+        augmentation: plan.data.augmentation,
+        mixing: plan.mixing,
+        seed: session.seed,
+        batch: training.batch,
+    };
     let source = LabelledSource::new(images.clone(), examples, settings)?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
@@ -96,10 +101,10 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         let mut passes = Vec::with_capacity(training.n_micro_batches());
         for micro in 0..training.n_micro_batches() {
             let pass = Training::new(session.seed, pass_number(step_idx, micro, training.n_micro_batches()));
-            let (pixels, labels) = tensors(&batch, &plan, micro, session)?;
-            let logits = network.forward(&pixels, Mode::Training(&pass))?.logits;
-            let loss = cross_entropy(&logits, labels, training.label_smoothing)?;
-            measured.add(&loss, top1_share(&logits, labels)?, training.n_micro_batches())?;
+            let of = micro * training.micro_batch..(micro + 1) * training.micro_batch;
+            let logits = network.forward(&pixels(&batch, &plan, of.clone(), session)?, Mode::Training(&pass))?.logits;
+            let (loss, accuracy) = loss(&logits, &batch, of, training.label_smoothing)?;
+            measured.add(&loss, accuracy, training.n_micro_batches())?;
             optimizer.add((loss / training.n_micro_batches() as f64)?.backward()?)?;
             passes.push(pass);
         }
@@ -203,17 +208,36 @@ fn groups(names: &[String]) -> Vec<String> {
     groups
 }
 
-/// One micro-batch: images `[B, H, W, 3]` and their labels.
-fn tensors<'a>(
-    batch: &'a LabelledBatch,
+/// The images of a micro-batch, `[B, H, W, 3]`.
+fn pixels(
+    batch: &LabelledBatch,
     plan: &FinetunePlan,
-    micro: usize,
+    micro: Range<usize>,
     session: &Session,
-) -> Result<(Tensor, &'a [u32]), TrainError> {
-    let (b, side) = (plan.training.micro_batch, plan.data.image_size);
+) -> Result<Tensor, TrainError> {
+    let side = plan.data.image_size;
     let image = side * side * 3;
-    let pixels = &batch.images[micro * b * image..(micro + 1) * b * image];
-    Ok((Tensor::from_slice(pixels, (b, side, side, 3), &session.device)?, &batch.labels[micro * b..(micro + 1) * b]))
+    let pixels = &batch.images[micro.start * image..micro.end * image];
+    Ok(Tensor::from_slice(pixels, (micro.len(), side, side, 3), &session.device)?)
+}
+
+/// Mean cross entropy of a micro-batch's `[B, L]` logits, and the share of images whose best class is the right one; of mixed images,
+/// the means over both labels, each with its share.
+fn loss(
+    logits: &Tensor,
+    batch: &LabelledBatch,
+    micro: Range<usize>,
+    label_smoothing: f64,
+) -> Result<(Tensor, f64), TrainError> {
+    let against = |labels: &[u32]| -> Result<(Tensor, f64), TrainError> {
+        let labels = &labels[micro.clone()];
+        Ok((cross_entropy(logits, labels, label_smoothing)?, top1_share(logits, labels)?))
+    };
+    let (first, first_accuracy) = against(&batch.labels)?;
+    let Some(mixed) = &batch.mixed else { return Ok((first, first_accuracy)) };
+    let (second, second_accuracy) = against(&mixed.labels)?;
+    let (share, rest) = (mixed.share, 1.0 - mixed.share);
+    Ok((((first * share)? + (second * rest)?)?, share * first_accuracy + rest * second_accuracy))
 }
 
 /// A finished classifier's measurements on a split.

@@ -1,6 +1,6 @@
 //! From a plan to the configuration of a network.
 
-use selfie_data::{Augmentation, Images, MaskSampler, PatchGrid};
+use selfie_data::{Images, MaskSampler, PatchGrid};
 use selfie_model::{LogitScale, Normalization, SelfieConfig};
 
 use crate::TrainError;
@@ -47,12 +47,6 @@ pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, images: &Images
         // A channel that never varies would otherwise be divided by zero.
         normalization: Normalization { mean, std: std.map(|std| std.max(1.0 / 255.0)) },
     }
-}
-
-/// How images are changed before they are cut or classified; none where the plan changes nothing.
-pub(crate) fn augmentation(data: &DataPlan) -> Option<Augmentation> {
-    let augmentation = Augmentation { pad: data.pad, padding: data.padding, flip: data.flip };
-    (data.pad > 0 || data.flip).then_some(augmentation)
 }
 
 /// The patch grid and the mask sampler of a plan.

@@ -3,11 +3,12 @@
 //! A plan is made from a [`Resolved`](crate::config::Resolved) configuration alone; it opens no file and builds no
 //! network. Its structs are non-exhaustive so that other crates get them from here only.
 
-use selfie_data::{Padding, SetName};
+use selfie_data::{Augmentation, Mixing, PatchAugmentation, SetName};
 
 use crate::config::{Architecture, Positions, Stem};
 use crate::schedule::Schedule;
 
+mod augment;
 mod build;
 mod check;
 
@@ -57,6 +58,8 @@ pub struct FinetunePlan {
     pub training: TrainingPlan,
     /// What turns the patch network into a classifier.
     pub classifier: ClassifierPlan,
+    /// How the images of a batch are mixed.
+    pub mixing: Mixing,
     /// Share of the labels, in 0–1, 0 excluded.
     pub fraction: f64,
 }
@@ -123,12 +126,10 @@ pub struct DataPlan {
     pub n_patches: usize,
     /// T, patches masked out: at least 2, fewer than `n_patches`.
     pub n_targets: usize,
-    /// Border added before the random crop, px.
-    pub pad: usize,
-    /// What the border is made of.
-    pub padding: Padding,
-    /// Whether half of the images are mirrored.
-    pub flip: bool,
+    /// How whole images are changed; none where they are not.
+    pub augmentation: Option<Augmentation>,
+    /// How single patches are changed, in pretraining.
+    pub patches: PatchAugmentation,
 }
 
 /// The threads that prepare batches.

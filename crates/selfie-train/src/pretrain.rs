@@ -11,7 +11,7 @@ use selfie_ops::cross_entropy;
 
 use crate::TrainError;
 use crate::config::Resolved;
-use crate::network::{augmentation, grid_and_masks, network_config, require_side};
+use crate::network::{grid_and_masks, network_config, require_side};
 use crate::optimizer::Optimizer;
 use crate::plan::{PretrainPlan, Request};
 use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
@@ -35,7 +35,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     let settings = PretrainSettings {
         grid,
         masks,
-        augmentation: augmentation(&plan.data),
+        augmentation: plan.data.augmentation,
+        patches: plan.data.patches,
         seed: session.seed,
         batch: training.batch,
     };

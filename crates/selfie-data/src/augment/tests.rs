@@ -1,83 +1,109 @@
 use super::*;
-use selfie_random::Purpose;
 
-/// An image whose pixel says where it is: (y, x, 255).
-fn coordinates(side: usize) -> Vec<u8> {
-    (0..side * side).flat_map(|i| [(i / side) as u8, (i % side) as u8, 255]).collect()
+const SIDE: usize = 24;
+
+fn draw(example: u32) -> Draw {
+    Draw { seed: 1, epoch: 0, example }
 }
 
-fn augmented(augmentation: Augmentation, side: usize, example: u32) -> Vec<u8> {
-    let mut out = vec![7; side * side * 3];
-    let mut draws = Stream::new(1, Purpose::Augmentation, 0, example);
-    augmentation.apply(&coordinates(side), side, &mut draws, &mut out);
+fn image() -> Vec<u8> {
+    (0..SIDE * SIDE).flat_map(|i| [(i / SIDE * 9) as u8, (i % SIDE * 9) as u8, (i * 7) as u8]).collect()
+}
+
+fn augmented(augmentation: Augmentation, example: u32) -> Vec<u8> {
+    let mut out = vec![0; SIDE * SIDE * 3];
+    augmentation.apply(&image(), SIDE, draw(example), &mut out);
     out
 }
 
-/// The shifts and the flip of an augmentation, drawn as `apply` draws them.
-fn drawn(augmentation: Augmentation, example: u32) -> (i32, i32, bool) {
-    let mut draws = Stream::new(1, Purpose::Augmentation, 0, example);
-    let pad = augmentation.pad as i32;
-    let top = draws.below(2 * augmentation.pad as u32 + 1) as i32 - pad;
-    let left = draws.below(2 * augmentation.pad as u32 + 1) as i32 - pad;
-    (top, left, augmentation.flip && draws.chance(0.5))
+/// Every operation, each of which changes nearly every image.
+fn all() -> Augmentation {
+    Augmentation {
+        crop: Crop::Resized(ResizedCrop::default()),
+        flip: true,
+        rand_augment: Some(RandAugment { n_operations: 2, magnitude: 9 }),
+        colour_jitter: Some(ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 }),
+        grayscale: 0.2,
+    }
 }
 
 #[test]
-fn nothing_to_do_leaves_the_image() {
-    let none = Augmentation { pad: 0, padding: Padding::Reflect, flip: false };
-    assert_eq!(augmented(none, 5, 0), coordinates(5));
+fn nothing_to_do_copies() {
+    assert_eq!(augmented(Augmentation::NONE, 3), image());
 }
 
 #[test]
-fn crops_are_shifted_and_mirrored_at_the_edge_pixel() {
-    let side = 6_i32;
-    let reflect = |i: i32| {
-        if i < 0 {
-            -i
-        } else if i >= side {
-            2 * (side - 1) - i
-        } else {
-            i
-        }
+fn appearances_are_functions_of_seed_epoch_and_example() {
+    let appearance = |draw: Draw| {
+        let mut out = vec![0; SIDE * SIDE * 3];
+        all().apply(&image(), SIDE, draw, &mut out);
+        out
     };
-    for padding in [Padding::Reflect, Padding::Zero] {
-        let augmentation = Augmentation { pad: 5, padding, flip: true };
-        for example in 0..50 {
-            let out = augmented(augmentation, 6, example);
-            let (top, left, flip) = drawn(augmentation, example);
-            for y in 0..side {
-                for x in 0..side {
-                    let (from_y, from_x) = (y + top, left + if flip { side - 1 - x } else { x });
-                    let outside = !(0..side).contains(&from_y) || !(0..side).contains(&from_x);
-                    let expected = match padding {
-                        Padding::Zero if outside => [0, 0, 0],
-                        _ => [reflect(from_y) as u8, reflect(from_x) as u8, 255],
-                    };
-                    assert_eq!(out[((y * side + x) * 3) as usize..][..3], expected, "{example}: {y} {x}");
-                }
-            }
-        }
+    let base = appearance(draw(5));
+    assert_eq!(appearance(draw(5)), base);
+    for other in [Draw { seed: 2, ..draw(5) }, Draw { epoch: 1, ..draw(5) }, draw(6)] {
+        assert_ne!(appearance(other), base);
     }
 }
 
 #[test]
-fn shifts_and_flips_are_uniform() {
-    let augmentation = Augmentation { pad: 3, ..Augmentation::default() };
-    let mut shifts = [0_u32; 49];
-    let mut n_flipped = 0_u32;
-    for example in 0..9_800 {
-        let out = augmented(augmentation, 9, example);
-        // The middle pixel and its right neighbour; with this pad both come from inside the image.
-        let middle = &out[(4 * 9 + 4) * 3..][..6];
-        shifts[usize::from(middle[0] - 1) * 7 + usize::from(middle[1] - 1)] += 1;
-        n_flipped += u32::from(middle[4] < middle[1]);
+fn switching_an_operation_on_changes_no_draw_of_another() {
+    let grey = Augmentation { grayscale: 1.0, ..Augmentation::default() };
+    for example in 0..20 {
+        let mut expected = augmented(Augmentation::default(), example);
+        colour::grayscale(&mut expected);
+        assert_eq!(augmented(grey, example), expected);
+        assert_eq!(
+            all().shift(draw(example)).flip,
+            Augmentation { flip: true, ..Augmentation::NONE }.shift(draw(example)).flip
+        );
     }
-    assert!(shifts.iter().all(|count| count.abs_diff(200) < 75), "{shifts:?}");
-    assert!(n_flipped.abs_diff(4900) < 250, "{n_flipped}");
 }
 
 #[test]
-fn a_pad_as_large_as_the_image_is_refused() {
-    assert!(Augmentation { pad: 8, ..Augmentation::default() }.check(8).is_err());
-    assert!(Augmentation { pad: 7, ..Augmentation::default() }.check(8).is_ok());
+fn resized_crops_are_flipped_half_the_time() {
+    let crop = Crop::Resized(ResizedCrop { min_scale: 1.0 });
+    let flipped = Augmentation { crop, ..Augmentation::default() };
+    let straight = Augmentation { flip: false, ..flipped };
+    let mut n_flipped = 0;
+    for example in 0..400 {
+        let (one, other) = (augmented(flipped, example), augmented(straight, example));
+        let mut mirrored = other.clone();
+        flip(&mut mirrored, SIDE);
+        assert!(one == other || one == mirrored);
+        n_flipped += u32::from(one == mirrored);
+    }
+    assert!(n_flipped.abs_diff(200) < 50, "{n_flipped}");
+}
+
+#[test]
+fn an_image_of_another_size_is_cropped_and_resized() {
+    let crop = Crop::Resized(ResizedCrop { min_scale: 1.0 });
+    let picture = vec![50; 10 * 13 * 3];
+    let mut out = vec![0; SIDE * SIDE * 3];
+    let augmentation = Augmentation { crop, ..Augmentation::NONE };
+    augmentation.apply_resized((&picture, (10, 13)), SIDE, draw(0), &mut out).unwrap();
+    assert!(out.iter().all(|value| *value == 50));
+    assert!(Augmentation::NONE.apply_resized((&picture, (10, 13)), SIDE, draw(0), &mut out).is_err());
+}
+
+#[test]
+fn about_the_share_asked_for_is_grey() {
+    let some = Augmentation { grayscale: 0.2, ..Augmentation::NONE };
+    let is_grey = |example: &u32| augmented(some, *example).chunks_exact(3).all(|pixel| pixel[0] == pixel[1]);
+    assert!((0..1000).filter(is_grey).count().abs_diff(200) < 64);
+}
+
+#[test]
+fn settings_of_every_part_are_checked() {
+    for wrong in [
+        Augmentation { crop: Crop::Padded(PaddedCrop { pad: 24, padding: Padding::Zero }), ..all() },
+        Augmentation { crop: Crop::Resized(ResizedCrop { min_scale: 0.0 }), ..all() },
+        Augmentation { rand_augment: Some(RandAugment { n_operations: 1, magnitude: 31 }), ..all() },
+        Augmentation { colour_jitter: Some(ColourJitter { hue: 1.0, ..ColourJitter::default() }), ..all() },
+        Augmentation { grayscale: 1.5, ..all() },
+    ] {
+        assert!(wrong.check(SIDE).is_err(), "{wrong:?}");
+    }
+    assert!(all().check(SIDE).is_ok());
 }

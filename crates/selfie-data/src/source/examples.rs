@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use selfie_random::{Purpose, Stream};
-
 use super::LabelledBatch;
+use crate::augment::Draw;
 use crate::{Augmentation, DataError, Images};
 
 /// Some of the images, all of which exist.
@@ -12,14 +11,6 @@ use crate::{Augmentation, DataError, Images};
 pub(super) struct Examples {
     images: Arc<Images>,
     chosen: Option<Arc<[u32]>>,
-}
-
-/// One appearance of an example.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
-    pub(super) seed: u64,
-    pub(super) epoch: u32,
-    pub(super) example: u32,
 }
 
 impl Examples {
@@ -39,6 +30,11 @@ impl Examples {
         self.chosen.as_ref().map_or(self.images.len(), |chosen| chosen.len()) as u32
     }
 
+    /// Height and width of every image.
+    pub(super) fn side(&self) -> usize {
+        self.images.side()
+    }
+
     pub(super) fn at(&self, position: u32) -> u32 {
         self.chosen.as_ref().map_or(position, |chosen| chosen[position as usize])
     }
@@ -48,10 +44,7 @@ impl Examples {
         let image = self.images.image(draw.example as usize);
         match augmentation {
             None => out.copy_from_slice(image),
-            Some(augmentation) => {
-                let mut draws = Stream::new(draw.seed, Purpose::Augmentation, draw.epoch, draw.example);
-                augmentation.apply(image, self.images.side(), &mut draws, out);
-            }
+            Some(augmentation) => augmentation.apply(image, self.images.side(), draw, out),
         }
     }
 
@@ -65,6 +58,7 @@ impl Examples {
             images,
             labels: draws.iter().map(|draw| u32::from(self.images.label(draw.example as usize))).collect(),
             examples: draws.iter().map(|draw| draw.example).collect(),
+            mixed: None,
         }
     }
 }

@@ -1,7 +1,8 @@
 use super::*;
-use crate::{Loader, shapes32};
+use crate::{Crop, Loader, PaddedCrop, Padding, shapes32};
 
-const SETTINGS: LabelledSettings = LabelledSettings { augmentation: None, seed: 4, batch: 6 };
+const SETTINGS: LabelledSettings =
+    LabelledSettings { augmentation: None, mixing: Mixing { mixup: 0.0, cutmix: 0.0 }, seed: 4, batch: 6 };
 
 fn images() -> Arc<Images> {
     shapes32::draw(20, 0).train
@@ -12,6 +13,7 @@ fn settings() -> PretrainSettings {
         grid: PatchGrid::new(32, 8).unwrap(),
         masks: MaskSampler::new(16, 4).unwrap(),
         augmentation: Some(Augmentation::default()),
+        patches: PatchAugmentation::default(),
         seed: 4,
         batch: 6,
     }
@@ -78,7 +80,7 @@ fn labelled_batches_hold_only_the_chosen_examples_with_their_labels() {
 #[test]
 fn augmentation_is_the_same_for_the_same_seed_and_another_for_another() {
     let batch = |seed| {
-        let settings = LabelledSettings { augmentation: Some(Augmentation::default()), seed, batch: 20 };
+        let settings = LabelledSettings { augmentation: Some(Augmentation::default()), seed, batch: 20, ..SETTINGS };
         let mut batch = LabelledSource::new(images(), (0..20).collect(), settings).unwrap().batch(0).unwrap();
         let place = batch.examples.iter().position(|&example| example == 0).unwrap();
         batch.images.drain(place * 3072..(place + 1) * 3072).collect::<Vec<u8>>()
@@ -99,7 +101,10 @@ fn the_sequential_source_gives_every_example_once_in_order() {
 fn settings_that_do_not_fit_are_refused() {
     let grid = PatchGrid::new(64, 16).unwrap();
     let masks = MaskSampler::new(49, 12).unwrap();
-    let pad = Some(Augmentation { pad: 32, ..Augmentation::default() });
+    let pad = Some(Augmentation {
+        crop: Crop::Padded(PaddedCrop { pad: 32, padding: Padding::Reflect }),
+        ..Augmentation::default()
+    });
     for wrong in [
         PretrainSettings { grid, ..settings() },
         PretrainSettings { masks, ..settings() },

@@ -85,6 +85,31 @@ fn normals_have_the_moments_of_the_standard_normal() {
     assert!(neighbours.abs() < 0.016, "the two normals of a pair are correlated: {neighbours}");
 }
 
+#[test]
+fn betas_have_the_moments_of_their_distribution() {
+    for (a, b) in [(0.2, 0.2), (1.0, 1.0), (0.5, 2.0), (8.0, 3.0)] {
+        let mut draws = stream(5);
+        let betas: Vec<f64> = (0..50_000).map(|_| draws.beta(a, b)).collect();
+        assert!(betas.iter().all(|share| (0.0..=1.0).contains(share)));
+        let mean = betas.iter().sum::<f64>() / betas.len() as f64;
+        let square = betas.iter().map(|share| share * share).sum::<f64>() / betas.len() as f64;
+        let (expected, sum): (f64, f64) = (a / (a + b), a + b);
+        let expected_square = expected * (a + 1.0) / (sum + 1.0);
+        // Five standard deviations of a mean of numbers in [0, 1] are at most 0.0112.
+        assert!((mean - expected).abs() < 0.0112, "{a} {b}: mean {mean}, expected {expected}");
+        assert!((square - expected_square).abs() < 0.0112, "{a} {b}: {square}, expected {expected_square}");
+    }
+}
+
+#[test]
+fn a_tiny_shape_gives_shares_of_nearly_0_or_1_and_no_nan() {
+    let mut draws = stream(6);
+    for _ in 0..1000 {
+        let share = draws.beta(1e-4, 1e-4);
+        assert!((0.0..=1.0).contains(&share), "{share}");
+    }
+}
+
 /// Fixed bits: a change of libm or of the order of draws would change every run's initial weights.
 #[test]
 fn normals_keep_their_bits() {

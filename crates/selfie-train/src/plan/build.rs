@@ -3,6 +3,7 @@
 use selfie_data::SetName;
 use selfie_eval::record::Task;
 
+use super::augment::{augmentation, mixing, patch_augmentation};
 use super::check::Check;
 use super::{
     CheckpointPlan, ClassifierPlan, DataPlan, FinetunePlan, LoaderPlan, LogitScalePlan, ModelPlan, OptimizerPlan,
@@ -61,6 +62,7 @@ impl FinetunePlan {
                 ClassifierKind::Stage4 => ClassifierPlan::Stage4 { norm_from_patch_network },
                 ClassifierKind::AttentionPooling => ClassifierPlan::AttentionPooling,
             },
+            mixing: mixing(resolved)?,
             fraction,
         })
     }
@@ -90,11 +92,6 @@ fn data_plan(resolved: &Resolved) -> Result<DataPlan, TrainError> {
         format!("at least 2 and fewer than the {n_patches} patches of the {grid_side}×{grid_side} grid"),
         data.n_targets,
     )?;
-    check("data.pad").require(
-        data.pad < data.image_size,
-        format!("less than data.image_size = {}", data.image_size),
-        data.pad,
-    )?;
     Ok(DataPlan {
         set,
         image_size: data.image_size,
@@ -102,9 +99,8 @@ fn data_plan(resolved: &Resolved) -> Result<DataPlan, TrainError> {
         grid_side,
         n_patches,
         n_targets: data.n_targets,
-        pad: data.pad,
-        padding: data.padding,
-        flip: data.flip,
+        augmentation: augmentation(resolved)?,
+        patches: patch_augmentation(resolved)?,
     })
 }
 

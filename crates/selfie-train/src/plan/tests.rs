@@ -1,3 +1,4 @@
+use selfie_data::{ColourDrop, ColourJitter, Crop, DroppedChannels, JitterFill, PatchJitter, RandAugment, ResizedCrop};
 use selfie_eval::record::Task;
 
 use super::*;
@@ -30,6 +31,14 @@ const VIOLATIONS: &[(&str, &str, &str, &str)] = &[
     ("n_targets=1", "data.n_targets", "at least 2 and fewer than the 16 patches", "1"),
     ("n_targets=16", "data.n_targets", "at least 2 and fewer than the 16 patches", "16"),
     ("pad=32", "data.pad", "less than data.image_size = 32", "32"),
+    ("crop_scale_min=0", "data.crop_scale_min", "above 0 and at most 1", "0"),
+    ("colour_jitter=[0,0,0,0.6]", "data.colour_jitter", "hue at most 0.5", "[0.0, 0.0, 0.0, 0.6]"),
+    ("colour_jitter=[-1,0,0,0]", "data.colour_jitter", "at least 0", "[-1.0, 0.0, 0.0, 0.0]"),
+    ("grayscale=1.5", "data.grayscale", "0 to 1", "1.5"),
+    ("randaugment_ops=17", "data.randaugment_ops", "0 to 16", "17"),
+    ("randaugment_magnitude=31", "data.randaugment_magnitude", "0 to 30", "31"),
+    ("patch_colour_drop=-0.1", "data.patch_colour_drop", "0 to 1", "-0.1"),
+    ("patch_jitter=4", "data.patch_jitter", "less than half of data.patch_size = 8", "4"),
     ("dropout=1.0", "model.dropout", "less than 1", "1"),
     ("learning_rate=0", "pretrain.learning_rate", "above 0", "0"),
     ("momentum=-0.1", "pretrain.momentum", "at least 0", "-0.1"),
@@ -117,6 +126,47 @@ fn only_the_optimizers_own_keys_count() {
     let adamw = pretrain(&["optimizer=adamw", "momentum=7"]).unwrap().training.optimizer;
     assert_eq!(adamw, OptimizerPlan::AdamW { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 });
     assert!(pretrain(&["optimizer=adamw", "beta2=1"]).unwrap_err().to_string().starts_with("pretrain.beta2"));
+}
+
+#[test]
+fn augmentation_beyond_the_papers_is_off_unless_asked_for() {
+    let plan = pretrain(&[]).unwrap().data;
+    assert_eq!(plan.augmentation, Some(Augmentation::default()));
+    assert_eq!(plan.patches, PatchAugmentation::default());
+    assert_eq!(pretrain(&["pad=0", "padding=zero", "flip=false"]).unwrap().data.augmentation, None);
+    let finetune = |set: &[&str]| FinetunePlan::new(&resolved(set), REQUEST, 0.1);
+    assert_eq!(finetune(&[]).unwrap().mixing, Mixing::default());
+    assert_eq!(finetune(&["finetune.mixup=0.2"]).unwrap().mixing, Mixing { mixup: 0.2, cutmix: 0.0 });
+    let error = finetune(&["finetune.cutmix=-1"]).unwrap_err();
+    assert_eq!(error.to_string(), "finetune.cutmix (--set): expected a finite number of at least 0, got -1");
+}
+
+#[test]
+fn every_augmentation_has_its_keys() {
+    let set = [
+        "crop=resized",
+        "crop_scale_min=0.2",
+        "colour_jitter=[0.4,0.3,0.2,0.1]",
+        "grayscale=0.2",
+        "randaugment_ops=2",
+        "randaugment_magnitude=7",
+        "patch_colour_drop=0.5",
+        "patch_colour_fill=kept",
+        "patch_jitter=2",
+        "patch_jitter_fill=resize",
+    ];
+    let plan = pretrain(&set).unwrap().data;
+    let expected = Augmentation {
+        crop: Crop::Resized(ResizedCrop { min_scale: 0.2 }),
+        flip: true,
+        rand_augment: Some(RandAugment { n_operations: 2, magnitude: 7 }),
+        colour_jitter: Some(ColourJitter { brightness: 0.4, contrast: 0.3, saturation: 0.2, hue: 0.1 }),
+        grayscale: 0.2,
+    };
+    assert_eq!(plan.augmentation, Some(expected));
+    let jitter = Some(PatchJitter { most: 2, fill: JitterFill::Resize });
+    let colour_drop = Some(ColourDrop { share: 0.5, dropped: DroppedChannels::Kept });
+    assert_eq!(plan.patches, PatchAugmentation { jitter, colour_drop });
 }
 
 #[test]

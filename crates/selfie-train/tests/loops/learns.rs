@@ -38,6 +38,35 @@ fn fine_tuning_learns_eight_images() {
 }
 
 #[test]
+fn pretraining_learns_with_every_augmentation() {
+    let set = [
+        "steps=200",
+        "learning_rate=0.3",
+        "model.dropout=0",
+        "data.flip=true",
+        "crop=resized",
+        "crop_scale_min=0.7",
+        "colour_jitter=[0.2,0.2,0.2,0.05]",
+        "randaugment_ops=1",
+        "randaugment_magnitude=3",
+        "patch_colour_drop=0.3",
+        "patch_jitter=1",
+    ];
+    let ((first, _), (last, accuracy)) = first_and_last(Task::Pretrain, 8, &set);
+    assert!(last < first, "the loss fell from {first} to {last}");
+    assert!(accuracy > 0.27, "chance is 0.25, got {accuracy}");
+}
+
+#[test]
+fn fine_tuning_learns_mixed_images() {
+    for mixing in ["mixup=0.2", "cutmix=0.5"] {
+        let ((first, _), (last, _)) =
+            first_and_last(Task::Finetune, 8, &["steps=100", "learning_rate=0.05", mixing, "micro_batch=4"]);
+        assert!(last < 0.7 * first, "{mixing}: the loss fell from {first} to {last}");
+    }
+}
+
+#[test]
 fn adamw_learns_too() {
     let set = ["steps=200", "optimizer=adamw", "learning_rate=0.01", "weight_decay=0.01", "model.dropout=0"];
     let ((first, _), (last, _)) = first_and_last(Task::Pretrain, 8, &set);

@@ -68,6 +68,23 @@ fn fine_tuning_with_adamw_resumes_bit_for_bit() {
 }
 
 #[test]
+fn pretraining_with_changed_patches_and_colours_resumes_bit_for_bit() {
+    let set = [
+        "crop=resized",
+        "colour_jitter=[0.4,0.4,0.4,0.1]",
+        "randaugment_ops=2",
+        "patch_colour_drop=0.5",
+        "patch_jitter=2",
+    ];
+    require_halves_equal_the_whole(Task::Pretrain, &set);
+}
+
+#[test]
+fn fine_tuning_with_mixed_images_resumes_bit_for_bit() {
+    require_halves_equal_the_whole(Task::Finetune, &["mixup=0.4", "cutmix=1.0", "micro_batch=4"]);
+}
+
+#[test]
 fn the_result_holds_the_averaged_weights_and_the_checkpoint_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let steps = format!("steps={STEPS}");
