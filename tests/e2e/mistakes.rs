@@ -35,7 +35,7 @@ const OF_INPUT: [Mistake; 11] = [
     ("pretrain missing.toml", 66, &["missing.toml is missing: expected a recipe", "path of a TOML file"]),
     ("pretrain tiny.toml --data nowhere", 66, &["data set cifar10", "expected it in nowhere", "--data"]),
     ("pretrain tiny.toml", 66, &["expected it in data/cifar10", "--data"]),
-    ("pretrain imagenet32", 66, &["imagenet32", "later version", "cifar10 and shapes32"]),
+    ("pretrain imagenet32", 66, &["imagenet32", "expected it in data/imagenet32", "--data"]),
     (
         "finetune tiny.toml --fraction 0.5",
         66,

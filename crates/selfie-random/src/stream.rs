@@ -30,6 +30,8 @@ pub enum Purpose {
     Shapes = 8,
     /// Synthetic batches of benchmarks.
     Synthetic = 9,
+    /// Which example stands in for one that cannot be read.
+    Replacement = 20,
 }
 
 /// Draws keyed by (seed, purpose, major, minor): major = epoch, step or class; minor = example or tensor index.

@@ -44,7 +44,7 @@ fn unaugmented_patches_are_cut_from_the_image_of_their_example() {
     for (patches, &example) in batch.patches.chunks_exact(3072).zip(&batch.examples) {
         let mut joined = vec![0; 3072];
         settings.grid.join(patches, &mut joined);
-        assert_eq!(joined, images.image(example as usize));
+        assert_eq!(joined, images.stored(example as usize));
     }
 }
 
@@ -69,7 +69,7 @@ fn labelled_batches_hold_only_the_chosen_examples_with_their_labels() {
         for (i, &example) in batch.examples.iter().enumerate() {
             counts[example as usize] += 1;
             assert_eq!(batch.labels[i], u32::from(images.label(example as usize)));
-            assert_eq!(batch.images[i * 3072..][..3072], *images.image(example as usize));
+            assert_eq!(batch.images[i * 3072..][..3072], *images.stored(example as usize));
         }
     }
     assert!(chosen.iter().all(|&example| counts[example as usize] == 10), "{counts:?}");

@@ -1,4 +1,17 @@
 use super::*;
+
+const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
+const TRAIN_FILES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+const TEST_FILE: &str = "test_batch.bin";
+const CLASS_NAMES_FILE: &str = "batches.meta.txt";
+const FOLDER: &str = "cifar-10-batches-bin";
+const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
+fn open(path: &Path) -> Result<DataSet, DataError> {
+    super::open(Cifar::Ten, path)
+}
+
 use crate::DataErrorKind;
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
@@ -54,7 +67,7 @@ fn planes_become_channels_last_pixels_in_the_files_order() {
     assert_eq!(data.train.labels(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(data.test.labels(), [7]);
     assert_eq!(data.train.class_names()[3], "d");
-    let image = data.train.image(4);
+    let image = data.train.image(4).unwrap();
     for (y, x) in [(0, 0), (0, 31), (31, 0), (5, 17)] {
         assert_eq!(image[(y * 32 + x) * 3..][..3], [y as u8, x as u8, 4], "y {y} x {x}");
     }
@@ -162,9 +175,9 @@ fn an_archive_is_not_read_past_the_limit_of_its_unpacked_size() {
     let bomb = archive("", &[("filler", vec![0; 3_000_000])]);
     let folder = folder(&[("bomb.tar.gz", bomb)]);
     let path = folder.path().join("bomb.tar.gz");
-    assert!(archive::read_at_most(&path, 4_000_000).is_ok());
+    assert!(archive::read_at_most(&path, Cifar::Ten, 4_000_000).is_ok());
     for limit in [1_000_000, 3_000_512] {
-        let error = archive::read_at_most(&path, limit).unwrap_err();
+        let error = archive::read_at_most(&path, Cifar::Ten, limit).unwrap_err();
         assert!(matches!(error, DataError::TooLarge { got, .. } if got == limit), "{error}");
     }
 }
