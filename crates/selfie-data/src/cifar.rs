@@ -53,6 +53,17 @@ pub fn open(set: Cifar, path: &Path) -> Result<DataSet, DataError> {
     }
 }
 
+/// What the fuzzer feeds: an archive.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(mut entries) = archive::unpack(Path::new("fuzz"), Cifar::Ten, bytes, 1 << 26) else { return };
+    for version in Cifar::Ten.versions() {
+        // Whatever it answers: it must answer.
+        let _ = read(Cifar::Ten, version, |name, _| {
+            entries.remove(name).map(|bytes| (name.into(), bytes)).ok_or(DataError::MissingFile { path: name.into() })
+        });
+    }
+}
+
 /// Whether a path is something that [`open`] would try to read.
 pub(crate) fn is_at(set: Cifar, path: &Path) -> bool {
     path.is_dir() && find(set, path).is_ok()

@@ -113,6 +113,11 @@ pub mod fuzz {
         drain(pickle::rows(Cursor::new(bytes), bytes.len() as u64, &["data"], &["labels"]));
     }
 
+    /// An archive of CIFAR-10.
+    pub fn cifar(bytes: &[u8]) {
+        crate::cifar::fuzz(bytes);
+    }
+
     /// A tar shard.
     pub fn shard(bytes: &[u8]) {
         crate::listing::fuzz_shards(bytes);

@@ -21,8 +21,6 @@ use crate::map::Map;
 use crate::{DataError, DataSet, Images};
 
 mod manifest;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use manifest::{Kind, Manifest, SplitManifest};

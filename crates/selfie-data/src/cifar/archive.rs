@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 use super::{Cifar, MAX_CLASS_NAMES_BYTES, MAX_FILE_BYTES};
 use crate::DataError;
@@ -24,7 +24,12 @@ pub(super) fn read(path: &Path, set: Cifar) -> Result<Entries, DataError> {
 /// [`read`] of an archive that unpacks to less than `max_bytes`.
 pub(super) fn read_at_most(path: &Path, set: Cifar, max_bytes: u64) -> Result<Entries, DataError> {
     let file = File::open(path).map_err(|source| DataError::io("opening", path, source))?;
-    let mut unpacked = MultiGzDecoder::new(BufReader::new(file)).take(max_bytes);
+    unpack(path, set, BufReader::new(file), max_bytes)
+}
+
+/// [`read_at_most`] of a file that is open already.
+pub(super) fn unpack(path: &Path, set: Cifar, packed: impl BufRead, max_bytes: u64) -> Result<Entries, DataError> {
+    let mut unpacked = MultiGzDecoder::new(packed).take(max_bytes);
     let entries = read_entries(path, set, &mut unpacked);
     if unpacked.limit() == 0 {
         let (path, limit) = (path.to_path_buf(), max_bytes);
