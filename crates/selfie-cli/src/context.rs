@@ -48,12 +48,7 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
 }
 
 /// The configuration of a training command, of another data set than the recipe's where `set` names one.
-pub(crate) fn configuration(
-    task: Task,
-    base: &Base,
-    train: &Train,
-    set: Option<SetName>,
-) -> anyhow::Result<Resolved> {
+pub(crate) fn configuration(task: Task, base: &Base, train: &Train, set: Option<SetName>) -> anyhow::Result<Resolved> {
     let mut flags = Vec::new();
     if let Some(set) = set {
         flags.push(FlagValue { flag: "--data".to_owned(), key: "data.set".to_owned(), value: set.to_string() });

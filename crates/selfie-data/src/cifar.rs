@@ -16,9 +16,9 @@ mod archive;
 mod tests;
 mod version;
 
-pub use version::Cifar;
 #[cfg(any(feature = "hub", test))]
 pub(crate) use version::CLASS_NAMES;
+pub use version::Cifar;
 use version::{Content, Version};
 
 const SIDE: usize = 32;
@@ -142,8 +142,9 @@ fn class_names(set: Cifar, version: &Version, path: &Path, bytes: &[u8]) -> Resu
             let text = String::from_utf8_lossy(bytes);
             text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
         }
-        Content::Pickle { .. } => pickle::texts(Cursor::new(bytes), bytes.len() as u64, set.names_key())
-            .map_err(|fault| fault.at(path))?,
+        Content::Pickle { .. } => {
+            pickle::texts(Cursor::new(bytes), bytes.len() as u64, set.names_key()).map_err(|fault| fault.at(path))?
+        }
     };
     let (expected, got, path) = (set.n_classes(), names.len(), path.to_path_buf());
     if expected == got { Ok(names) } else { Err(DataError::ClassNames { path, expected, got }) }

@@ -21,8 +21,10 @@ mod tests;
 pub const MAX_SIDE: u32 = 16_384;
 /// The most pixels that are decoded: the largest image of ImageNet has a little fewer.
 pub const MAX_PIXELS: u64 = 1 << 26;
-/// What a decoder may ask for: 16-bit RGBA of so many pixels.
-const MAX_ALLOC: u64 = 8 * MAX_PIXELS;
+/// What a decoder may ask for beside the pixels, such as a colour profile that inflates.
+const MAX_EXTRA_BYTES: u64 = 16 << 20;
+/// What it may ask for a pixel: 16-bit RGBA, twice.
+const MAX_PIXEL_BYTES: u64 = 16;
 
 /// A decoded image of any size: `[H, W, C]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,9 @@ pub struct Rgb {
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb, DataError> {
     // The decoders are other people's: a defect of theirs costs one image, not the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_limited(bytes)));
-    decoded.unwrap_or_else(|_| Err("one that its decoder fails on".to_owned())).map_err(|reason| DataError::image(path, reason))
+    decoded
+        .unwrap_or_else(|_| Err("one that its decoder fails on".to_owned()))
+        .map_err(|reason| DataError::image(path, reason))
 }
 
 /// Width and height by the header alone.
@@ -62,8 +66,9 @@ pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError
 
 fn decode_limited(bytes: &[u8]) -> Result<Rgb, String> {
     let (format, mut decoder) = decoder(bytes)?;
-    checked_dimensions(&decoder)?;
-    decoder.set_limits(limits()).map_err(|error| error.to_string())?;
+    let (width, height) = checked_dimensions(&decoder)?;
+    let n_pixels = u64::from(width) * u64::from(height);
+    decoder.set_limits(limits(MAX_EXTRA_BYTES + n_pixels * MAX_PIXEL_BYTES)).map_err(|error| error.to_string())?;
     if format == ImageFormat::Jpeg {
         // The decoder fills what is missing with grey.
         jpeg::require_end(bytes)?;
@@ -73,11 +78,11 @@ fn decode_limited(bytes: &[u8]) -> Result<Rgb, String> {
     Ok(Rgb { width: width as usize, height: height as usize, pixels: decoded.into_raw() })
 }
 
-fn limits() -> Limits {
+fn limits(max_alloc: u64) -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOC);
+    limits.max_alloc = Some(max_alloc);
     limits
 }
 
@@ -87,7 +92,7 @@ fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), String> {
     }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     let format = reader.format().ok_or_else(|| "neither JPEG, PNG, WebP nor BMP".to_owned())?;
-    reader.limits(limits());
+    reader.limits(limits(MAX_EXTRA_BYTES));
     Ok((format, reader.into_decoder().map_err(|error| error.to_string())?))
 }
 

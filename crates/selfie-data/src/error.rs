@@ -279,7 +279,9 @@ impl DataError {
             | Self::TooManyBad { .. }
             | Self::Unlabelled { .. }
             | Self::Inconsistent { .. } => DataErrorKind::BadData,
-            Self::UnknownSet { .. } | Self::Setting { .. } | Self::TooLargeForMemory { .. } => DataErrorKind::Configuration,
+            Self::UnknownSet { .. } | Self::Setting { .. } | Self::TooLargeForMemory { .. } => {
+                DataErrorKind::Configuration
+            }
             Self::WorkerPanic { .. } => DataErrorKind::Internal,
         }
     }

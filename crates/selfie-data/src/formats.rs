@@ -35,9 +35,7 @@ impl Fault {
     pub(crate) fn at(self, path: &Path) -> DataError {
         match self {
             Self::Io(source) if source.raw_os_error().is_some() => DataError::io("reading", path, source),
-            Self::Io(source) => {
-                DataError::malformed(path, "the content", "a whole file", source.to_string())
-            }
+            Self::Io(source) => DataError::malformed(path, "the content", "a whole file", source.to_string()),
             Self::Wrong { part, expected, got } => DataError::malformed(path, part, expected, got),
         }
     }
@@ -60,11 +58,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Rows of an array whose bytes come from `reader`.
-    pub(crate) fn new(
-        shape: &[u64],
-        labels: Vec<i64>,
-        reader: Box<dyn Read + 'a>,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn new(shape: &[u64], labels: Vec<i64>, reader: Box<dyn Read + 'a>) -> Result<Self, Fault> {
         let &[n_rows, row_bytes] = shape else {
             return Err(Fault::wrong("data", "an array of 2 dimensions", format!("{} dimensions", shape.len())));
         };

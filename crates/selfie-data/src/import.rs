@@ -162,10 +162,7 @@ fn in_memory(entries: &[Entry]) -> Encoded {
 ///
 /// If the source is missing, wrong or already prepared, if too many of its files are no images, or if the prepared form
 /// cannot be written. What was begun keeps its temporary name.
-pub fn import(
-    settings: &ImportSettings,
-    mut progress: impl FnMut(ImportProgress),
-) -> Result<ImportReport, DataError> {
+pub fn import(settings: &ImportSettings, mut progress: impl FnMut(ImportProgress)) -> Result<ImportReport, DataError> {
     let found = Found::at(settings.set, &settings.source)?;
     if let Found::Prepared = found {
         return Err(DataError::Occupied { path: settings.source.clone(), found: "a set that is prepared already" });

@@ -205,7 +205,8 @@ fn real_cifar10_has_its_published_counts_and_statistics() {
 
 /// A pickle as Python 2 wrote CIFAR's: `data`, and labels under a name.
 fn python_file(labels_key: &str, labels: &[u8]) -> Vec<u8> {
-    let mut bytes = b"\x80\x02}q\x01(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R".to_vec();
+    let mut bytes =
+        b"\x80\x02}q\x01(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R".to_vec();
     bytes.extend(b"(K\x01K");
     bytes.push(labels.len() as u8);
     bytes.extend(b"M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");

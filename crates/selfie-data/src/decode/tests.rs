@@ -120,6 +120,12 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 }
 
 #[test]
+fn a_large_photograph_is_decoded() {
+    let decoded = decode(&png_bomb(6000, 4000), Path::new("x")).unwrap();
+    assert_eq!((decoded.width, decoded.height), (6000, 4000));
+}
+
+#[test]
 fn one_pixel_is_an_image() {
     let decoded = decode(&encoded(&rgb(1, 1), ImageFormat::Png), Path::new("x")).unwrap();
     let mut square = vec![0; 32 * 32 * 3];

@@ -61,6 +61,10 @@ fn integers<R: Read + Seek>(reader: &mut R, entry: &Entry) -> Result<Vec<i64>, F
             bytes.by_ref().take(n * number_type.bytes as u64).read_to_end(&mut numbers)?;
             number_type.integers(&entry.name, &numbers)
         }
-        _ => Err(Fault::wrong(&entry.name, format!("an array [n] of at most {MAX_LABELS}"), format!("{:?}", header.shape))),
+        _ => Err(Fault::wrong(
+            &entry.name,
+            format!("an array [n] of at most {MAX_LABELS}"),
+            format!("{:?}", header.shape),
+        )),
     }
 }

@@ -48,7 +48,8 @@ fn small_images_are_prepared_as_pixels_and_read_back_as_from_the_folder() {
     let mut n_done = 0;
     let report = import(&settings(source.path(), &prepared, 32), |progress| n_done += progress.n_done).unwrap();
     assert_eq!((report.n_train, report.n_test, report.n_classes, n_done), (36, 4, 2, 40));
-    let (before, after) = (read(SetName::Imagenet32, source.path()).unwrap(), read(SetName::Imagenet32, &prepared).unwrap());
+    let (before, after) =
+        (read(SetName::Imagenet32, source.path()).unwrap(), read(SetName::Imagenet32, &prepared).unwrap());
     assert!(before.train.is_encoded() && !after.train.is_encoded());
     assert_eq!((before.train.labels(), before.train.class_names()), (after.train.labels(), after.train.class_names()));
     for idx in 0..36 {
@@ -86,7 +87,10 @@ fn importing_again_gives_the_same_bytes_and_never_overwrites() {
     let error = import(&with_bad(&first), |_| ()).unwrap_err();
     assert_eq!(error.kind(), DataErrorKind::CannotCreate);
     assert!(!out.path().join("a.partial").exists());
-    assert_eq!(import(&settings(&first, &out.path().join("c"), 32), |_| ()).unwrap_err().kind(), DataErrorKind::CannotCreate);
+    assert_eq!(
+        import(&settings(&first, &out.path().join("c"), 32), |_| ()).unwrap_err().kind(),
+        DataErrorKind::CannotCreate
+    );
 }
 
 #[test]

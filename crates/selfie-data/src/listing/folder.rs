@@ -51,14 +51,23 @@ impl Split {
                     let mut images = Vec::new();
                     split.n_ignored += walk(&path, &mut vec![canonical.clone()], &mut images)?;
                     if !images.is_empty() {
-                        let name = path.file_name().map_or_else(OsString::new, ToOwned::to_owned);
-                        split.folders.push((name.to_string_lossy().into_owned(), images));
+                        split.add_folder(&path, images)?;
                     }
                 }
                 Kind::Other => split.n_ignored += 1,
             }
         }
         Ok(split)
+    }
+
+    /// Names that are no Unicode are shown as well as can be, as long as they stay different.
+    fn add_folder(&mut self, path: &Path, images: Vec<PathBuf>) -> Result<(), DataError> {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        if self.folders.iter().any(|(other, _)| *other == name) {
+            return Err(DataError::malformed(path, "the name", "a class name of its own", format!("`{name}` again")));
+        }
+        self.folders.push((name, images));
+        Ok(())
     }
 
     fn class_names(&self) -> Vec<String> {

@@ -67,9 +67,8 @@ fn read(path: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DataError> {
     let mut lines = Vec::new();
     for (line_idx, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let wrong = |expected: &str, got: String| {
-            DataError::malformed(path, format!("line {}", line_idx + 1), expected, got)
-        };
+        let wrong =
+            |expected: &str, got: String| DataError::malformed(path, format!("line {}", line_idx + 1), expected, got);
         if line.len() > MAX_LINE_BYTES {
             return Err(wrong(&format!("at most {MAX_LINE_BYTES} bytes"), line.len().to_string()));
         }

@@ -24,7 +24,8 @@ fn shown(entries: &[Entry], root: &Path) -> Vec<(String, u16)> {
 
 #[test]
 fn folders_are_classes_in_the_order_of_their_names() {
-    let folder = folder(&["train/b/2.PNG", "train/b/1.jpg", "train/a/deep/er/x.jpeg", "val/b/v.webp", "train/a/notes.txt"]);
+    let folder =
+        folder(&["train/b/2.PNG", "train/b/1.jpg", "train/a/deep/er/x.jpeg", "val/b/v.webp", "train/a/notes.txt"]);
     let listing = Listing::find(folder.path()).unwrap();
     assert_eq!(listing.class_names, ["a", "b"]);
     let train = shown(&listing.train, folder.path());
@@ -144,8 +145,7 @@ fn shards_give_images_with_the_class_beside_them() {
     fs::write(folder.path().join("val-0000.tar"), shard(&entries[..2])).unwrap();
     let listing = Listing::find(folder.path()).unwrap();
     assert_eq!(listing.class_names, ["cat", "dog"]);
-    let read: Vec<(Vec<u8>, u16)> =
-        listing.train.iter().map(|entry| (entry.read().unwrap(), entry.label)).collect();
+    let read: Vec<(Vec<u8>, u16)> = listing.train.iter().map(|entry| (entry.read().unwrap(), entry.label)).collect();
     assert_eq!(read, [(b"first".to_vec(), 1), (b"second image".to_vec(), 0)]);
     assert_eq!(listing.test.len(), 1);
     assert!(listing.train[0].path().ends_with("train-0000.tar/d/0.jpg"));

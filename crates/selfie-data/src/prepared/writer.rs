@@ -31,9 +31,11 @@ pub(crate) fn start(out: &Path) -> Result<PathBuf, DataError> {
     name.push(".partial");
     let partial = PathBuf::from(name);
     if partial.exists() {
-        FILES.iter().map(|name| partial.join(name)).filter(|path| path.exists()).try_for_each(|path| {
-            fs::remove_file(&path).map_err(|source| DataError::Write { path, source })
-        })?;
+        FILES
+            .iter()
+            .map(|name| partial.join(name))
+            .filter(|path| path.exists())
+            .try_for_each(|path| fs::remove_file(&path).map_err(|source| DataError::Write { path, source }))?;
     }
     fs::create_dir_all(&partial).map_err(|source| DataError::Write { path: partial.clone(), source })?;
     Ok(partial)

@@ -65,8 +65,7 @@ impl Header {
         let inner = shape.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(inner, _)| inner);
         let wrong_shape = || Fault::wrong(part, format!("a shape of at most {MAX_DIMENSIONS} sizes"), shape.trim());
         let sizes = inner.ok_or_else(wrong_shape)?.split(',').map(str::trim).filter(|size| !size.is_empty());
-        let shape: Vec<u64> =
-            sizes.map(|size| size.parse().ok()).collect::<Option<_>>().ok_or_else(wrong_shape)?;
+        let shape: Vec<u64> = sizes.map(|size| size.parse().ok()).collect::<Option<_>>().ok_or_else(wrong_shape)?;
         if shape.len() > MAX_DIMENSIONS {
             return Err(wrong_shape());
         }

@@ -48,7 +48,8 @@ const PICKLES: [(&str, &[u8]); 12] = [
 
 /// As Python 2 wrote CIFAR: byte strings, names of the old modules.
 fn of_python_2() -> Vec<u8> {
-    let mut bytes = b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04".to_vec();
+    let mut bytes =
+        b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04".to_vec();
     bytes.extend(b"K\x00\x85U\x01b\x87Rq\x05(K\x01K\x02K\x0c\x86cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87R");
     bytes.extend(b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T\x18\x00\x00\x00");
     bytes.extend(120..144);
