@@ -143,7 +143,8 @@ fn rows_in_memory(downsampled: &Downsampled, path: &Path, is_train: bool) -> Res
 
 /// All files one behind the other. One that cannot be read has no bytes: it is refused, and counted, when it is used.
 fn in_memory(entries: &[Entry]) -> Encoded {
-    let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(entries.len()));
+    let n_bytes: u64 = entries.par_iter().map(Entry::n_bytes).sum();
+    let (mut bytes, mut ends) = (Vec::with_capacity(n_bytes as usize), Vec::with_capacity(entries.len()));
     for chunk in entries.chunks(CHUNK) {
         let read: Vec<Vec<u8>> = chunk.par_iter().map(|entry| entry.read().unwrap_or_default()).collect();
         for file in read {

@@ -177,3 +177,54 @@ fn a_folder_without_classes_cannot_be_classified() {
     assert!(error.to_string().contains("one folder a class"), "{error}");
     assert_eq!((data.train.len(), data.test.len()), (1, 0));
 }
+
+/// A PNG that is only a header, of 30,000 × 30,000 pixels.
+fn bomb() -> Vec<u8> {
+    let header = [b"IHDR".as_slice(), &30_000_u32.to_be_bytes(), &30_000_u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    let mut crc = flate2::Crc::new();
+    crc.update(&header);
+    [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", header.as_slice(), &crc.sum().to_be_bytes()].concat()
+}
+
+#[cfg(unix)]
+#[test]
+fn in_a_folder_of_every_mistake_each_bad_file_is_named_and_each_odd_one_is_read() {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+    let source = tempfile::tempdir().unwrap();
+    let class = source.path().join("class");
+    fs::create_dir(&class).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(class.join(name), bytes).unwrap();
+    let mut deep = Cursor::new(Vec::new());
+    image::ImageBuffer::from_pixel(9, 9, Pixel([65_535_u16, 0, 0])).write_to(&mut deep, ImageFormat::Png).unwrap();
+    write("good-cmyk.jpg", include_bytes!("../../tests/images/cmyk.jpg"));
+    write("good-16-bit.png", &deep.into_inner());
+    write("good-1-pixel.png", &png(1, 5));
+    write("good-wrong-extension.jpg", &png(40, 6));
+    fs::write(class.join(std::ffi::OsStr::from_bytes(b"good-\xff\xfe.png")), png(40, 7)).unwrap();
+    write("bad-empty.jpg", b"");
+    write("bad-truncated.png", &png(40, 8)[..60]);
+    write("bad-text.jpg", b"<html>");
+    write("bad-bomb.png", &bomb());
+    symlink("nowhere", class.join("bad-link.jpg")).unwrap();
+    symlink("..", class.join("circle")).unwrap();
+    symlink("self.png", class.join("self.png")).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let settings = ImportSettings { max_bad_share: 0.9, ..settings(source.path(), &out.path().join("set"), 32) };
+    let report = import(&settings, |_| ()).unwrap();
+    assert_eq!((report.n_train, report.n_ignored), (5, 2), "{report:?}");
+    let bad: Vec<&str> = report.bad.iter().map(|bad| bad.path.rsplit('/').next().unwrap()).collect();
+    assert_eq!(bad, ["bad-bomb.png", "bad-empty.jpg", "bad-link.jpg", "bad-text.jpg", "bad-truncated.png"]);
+}
+
+#[test]
+fn a_file_that_becomes_unreadable_or_another_costs_one_example() {
+    let source = folder(10, 32, &[]);
+    let listing = Listing::find(source.path()).unwrap();
+    fs::remove_file(listing.train[0].path()).unwrap();
+    fs::remove_file(listing.train[1].path()).unwrap();
+    fs::create_dir(listing.train[1].path()).unwrap();
+    let files = in_memory(&listing.train);
+    assert_eq!((files.file(0).len(), files.file(1).len()), (0, 0));
+    assert!(listing.train[1].read().unwrap_err().contains("no regular file"));
+}

@@ -43,6 +43,7 @@ const VIOLATIONS: &[(&str, &str, &str, &str)] = &[
     ("keep=1", "checkpoint.keep", "2 to", "1"),
     ("every_steps=0", "checkpoint.every_steps", "1 to", "0"),
     ("queue=0", "loader.queue", "1 to", "0"),
+    ("max_bad_share=1", "loader.max_bad_share", "less than 1", "1"),
 ];
 
 #[test]
