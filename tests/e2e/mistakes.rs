@@ -10,7 +10,7 @@ type Mistake = (&'static str, i32, &'static [&'static str]);
 
 const OF_USAGE: [Mistake; 7] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
-    ("pretrain", 2, &["<RECIPE>"]),
+    ("pretrain", 2, &["RECIPE: expected a recipe, or a folder of images as --data"]),
     ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
     ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
     ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),
