@@ -13,6 +13,8 @@
 mod commands;
 #[path = "e2e/damage.rs"]
 mod damage;
+#[path = "e2e/datasets.rs"]
+mod datasets;
 #[path = "e2e/disk.rs"]
 mod disk;
 #[path = "e2e/mistakes.rs"]

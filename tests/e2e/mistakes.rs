@@ -10,7 +10,7 @@ type Mistake = (&'static str, i32, &'static [&'static str]);
 
 const OF_USAGE: [Mistake; 7] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
-    ("pretrain", 2, &["<RECIPE>"]),
+    ("pretrain", 2, &["RECIPE: expected a recipe, or a folder of images as --data"]),
     ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
     ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
     ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),
@@ -35,7 +35,7 @@ const OF_INPUT: [Mistake; 11] = [
     ("pretrain missing.toml", 66, &["missing.toml is missing: expected a recipe", "path of a TOML file"]),
     ("pretrain tiny.toml --data nowhere", 66, &["data set cifar10", "expected it in nowhere", "--data"]),
     ("pretrain tiny.toml", 66, &["expected it in data/cifar10", "--data"]),
-    ("pretrain imagenet32", 66, &["imagenet32", "later version", "cifar10 and shapes32"]),
+    ("pretrain imagenet32", 66, &["imagenet32", "expected it in data/imagenet32", "--data"]),
     (
         "finetune tiny.toml --fraction 0.5",
         66,

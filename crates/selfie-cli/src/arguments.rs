@@ -116,8 +116,9 @@ impl Dtype {
 
 #[derive(Args, Debug)]
 pub(crate) struct Pretrain {
-    /// A recipe (cifar10, cifar10-small, imagenet32, imagenet224, shapes32) or a TOML file
-    pub(crate) recipe: String,
+    /// A recipe (cifar10, cifar10-small, imagenet32, imagenet224, shapes32) or a TOML file [default: the one that fits the
+    /// images in --data]
+    pub(crate) recipe: Option<String>,
     #[command(flatten)]
     pub(crate) train: Train,
 }
@@ -166,7 +167,7 @@ pub(crate) struct Demo {
 pub(crate) struct Evaluate {
     /// A finished fine-tuning's run folder, or a classifier's weights file
     pub(crate) run_or_weights: PathBuf,
-    /// The data set, for a weights file: shapes32, cifar10 [default: the run's]
+    /// The data set, for a weights file: shapes32, cifar10, cifar100, imagenet32, imagenet224 [default: the run's]
     #[arg(long)]
     pub(crate) set: Option<String>,
     /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
@@ -259,11 +260,14 @@ pub(crate) struct Data {
 
 #[derive(Args, Debug)]
 pub(crate) struct DataArguments {
-    /// shapes32 or cifar10
-    pub(crate) set: String,
+    /// shapes32, cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits what is in --data]
+    pub(crate) set: Option<String>,
     /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Draw some training images of every class into a PNG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sheet: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -273,8 +277,39 @@ pub(crate) struct DataArguments {
 pub(crate) enum DataCommand {
     /// Images, classes, means and content hashes
     Info(DataArguments),
-    /// Read every image and look for duplicates
+    /// Decode every image, compare hashes and look for duplicates; exit code 65 if an image cannot be used
     Check(DataArguments),
+    /// Make the prepared form of a folder of images, a list, tar shards or a set's official files
+    Import(DataImport),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DataImport {
+    /// A folder, a list (`path<TAB>class` lines in a .txt or .tsv file) or a shard (.tar)
+    pub(crate) source: PathBuf,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What it is: cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits]
+    #[arg(long)]
+    pub(crate) set: Option<String>,
+    /// Side in pixels that image files are resized to (up to 64 they are stored as pixels) [default: the set's]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(8..=1024))]
+    pub(crate) side: Option<u16>,
+    /// Share of the files that may be no images, and are left out
+    #[arg(long, default_value_t = 0.01, value_parser = share)]
+    pub(crate) max_bad_share: f64,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "expected a share of at least 0 and less than 1, such as 0.01".to_owned())
 }
 
 #[derive(Args, Debug)]

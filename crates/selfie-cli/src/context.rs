@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use selfie_data::{DataSet, SetName};
+use selfie_data::{DataSet, Recognised, SetName};
 use selfie_eval::record::Task;
 use selfie_train::TrainError;
 use selfie_train::checkpoint::WEIGHTS;
@@ -47,9 +47,12 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
     }
 }
 
-/// The configuration of a training command.
-pub(crate) fn configuration(task: Task, base: &Base, train: &Train) -> anyhow::Result<Resolved> {
+/// The configuration of a training command, of another data set than the recipe's where `set` names one.
+pub(crate) fn configuration(task: Task, base: &Base, train: &Train, set: Option<SetName>) -> anyhow::Result<Resolved> {
     let mut flags = Vec::new();
+    if let Some(set) = set {
+        flags.push(FlagValue { flag: "--data".to_owned(), key: "data.set".to_owned(), value: set.to_string() });
+    }
     if let Some(steps) = train.steps {
         flags.push(FlagValue { flag: "--steps".to_owned(), key: "steps".to_owned(), value: steps.to_string() });
     }
@@ -74,6 +77,11 @@ pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
 /// Opens the data set of a name.
 pub(crate) fn data_set(name: &str, dir: Option<&Path>) -> anyhow::Result<DataSet> {
     name.parse().and_then(|name: SetName| selfie_data::open(name, dir)).map_err(output::data)
+}
+
+/// What is in a folder of images.
+pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Recognised> {
+    selfie_data::recognise(dir).map_err(output::data)
 }
 
 /// The folder of the data set: the one named, else the one that an earlier run was given.

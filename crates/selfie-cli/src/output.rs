@@ -63,6 +63,11 @@ pub(crate) fn eval(error: EvalError) -> anyhow::Error {
     TrainError::from(error).into()
 }
 
+/// Tells something on stderr, where progress goes; a reader that is gone is no error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints a result on stdout. A reader that has closed its end is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();

@@ -3,10 +3,13 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{DataSet, Images, N_CHANNELS};
+use crate::{BadSample, DataSet, Images, N_CHANNELS};
 
+mod sheet;
 #[cfg(test)]
 mod tests;
+
+pub use sheet::contact_sheet;
 
 /// A data set's inspection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,8 +20,10 @@ pub struct SetReport {
     pub train: SplitReport,
     /// The test set.
     pub test: SplitReport,
-    /// Test images whose pixels occur in the training set as well.
+    /// Test images that occur in the training set as well: the same pixels, or the same file.
     pub n_test_images_in_train: usize,
+    /// Images that cannot be decoded, of both splits; empty unless they were looked for.
+    pub bad: Vec<BadSample>,
 }
 
 /// One split's inspection.
@@ -36,7 +41,7 @@ pub struct SplitReport {
     pub std: [f32; N_CHANNELS],
     /// [`Images::content_hash`].
     pub content_hash: String,
-    /// Images whose pixels occurred before in the same split.
+    /// Images that occurred before in the same split: the same pixels, or the same file.
     pub n_duplicates: usize,
     /// Those of them whose label is another one.
     pub n_duplicates_with_another_label: usize,
@@ -52,7 +57,7 @@ pub struct ClassCount {
 }
 
 impl SetReport {
-    /// Inspects both splits: a few passes over the pixels, on all cores.
+    /// Inspects both splits: a few passes over what is stored, on all cores.
     #[must_use]
     pub fn new(data: &DataSet) -> Self {
         let (train, test) = (sorted_hashes(&data.train), sorted_hashes(&data.test));
@@ -62,7 +67,15 @@ impl SetReport {
             train: SplitReport::new(&data.train, &train),
             test: SplitReport::new(&data.test, &test),
             n_test_images_in_train: test.iter().filter(|(hash, _)| in_train(hash)).count(),
+            bad: Vec::new(),
         }
+    }
+
+    /// [`SetReport::new`], with every image decoded.
+    #[must_use]
+    pub fn with_bad_samples(data: &DataSet) -> Self {
+        let bad = [data.train.bad_samples("train"), data.test.bad_samples("test")].concat();
+        Self { bad, ..Self::new(data) }
     }
 }
 
@@ -88,7 +101,7 @@ impl SplitReport {
 fn sorted_hashes(images: &Images) -> Vec<([u8; 32], u16)> {
     let mut hashes: Vec<([u8; 32], u16)> = (0..images.len())
         .into_par_iter()
-        .map(|idx| (*blake3::hash(images.image(idx)).as_bytes(), images.label(idx)))
+        .map(|idx| (*blake3::hash(images.stored(idx)).as_bytes(), images.label(idx)))
         .collect();
     hashes.par_sort_unstable();
     hashes

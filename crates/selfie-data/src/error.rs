@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::SetName;
+
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +13,7 @@ mod tests;
 #[non_exhaustive]
 pub enum DataError {
     /// A data set is in none of the places it may be in.
-    #[error("data set {set}: expected it in {}, found none of them; give its folder or archive with --data, or download it with --data hub:", list(.looked_in))]
+    #[error("data set {set}: expected it in {}, found none of them; give its folder or archive with --data{}", list(.looked_in), hub(.set))]
     MissingSet {
         /// The set's name.
         set: String,
@@ -24,14 +26,8 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// A set this version knows by name only.
-    #[error("data set {set}: reading it arrives in a later version; cifar10 and shapes32 can be read now")]
-    NotYet {
-        /// The set's name.
-        set: String,
-    },
     /// A name that is no data set's.
-    #[error("data set `{got}`: expected one of shapes32, cifar10, imagenet32, imagenet224")]
+    #[error("data set `{got}`: expected one of {}", names())]
     UnknownSet {
         /// The name given.
         got: String,
@@ -49,7 +45,7 @@ pub enum DataError {
     /// A CIFAR file does not end with a whole record.
     #[error(
         "{}: record {record_idx}: expected records of {expected} bytes to the end of the file, got {got} bytes; the \
-         file is cut off or is no CIFAR-10 binary file: fetch it again", .path.display()
+         file is cut off or is no CIFAR binary file: fetch it again", .path.display()
     )]
     CifarLength {
         /// The file, or the archive and its entry.
@@ -73,8 +69,8 @@ pub enum DataError {
         record_idx: usize,
         /// How many classes there are.
         n_classes: usize,
-        /// The byte found.
-        got: u8,
+        /// The label found.
+        got: i64,
     },
     /// A file is larger than any file of this kind.
     #[error("{}: expected at most {limit} bytes, got {got}; this is not the file it is named after", .path.display())]
@@ -120,6 +116,89 @@ pub enum DataError {
         expected: String,
         /// What this one is.
         got: String,
+    },
+    /// A file of another format than it should be, or a damaged one.
+    #[error("{}: {part}: expected {expected}, got {got}; fetch or make the file again", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it.
+        part: String,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A file that is no image that can be used.
+    #[error("{}: expected an image, got {reason}; replace or remove it (`data check` lists all such files)", .path.display())]
+    Image {
+        /// The file, or the data set's file and the image's number.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// More unusable samples than may be replaced.
+    #[error(
+        "{n_bad} of {n_samples} images cannot be read, expected at most {:.1} %; the first is {first}; `data check` \
+         lists them all", 100.0 * .max_share
+    )]
+    TooManyBad {
+        /// Unusable samples found so far.
+        n_bad: usize,
+        /// Samples of the split.
+        n_samples: usize,
+        /// The share that may be unusable.
+        max_share: f64,
+        /// The first one and why.
+        first: String,
+    },
+    /// A folder in which there is nothing to read.
+    #[error("{}: expected {expected}, found none{}", .path.display(), among(*.n_other))]
+    NoImages {
+        /// The folder or file.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+        /// Files that are something else.
+        n_other: usize,
+    },
+    /// A set whose images have no classes, where classes are needed.
+    #[error(
+        "data set {set}: expected images of at least two classes, got images without labels; put them into one \
+         folder a class, or pretrain, which needs no labels"
+    )]
+    Unlabelled {
+        /// The set.
+        set: String,
+    },
+    /// A set that does not fit into memory as it is.
+    #[error(
+        "{}: expected at most {limit} bytes of images to hold in memory, got {got}; make the prepared form once with \
+         `data import`, and train from that", .path.display()
+    )]
+    TooLargeForMemory {
+        /// The folder or file.
+        path: PathBuf,
+        /// The most that is held in memory.
+        limit: u64,
+        /// At least its size.
+        got: u64,
+    },
+    /// Something is where a prepared data set would be written.
+    #[error("{}: expected a place for the prepared data set, found {found}; remove it, or choose another --out", .path.display())]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// A file of a prepared data set cannot be written.
+    #[error("{}: writing failed: {source}; check the disk and its permissions, or choose another --out", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
     },
     /// The hub gave no data.
     #[error(
@@ -173,8 +252,10 @@ pub enum DataErrorKind {
     MissingInput,
     /// A defect of this program (70).
     Internal,
-    /// The system could not read it (74).
+    /// The system could not read or write it (74).
     Io,
+    /// What was to be written cannot be created (73).
+    CannotCreate,
     /// What was asked for cannot be (78).
     Configuration,
 }
@@ -184,16 +265,23 @@ impl DataError {
     #[must_use]
     pub fn kind(&self) -> DataErrorKind {
         match self {
-            Self::MissingSet { .. } | Self::MissingFile { .. } | Self::NotYet { .. } => DataErrorKind::MissingInput,
-            Self::Io { .. } | Self::Hub { .. } => DataErrorKind::Io,
+            Self::MissingSet { .. } | Self::MissingFile { .. } | Self::NoImages { .. } => DataErrorKind::MissingInput,
+            Self::Io { .. } | Self::Hub { .. } | Self::Write { .. } => DataErrorKind::Io,
+            Self::Occupied { .. } => DataErrorKind::CannotCreate,
             Self::CifarLength { .. }
             | Self::CifarLabel { .. }
             | Self::TooLarge { .. }
             | Self::ClassNames { .. }
             | Self::Archive { .. }
             | Self::ParquetRow { .. }
+            | Self::Malformed { .. }
+            | Self::Image { .. }
+            | Self::TooManyBad { .. }
+            | Self::Unlabelled { .. }
             | Self::Inconsistent { .. } => DataErrorKind::BadData,
-            Self::UnknownSet { .. } | Self::Setting { .. } => DataErrorKind::Configuration,
+            Self::UnknownSet { .. } | Self::Setting { .. } | Self::TooLargeForMemory { .. } => {
+                DataErrorKind::Configuration
+            }
             Self::WorkerPanic { .. } => DataErrorKind::Internal,
         }
     }
@@ -207,9 +295,34 @@ impl DataError {
         }
     }
 
+    pub(crate) fn malformed(
+        path: &Path,
+        part: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) -> Self {
+        Self::Malformed { path: path.to_path_buf(), part: part.into(), expected: expected.into(), got: got.into() }
+    }
+
+    pub(crate) fn image(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Image { path: path.to_path_buf(), reason: reason.into() }
+    }
+
     pub(crate) fn setting(setting: &'static str, expected: impl Into<String>, got: impl ToString) -> Self {
         Self::Setting { setting, expected: expected.into(), got: got.to_string() }
     }
+}
+
+fn names() -> String {
+    SetName::ALL.map(SetName::as_str).join(", ")
+}
+
+fn hub(set: &str) -> &'static str {
+    if set == SetName::Cifar10.as_str() { ", or download it with --data hub:" } else { "" }
+}
+
+fn among(n_other: usize) -> String {
+    if n_other == 0 { String::new() } else { format!(" among {n_other} other files") }
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -13,7 +13,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Row, RowAccessor};
 use rayon::prelude::*;
 
-use crate::cifar10::CLASS_NAMES;
+use crate::cifar::CLASS_NAMES;
 use crate::{DataError, DataSet, Images, N_CHANNELS};
 
 #[cfg(test)]

@@ -1,16 +1,28 @@
-//! Labelled images of one size, in memory, and what can be said of all of them. Reading files is `cifar10`'s business.
+//! Labelled images of one size, and what can be said of all of them. They lie in memory or on a map, as pixels or as
+//! image files that are decoded when they are asked for; who reads an image need not know. Reading data sets is
+//! `import`'s business.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use crate::DataError;
+use crate::decode::{Rgb, decode};
+use crate::{BadSample, DataError};
 
+mod moments;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use moments::Moments;
+pub(crate) use samples::{Bytes, Encoded, Names, Samples};
+
 /// Red, green and blue, in this order.
 pub const N_CHANNELS: usize = 3;
+/// Image files that are decoded for a mean, where it was not computed when the set was prepared.
+const N_FOR_MEAN: usize = 1000;
 
 /// A data set: what may be trained on, and what is looked at once. Its clones share the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +35,30 @@ pub struct DataSet {
     pub test: Arc<Images>,
 }
 
+impl DataSet {
+    /// Refuses a set whose images have no classes to tell apart.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Unlabelled`] if it has fewer than two classes.
+    pub fn require_classes(&self) -> Result<(), DataError> {
+        if self.train.n_classes() < 2 {
+            return Err(DataError::Unlabelled { set: self.name.clone() });
+        }
+        Ok(())
+    }
+}
+
 /// Square labelled images of one size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Images {
     side: usize,
-    pixels: Vec<u8>,
+    samples: Samples,
     labels: Vec<u16>,
     class_names: Vec<String>,
+    /// What a manifest says, or what was computed once.
+    moments: OnceLock<Moments>,
+    content_hash: OnceLock<String>,
 }
 
 impl Images {
@@ -45,11 +74,30 @@ impl Images {
     /// If the number of bytes does not follow from the number of labels and the side, if a label has no class name, or
     /// if there are more images than a `u32` counts.
     pub fn new(side: usize, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Result<Self, DataError> {
+        Self::of_samples(side, Samples::Raw(Bytes::Memory(pixels)), labels, class_names)
+    }
+
+    /// [`Images::new`] of samples wherever they lie. Image files become `side × side` pixels when they are decoded.
+    pub(crate) fn of_samples(
+        side: usize,
+        samples: Samples,
+        labels: Vec<u16>,
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
         let inconsistent = |what, expected: String, got: String| DataError::Inconsistent { what, expected, got };
         let image_bytes = side * side * N_CHANNELS;
-        if pixels.len() != labels.len() * image_bytes || side == 0 {
+        if let Samples::Raw(pixels) = &samples
+            && (pixels.len() != labels.len() * image_bytes || side == 0)
+        {
             let expected = format!("{} labels of {image_bytes} bytes each", labels.len());
             return Err(inconsistent("pixels", expected, format!("{} bytes", pixels.len())));
+        }
+        if let Samples::Encoded(files) = &samples {
+            let rising = files.ends.is_sorted() && files.ends.last().is_none_or(|&end| end <= files.bytes.len() as u64);
+            if files.ends.len() != labels.len() || !rising || side == 0 {
+                let expected = format!("{} image files one behind the other", labels.len());
+                return Err(inconsistent("image files", expected, format!("{} ends", files.ends.len())));
+            }
         }
         if u32::try_from(labels.len()).is_err() {
             return Err(inconsistent("number of images", format!("at most {}", u32::MAX), labels.len().to_string()));
@@ -57,13 +105,20 @@ impl Images {
         if let Some(label) = labels.iter().find(|&&label| usize::from(label) >= class_names.len()) {
             return Err(inconsistent("labels", format!("below {}", class_names.len()), label.to_string()));
         }
-        Ok(Self { side, pixels, labels, class_names })
+        let (moments, content_hash) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { side, samples, labels, class_names, moments, content_hash })
     }
 
     /// [`Images::new`] for a caller inside the crate that made all parts of the same number of images.
     pub(crate) fn of_known_sizes(side: usize, pixels: Vec<u8>, labels: Vec<u16>, class_names: Vec<String>) -> Self {
         debug_assert_eq!(pixels.len(), labels.len() * side * side * N_CHANNELS);
-        Self { side, pixels, labels, class_names }
+        let samples = Samples::Raw(Bytes::Memory(pixels));
+        Self { side, samples, labels, class_names, moments: OnceLock::new(), content_hash: OnceLock::new() }
+    }
+
+    /// With what was computed when the set was prepared.
+    pub(crate) fn knowing(self, moments: Moments, content_hash: String) -> Self {
+        Self { moments: moments.into(), content_hash: content_hash.into(), ..self }
     }
 
     /// How many images there are.
@@ -102,20 +157,77 @@ impl Images {
         self.side * self.side * N_CHANNELS
     }
 
-    /// The pixels of one image, `[H, W, C]`.
+    /// The pixels of one image, `[H, W, C]`. A file is decoded, its shorter side resized, and its centre taken.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Image`] if it is a file that cannot be decoded.
+    ///
+    /// # Panics
+    ///
+    /// If there is no image `idx`.
+    pub fn image(&self, idx: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        match &self.samples {
+            Samples::Raw(_) => Ok(Cow::Borrowed(self.stored(idx))),
+            Samples::Encoded(_) => {
+                let mut pixels = vec![0; self.image_bytes()];
+                self.picture(idx)?.square(self.side, &mut pixels)?;
+                Ok(Cow::Owned(pixels))
+            }
+        }
+    }
+
+    /// One image at the size that it was stored with: a file's own, or [`Images::side`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Images::image`].
+    ///
+    /// # Panics
+    ///
+    /// If there is no image `idx`.
+    pub fn picture(&self, idx: usize) -> Result<Rgb, DataError> {
+        match &self.samples {
+            Samples::Raw(_) => Ok(Rgb { width: self.side, height: self.side, pixels: self.stored(idx).to_vec() }),
+            Samples::Encoded(files) => decode(files.file(idx), &self.path(idx)),
+        }
+    }
+
+    /// The bytes of one image as they are stored: pixels or a file.
     ///
     /// # Panics
     ///
     /// If there is no image `idx`.
     #[must_use]
-    pub fn image(&self, idx: usize) -> &[u8] {
-        &self.pixels[idx * self.image_bytes()..][..self.image_bytes()]
+    pub fn stored(&self, idx: usize) -> &[u8] {
+        match &self.samples {
+            Samples::Raw(pixels) => &pixels[idx * self.image_bytes()..][..self.image_bytes()],
+            Samples::Encoded(files) => files.file(idx),
+        }
     }
 
-    /// All pixels, `[n, H, W, C]`.
+    /// Whether images are files, which are decoded when they are asked for and so may turn out to be none.
     #[must_use]
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+    pub fn is_encoded(&self) -> bool {
+        matches!(self.samples, Samples::Encoded(_))
+    }
+
+    /// What messages call an image.
+    pub(crate) fn path(&self, idx: usize) -> PathBuf {
+        match &self.samples {
+            Samples::Raw(_) => samples::numbered(Path::new("pixels"), idx),
+            Samples::Encoded(files) => files.name(idx),
+        }
+    }
+
+    /// Decodes every image and returns those that cannot be; of images that lie as pixels there is none.
+    #[must_use]
+    pub fn bad_samples(&self, split: &'static str) -> Vec<BadSample> {
+        if !self.is_encoded() {
+            return Vec::new();
+        }
+        let bad = |idx| Some(BadSample::new(split, idx, &self.picture(idx).err()?));
+        (0..self.len()).into_par_iter().filter_map(bad).collect()
     }
 
     /// The class of one image.
@@ -156,48 +268,74 @@ impl Images {
         counts
     }
 
-    /// BLAKE3 of size, labels and pixels, in hexadecimal: equal for equal data, wherever it was read from.
+    /// BLAKE3 of size, labels and pixels or files, in hexadecimal: equal for equal data, wherever it was read from.
     #[must_use]
     pub fn content_hash(&self) -> String {
+        self.content_hash.get_or_init(|| self.computed_hash()).clone()
+    }
+
+    /// Compares the content with the hash that was written when the set was prepared; other sets have none.
+    ///
+    /// # Errors
+    ///
+    /// If they differ.
+    pub fn require_intact(&self) -> Result<(), DataError> {
+        let Some(expected) = self.content_hash.get().cloned() else { return Ok(()) };
+        let got = self.computed_hash();
+        if got == expected {
+            return Ok(());
+        }
+        let what = "content hash of the prepared set, which is damaged: import it again";
+        Err(DataError::Inconsistent { what, expected, got })
+    }
+
+    /// [`Images::content_hash`], computed in any case.
+    pub(crate) fn computed_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"selfie images 1\0");
+        let format: &[u8] = if self.is_encoded() { b"selfie image files 1\0" } else { b"selfie images 1\0" };
+        hasher.update(format);
         hasher.update(&(self.side as u64).to_le_bytes());
         hasher.update(&(self.len() as u64).to_le_bytes());
         let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
         hasher.update(&labels);
-        hasher.update(&self.pixels);
+        match &self.samples {
+            Samples::Raw(pixels) => hasher.update(pixels),
+            Samples::Encoded(files) => {
+                let ends: Vec<u8> = files.ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+                hasher.update(&ends).update(&files.bytes)
+            }
+        };
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Mean and standard deviation of every channel over all pixels, in units where 255 is 1.
+    /// Mean and standard deviation of every channel over all pixels, in units where 255 is 1; zeros if there is no image.
     ///
-    /// Zeros if there is no image. The sums are exact, so that the result does not depend on the number of threads.
+    /// Of image files that were not prepared, a thousand are decoded for it, evenly spaced. The sums are exact, so that
+    /// the result does not depend on the number of threads.
     #[must_use]
     pub fn mean_std(&self) -> ([f32; N_CHANNELS], [f32; N_CHANNELS]) {
-        let zero = || ([0_u64; N_CHANNELS], [0_u64; N_CHANNELS]);
-        let (sums, squares) = self
-            .pixels
-            .par_chunks(self.image_bytes())
-            .fold(zero, |mut totals, image| {
-                for pixel in image.chunks_exact(N_CHANNELS) {
-                    for (channel, &value) in pixel.iter().enumerate() {
-                        totals.0[channel] += u64::from(value);
-                        totals.1[channel] += u64::from(value) * u64::from(value);
-                    }
-                }
-                totals
-            })
-            .reduce(zero, |a, b| (add(a.0, b.0), add(a.1, b.1)));
-        let n = ((self.pixels.len() / N_CHANNELS).max(1)) as f64;
-        let mean = sums.map(|sum| sum as f64 / n / 255.0);
-        let std = std::array::from_fn(|channel| {
-            let mean_square = squares[channel] as f64 / n / (255.0 * 255.0);
-            (mean_square - mean[channel] * mean[channel]).max(0.0).sqrt() as f32
-        });
-        (mean.map(|mean| mean as f32), std)
+        self.moments.get_or_init(|| self.computed_moments()).mean_std()
+    }
+
+    fn computed_moments(&self) -> Moments {
+        let n = if self.is_encoded() { self.len().min(N_FOR_MEAN) } else { self.len() };
+        let of_image = |i: usize| match self.image(i * self.len() / n) {
+            Ok(pixels) => Moments::default().with(&pixels),
+            // It is refused, and counted, where it is trained on.
+            Err(_) => Moments::default(),
+        };
+        (0..n).into_par_iter().map(of_image).reduce(Moments::default, Moments::and)
     }
 }
 
-fn add(a: [u64; N_CHANNELS], b: [u64; N_CHANNELS]) -> [u64; N_CHANNELS] {
-    std::array::from_fn(|channel| a[channel] + b[channel])
+impl PartialEq for Images {
+    /// Equal sides, labels, names and stored bytes.
+    fn eq(&self, other: &Self) -> bool {
+        let same_kind = self.is_encoded() == other.is_encoded();
+        same_kind
+            && (self.side, &self.labels, &self.class_names) == (other.side, &other.labels, &other.class_names)
+            && (0..self.len()).all(|idx| self.stored(idx) == other.stored(idx))
+    }
 }
+
+impl Eq for Images {}

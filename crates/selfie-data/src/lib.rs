@@ -1,14 +1,18 @@
-//! Selfie's data: labelled images in memory, and what turns them into batches. The pixels stay `u8`, RGB and
-//! channels-last from the file to the batch; the model normalises with [`Images::mean_std`].
+//! Selfie's data: labelled images, and what turns them into batches. The pixels stay `u8`, RGB and channels-last from the
+//! file to the batch; the model normalises with [`Images::mean_std`].
 //!
 //! # The path of an example
 //!
-//! 1. [`open`] reads a data set by name: CIFAR-10 from its binary files ([`cifar10`]), or [`shapes32`], which is drawn
-//!    by a program. Both give a [`DataSet`] of two shared [`Images`]. [`SetReport`] checks one.
+//! 1. [`open`] reads a data set by name, or draws [`shapes32`]: the prepared form, which is mapped, or in memory the
+//!    official files ([`cifar`], downsampled ImageNet), a folder of images, a list of them, or tar shards. All give a
+//!    [`DataSet`] of two shared [`Images`]. [`import()`] makes the prepared form, [`SetReport`] checks a set,
+//!    [`recognise`] says what is in a folder.
 //! 2. [`Splits`] holds out the validation examples; [`labelled_subset`] chooses those whose labels may be used.
 //! 3. An [`ExampleOrder`] says which example stands at which position of an endless run; a step's batch is a function of
 //!    (seed, step).
-//! 4. [`Augmentation`] crops and flips the example, and changes its colours where asked to.
+//! 4. [`Images::image`] gives its pixels, which for an image file means [`decode`]; one that cannot be decoded is a
+//!    [`BadSample`], and another example stands in. [`Augmentation`] crops and flips the example, and changes its colours
+//!    where asked to.
 //! 5. For pretraining, [`PatchGrid::cut`] makes patches of it, which [`PatchAugmentation`] may change one by one, and a
 //!    [`MaskSampler`] says which of them are targets. For fine-tuning, [`Mixing`] may mix the images of a batch.
 //! 6. [`PretrainSource`], [`LabelledSource`] and [`SequentialSource`] do 3 to 5 for a whole batch; a [`Loader`] runs one
@@ -45,16 +49,24 @@
 //! The feature `hub` adds `hub::cifar10`, which downloads CIFAR-10's parquet files from the Hugging Face hub.
 
 pub mod augment;
+mod bad;
 mod check;
-pub mod cifar10;
+pub mod cifar;
+pub mod decode;
+mod downsampled;
 mod error;
+pub mod formats;
 mod grid;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod images;
+mod import;
+mod listing;
 mod loader;
+mod map;
 mod mask;
 mod order;
+mod prepared;
 mod set;
 pub mod shapes32;
 mod source;
@@ -64,10 +76,12 @@ pub use augment::{
     Augmentation, ColourDrop, ColourJitter, Crop, DroppedChannels, JitterFill, Mixing, PaddedCrop, Padding,
     PatchAugmentation, PatchJitter, RandAugment, ResizedCrop,
 };
-pub use check::{ClassCount, SetReport, SplitReport};
+pub use bad::{BAD_SAMPLES, BadSample, require_few};
+pub use check::{ClassCount, SetReport, SplitReport, contact_sheet};
 pub use error::{DataError, DataErrorKind};
 pub use grid::PatchGrid;
 pub use images::{DataSet, Images, N_CHANNELS};
+pub use import::{ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, recognise};
 pub use loader::Loader;
 pub use mask::MaskSampler;
 pub use order::ExampleOrder;

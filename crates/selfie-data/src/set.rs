@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::{DataError, DataSet, cifar10, shapes32};
+use crate::cifar::Cifar;
+use crate::{DataError, DataSet, import, shapes32};
 
 #[cfg(test)]
 mod tests;
@@ -14,17 +15,19 @@ mod tests;
 pub enum SetName {
     /// Drawn by a program: [`crate::shapes32`].
     Shapes32,
-    /// CIFAR-10: [`crate::cifar10`].
+    /// CIFAR-10: [`crate::cifar`].
     Cifar10,
-    /// ImageNet at 32 pixels.
+    /// CIFAR-100, its fine labels: [`crate::cifar`].
+    Cifar100,
+    /// ImageNet at 32 pixels, or any small images.
     Imagenet32,
-    /// ImageNet at 224 pixels.
+    /// ImageNet at 224 pixels, or any images.
     Imagenet224,
 }
 
 impl SetName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Shapes32, Self::Cifar10, Self::Imagenet32, Self::Imagenet224];
+    pub const ALL: [Self; 5] = [Self::Shapes32, Self::Cifar10, Self::Cifar100, Self::Imagenet32, Self::Imagenet224];
 
     /// The name on the command line, in recipes and of the folder.
     #[must_use]
@@ -32,8 +35,26 @@ impl SetName {
         match self {
             Self::Shapes32 => "shapes32",
             Self::Cifar10 => "cifar10",
+            Self::Cifar100 => "cifar100",
             Self::Imagenet32 => "imagenet32",
             Self::Imagenet224 => "imagenet224",
+        }
+    }
+
+    /// Height and width that image files of this set are decoded to.
+    #[must_use]
+    pub fn side(self) -> usize {
+        match self {
+            Self::Imagenet224 => 224,
+            Self::Shapes32 | Self::Cifar10 | Self::Cifar100 | Self::Imagenet32 => 32,
+        }
+    }
+
+    pub(crate) fn cifar(self) -> Option<Cifar> {
+        match self {
+            Self::Cifar10 => Some(Cifar::Ten),
+            Self::Cifar100 => Some(Cifar::Hundred),
+            Self::Shapes32 | Self::Imagenet32 | Self::Imagenet224 => None,
         }
     }
 }
@@ -56,12 +77,16 @@ impl FromStr for SetName {
 /// In the place of a folder: the set's files on the Hugging Face hub, with the feature `hub`.
 const HUB: &str = "hub:";
 
-/// Reads a data set from `dir`, else from `$SELFIE_DATA/<name>`, else from `data/<name>`. `shapes32` has no folder. A `dir` of `hub:` downloads CIFAR-10 from the Hugging Face hub into its cache.
+/// Reads a data set from `dir`, else from `$SELFIE_DATA/<name>`, else from `data/<name>`. `shapes32` has no folder. A
+/// `dir` of `hub:` downloads CIFAR-10 from the Hugging Face hub into its cache.
+///
+/// What is there may be the prepared form, which is mapped, or, for as much as fits into memory, the set's official files,
+/// a folder of images, a list of them, or tar shards.
 ///
 /// # Errors
 ///
-/// If the set is in none of these places or cannot be read yet ([`crate::DataErrorKind::MissingInput`]), or if its files
-/// are wrong.
+/// If the set is in none of these places ([`crate::DataErrorKind::MissingInput`]), if its files are wrong, or if they
+/// are too many to hold in memory.
 pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
     match name {
         SetName::Shapes32 => match dir {
@@ -69,11 +94,10 @@ pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
             Some(dir) => Err(DataError::setting("--data", "none: shapes32 is drawn by the program", dir.display())),
         },
         SetName::Cifar10 if dir == Some(Path::new(HUB)) => from_hub(),
-        SetName::Cifar10 => {
+        _ => {
             let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);
-            cifar10::open(&locate(name, dir, root.as_deref())?)
+            import::read(name, &locate(name, dir, root.as_deref())?)
         }
-        SetName::Imagenet32 | SetName::Imagenet224 => Err(DataError::NotYet { set: name.to_string() }),
     }
 }
 

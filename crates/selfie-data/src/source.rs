@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::augment::{Draw, MixedLabels, Mixing, PatchAugmentation};
-use crate::{Augmentation, DataError, ExampleOrder, Images, MaskSampler, PatchGrid};
+use crate::{Augmentation, BadSample, DataError, ExampleOrder, Images, MaskSampler, PatchGrid};
 
 mod examples;
 #[cfg(test)]
@@ -23,10 +23,12 @@ pub struct PretrainBatch {
     pub order: Vec<u32>,
     /// `[B]`, which images these are.
     pub examples: Vec<u32>,
+    /// Images that were to be in the batch and cannot be read; others stand in for them.
+    pub bad: Vec<BadSample>,
 }
 
 /// A step's images and their classes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelledBatch {
     /// `[B, H, W, C]`
     pub images: Vec<u8>,
@@ -36,6 +38,9 @@ pub struct LabelledBatch {
     pub examples: Vec<u32>,
     /// The second labels of images that were mixed.
     pub mixed: Option<MixedLabels>,
+    /// Images that were to be in the batch and cannot be read. In training others stand in for them; where every image
+    /// is measured once, they are left out.
+    pub bad: Vec<BadSample>,
 }
 
 /// How pretraining batches are made.
@@ -116,25 +121,25 @@ impl PretrainSource {
     ///
     /// # Errors
     ///
-    /// None today; readers that go to the disk will have some.
+    /// If so many images cannot be read that none is found to stand in.
     pub fn batch(&self, step: u64) -> Result<PretrainBatch, DataError> {
         let PretrainSettings { grid, masks, augmentation, patches: changes, seed, batch } = self.settings;
         let mut patches = vec![0; batch * grid.image_bytes()];
         let mut image = vec![0; grid.image_bytes()];
         let mut order = Vec::with_capacity(batch * grid.n_patches());
-        let mut examples = Vec::with_capacity(batch);
+        let (mut examples, mut bad) = (Vec::with_capacity(batch), Vec::new());
         for ((epoch, position), patches) in
             self.order.batch(step, batch).zip(patches.chunks_exact_mut(grid.image_bytes()))
         {
             let example = self.examples.at(position);
             let draw = Draw { seed, epoch, example };
-            self.examples.write(draw, augmentation, &mut image);
+            let written = self.examples.write(draw, augmentation, &mut image, &mut bad)?;
             grid.cut(&image, patches);
             changes.apply(grid, draw, patches);
             order.extend(masks.order(seed, epoch, example));
-            examples.push(example);
+            examples.push(written);
         }
-        Ok(PretrainBatch { patches, order, examples })
+        Ok(PretrainBatch { patches, order, examples, bad })
     }
 }
 
@@ -170,7 +175,7 @@ impl LabelledSource {
     ///
     /// # Errors
     ///
-    /// None today; readers that go to the disk will have some.
+    /// As [`PretrainSource::batch`].
     pub fn batch(&self, step: u64) -> Result<LabelledBatch, DataError> {
         let LabelledSettings { augmentation, mixing, seed, batch } = self.settings;
         let draws: Vec<Draw> = self
@@ -178,7 +183,7 @@ impl LabelledSource {
             .batch(step, batch)
             .map(|(epoch, position)| Draw { seed, epoch, example: self.examples.at(position) })
             .collect();
-        let mut batch = self.examples.labelled(&draws, augmentation);
+        let mut batch = self.examples.labelled(&draws, augmentation)?;
         if let Some(mix) = mixing.draw(seed, step, self.examples.side()) {
             mix.apply(&mut batch, self.examples.side());
         }
@@ -186,7 +191,8 @@ impl LabelledSource {
     }
 }
 
-/// Makes batches of every example once, in the given order and unaugmented; the last batch may be smaller.
+/// Makes batches of every example once, in the given order and unaugmented; the last batch may be smaller, and so is one
+/// with images that cannot be read.
 #[derive(Clone, Debug)]
 pub struct SequentialSource {
     examples: Examples,
@@ -220,15 +226,12 @@ impl SequentialSource {
     ///
     /// # Errors
     ///
-    /// None today; readers that go to the disk will have some.
+    /// None today.
     pub fn batch(&self, step: u64) -> Result<LabelledBatch, DataError> {
         let n = u64::from(self.examples.len());
         let first = step.saturating_mul(self.batch as u64).min(n);
         let end = first.saturating_add(self.batch as u64).min(n);
-        let draws: Vec<Draw> = (first..end)
-            .map(|position| Draw { seed: 0, epoch: 0, example: self.examples.at(position as u32) })
-            .collect();
-        Ok(self.examples.labelled(&draws, None))
+        Ok(self.examples.readable_only(first as u32..end as u32))
     }
 }
 

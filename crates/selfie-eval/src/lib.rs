@@ -14,4 +14,4 @@ pub mod table;
 pub use accuracy::AccuracyMeter;
 pub use collapse::collapse;
 pub use error::EvalError;
-pub use evaluate::evaluate;
+pub use evaluate::{Evaluation, evaluate};

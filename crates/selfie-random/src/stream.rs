@@ -44,6 +44,8 @@ pub enum Purpose {
     PatchJitter = 15,
     /// How the images of a batch are mixed.
     Mixing = 16,
+    /// Which example stands in for one that cannot be read.
+    Replacement = 20,
 }
 
 /// Draws keyed by (seed, purpose, major, minor): major = epoch, step or class; minor = example or tensor index.

@@ -130,6 +130,8 @@ pub struct LoaderConfig {
     pub workers: usize,
     /// Batches prepared ahead.
     pub queue: usize,
+    /// Share of a split's images that may turn out to be unreadable, in 0–1; above 0, one always may.
+    pub max_bad_share: f64,
 }
 
 /// `[checkpoint]`
@@ -258,7 +260,7 @@ impl Default for DataConfig {
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { workers: 1, queue: 4 }
+        Self { workers: 1, queue: 4, max_bad_share: 0.01 }
     }
 }
 

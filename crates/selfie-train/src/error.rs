@@ -173,6 +173,7 @@ impl TrainError {
                 DataErrorKind::BadData => 65,
                 DataErrorKind::MissingInput => 66,
                 DataErrorKind::Io => 74,
+                DataErrorKind::CannotCreate => 73,
                 DataErrorKind::Configuration => 78,
                 _ => 70,
             },

@@ -176,12 +176,12 @@ fn n_examples(resolved: &Resolved, dir: Option<&Path>) -> Result<(u64, bool), Tr
     let name: SetName = resolved.config.data.set.parse()?;
     let published = match name {
         SetName::Shapes32 => 10_000,
-        SetName::Cifar10 => 50_000,
+        SetName::Cifar10 | SetName::Cifar100 => 50_000,
         SetName::Imagenet32 | SetName::Imagenet224 => 1_281_167,
     };
     match selfie_data::open(name, dir) {
         Ok(data) => Ok((data.train.len() as u64, true)),
-        Err(DataError::MissingSet { .. } | DataError::NotYet { .. }) if dir.is_none() => Ok((published, false)),
+        Err(DataError::MissingSet { .. }) if dir.is_none() => Ok((published, false)),
         Err(error) => Err(error.into()),
     }
 }

@@ -59,6 +59,7 @@ impl Pretrained {
 /// If the configuration is illegal, the pretrained weights do not fit, the run folder belongs to another run or cannot be written, or a
 /// number is not finite.
 pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Result<Ended, TrainError> {
+    data.require_classes()?;
     let images = &data.train;
     let (examples, subset_hash, measured_on) = examples(images, labels, session.seed)?;
     let request = Request { n_examples: examples.len() as u64, seed: session.seed, stop_after: session.stop_after };
@@ -93,10 +94,12 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 
+    run.bad_samples.allow(plan.loader.max_bad_share, images.len());
     run.start_clock();
     for step_idx in run.remaining() {
         let Some(batch) = loader.next_batch() else { break };
         let batch = batch?;
+        run.bad_samples.note(&batch.bad, &mut run.progress)?;
         let mut measured = Measured::start(training.schedule.at(step_idx), 1.0 / images.n_classes() as f64);
         let mut passes = Vec::with_capacity(training.n_micro_batches());
         for micro in 0..training.n_micro_batches() {
@@ -125,11 +128,14 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     }
     let weights = optimizer.averaged(network.weights()?)?;
     network.load(&weights)?;
-    let meter = match measured_on {
+    let evaluated = match measured_on {
         Some(validation) => evaluate(&network, images, Some(validation), &session.device)?,
         None => evaluate(&network, &data.test, None, &session.device)?,
     };
-    run.finish(&weights, outcome(&meter, data.train.class_names(), labels.split)?, training.batch)
+    let n_measured = evaluated.meter.n_examples() as usize + evaluated.bad.len();
+    run.bad_samples.allow(plan.loader.max_bad_share, n_measured);
+    run.bad_samples.note_left_out(&evaluated.bad, labels.split, &mut run.progress)?;
+    run.finish(&weights, outcome(&evaluated.meter, data.train.class_names(), labels.split)?, training.batch)
 }
 
 /// The examples to train on, their hash, and the validation examples where those are what is measured.

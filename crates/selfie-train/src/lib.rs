@@ -6,6 +6,7 @@
 //! around a step is in [`session`]. To the run folder a model's tensors are bytes; this crate defines no operation and
 //! no network.
 
+mod bad_samples;
 pub mod bench;
 pub mod checkpoint;
 pub mod config;

@@ -133,13 +133,15 @@ pub struct DataPlan {
 }
 
 /// The threads that prepare batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LoaderPlan {
     /// Threads; 0 prepares batches in the training thread.
     pub workers: usize,
     /// Batches prepared ahead, at least 1.
     pub queue: usize,
+    /// Share of the images that may be unreadable, in 0–1, 1 excluded.
+    pub max_bad_share: f64,
 }
 
 /// When checkpoints are written.

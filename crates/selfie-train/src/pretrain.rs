@@ -55,10 +55,12 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 
+    run.bad_samples.allow(plan.loader.max_bad_share, images.len());
     run.start_clock();
     for step_idx in run.remaining() {
         let Some(batch) = loader.next_batch() else { break };
         let batch = batch?;
+        run.bad_samples.note(&batch.bad, &mut run.progress)?;
         let mut measured = Measured::start(training.schedule.at(step_idx), 1.0 / plan.data.n_targets as f64);
         let mut passes = Vec::with_capacity(training.n_micro_batches());
         for micro in 0..training.n_micro_batches() {

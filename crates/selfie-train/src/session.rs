@@ -8,6 +8,7 @@ use selfie_eval::record::{Outcome, ResultRecord, RunRecord, StepMetrics, StepTim
 use selfie_model::{ModelError, SelfieConfig, WeightsFile};
 
 use crate::TrainError;
+use crate::bad_samples::BadSamples;
 use crate::checkpoint::{CheckpointStore, Loaded, Snapshot};
 use crate::machine;
 use crate::number_type::NumberType;
@@ -85,6 +86,8 @@ pub enum Ended {
 /// A run between its first and its last step in this process.
 pub(crate) struct Run {
     pub(crate) progress: Progress,
+    /// Images that cannot be read.
+    pub(crate) bad_samples: BadSamples,
     /// Steps made before this process.
     pub(crate) start: u64,
     folder: RunFolder,
@@ -165,6 +168,7 @@ impl Run {
         }
         let run = Self {
             progress,
+            bad_samples: BadSamples::open(folder.path())?,
             start,
             folder,
             store,

@@ -1,48 +1,178 @@
 //! `selfie data`
 
-use selfie_data::{SetReport, SplitReport};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::arguments::{Data, DataCommand};
+use selfie_data::{
+    DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, contact_sheet,
+};
+use selfie_train::TrainError;
+
+use crate::arguments::{Data, DataArguments, DataCommand, DataImport};
 use crate::context;
 use crate::output;
 
+/// Bad files that are named; the JSON has all of them.
+const N_NAMED: usize = 20;
+/// Classes that are counted one by one.
+const N_CLASSES: usize = 20;
+/// Time between two lines of progress.
+const INTERVAL: Duration = Duration::from_secs(2);
+
 pub(crate) fn run(arguments: &Data) -> anyhow::Result<u8> {
-    let (DataCommand::Info(asked) | DataCommand::Check(asked)) = &arguments.command;
-    let data = context::data_set(&asked.set, asked.data.as_deref())?;
+    match &arguments.command {
+        DataCommand::Info(asked) => info(asked),
+        DataCommand::Check(asked) => check(asked),
+        DataCommand::Import(asked) => import(asked),
+    }
+}
+
+fn info(asked: &DataArguments) -> anyhow::Result<u8> {
+    let data = data_set(asked)?;
     let report = SetReport::new(&data);
     if asked.json {
         output::print(&serde_json::to_string_pretty(&report)?)?;
         return Ok(0);
     }
-    let splits = [("train", &report.train), ("test", &report.test)];
-    let text = match &arguments.command {
-        DataCommand::Info(_) => splits.map(|(name, split)| info(name, split)).join("\n"),
-        DataCommand::Check(_) => {
-            let duplicates = splits.map(|(name, split)| {
-                let (n, other) = (split.n_duplicates, split.n_duplicates_with_another_label);
-                format!("{name}: {} images read, {n} duplicates, {other} of them with another label", split.n_images)
-            });
-            format!(
-                "{}\n{} test images are in the training set as well",
-                duplicates.join("\n"),
-                report.n_test_images_in_train
-            )
-        }
-    };
+    let text = splits(&report).map(|(name, split)| of_split(name, split)).join("\n");
     output::print(&format!("{}\n{text}", report.name))?;
     Ok(0)
 }
 
-fn info(name: &str, split: &SplitReport) -> String {
-    let classes = split.classes.iter().map(|class| format!("{} {}", class.name, class.n_images));
+fn check(asked: &DataArguments) -> anyhow::Result<u8> {
+    let data = data_set(asked)?;
+    for images in [&data.train, &data.test] {
+        images.require_intact().map_err(output::data)?;
+    }
+    let report = SetReport::with_bad_samples(&data);
+    let code = if report.bad.is_empty() { 0 } else { 65 };
+    if asked.json {
+        output::print(&serde_json::to_string_pretty(&report)?)?;
+        return Ok(code);
+    }
+    let mut lines = vec![report.name.clone()];
+    lines.extend(splits(&report).map(|(name, split)| {
+        let (n, other) = (split.n_duplicates, split.n_duplicates_with_another_label);
+        format!("{name}: {} images read, {n} duplicates, {other} of them with another label", split.n_images)
+    }));
+    lines.push(format!("{} test images are in the training set as well", report.n_test_images_in_train));
+    lines.push(format!("{} images cannot be used", report.bad.len()));
+    lines.extend(bad_lines(&report.bad));
+    output::print(&lines.join("\n"))?;
+    Ok(code)
+}
+
+fn splits(report: &SetReport) -> [(&'static str, &SplitReport); 2] {
+    [("train", &report.train), ("test", &report.test)]
+}
+
+/// The set named, else the one that fits the folder; with its contact sheet, if one was asked for.
+fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
+    let name = match (&asked.set, &asked.data) {
+        (Some(name), _) => name.clone(),
+        (None, Some(dir)) => context::recognise(dir)?.set.to_string(),
+        (None, None) => {
+            let expected = "the name of a data set, or its folder as --data".to_owned();
+            return Err(TrainError::Usage { argument: "SET".to_owned(), expected, got: "neither".to_owned() }.into());
+        }
+    };
+    let data = context::data_set(&name, asked.data.as_deref())?;
+    if let Some(path) = &asked.sheet {
+        contact_sheet(&data.train, path).map_err(output::data)?;
+    }
+    Ok(data)
+}
+
+fn of_split(name: &str, split: &SplitReport) -> String {
+    let classes = split.classes.iter().filter(|class| class.n_images > 0);
+    let counts: Vec<usize> = classes.clone().map(|class| class.n_images).collect();
+    let classes = if counts.len() > N_CLASSES {
+        let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
+        format!("{} with {least} to {most} images", counts.len())
+    } else {
+        classes.map(|class| format!("{} {}", class.name, class.n_images)).collect::<Vec<_>>().join(", ")
+    };
     let numbers = |values: [f32; 3]| values.map(|value| format!("{value:.4}")).join(" ");
     format!(
-        "{name}\n  images   {} of {side} × {side}\n  classes  {}\n  mean     {}\n  std      {}\n  blake3   {}",
+        "{name}\n  images   {} of {side} × {side}\n  classes  {classes}\n  mean     {}\n  std      {}\n  blake3   {}",
         split.n_images,
-        classes.collect::<Vec<_>>().join(", "),
         numbers(split.mean),
         numbers(split.std),
         split.content_hash,
         side = split.side,
     )
+}
+
+fn bad_lines(bad: &[selfie_data::BadSample]) -> Vec<String> {
+    let named = bad.iter().take(N_NAMED).map(|bad| format!("  {}: {}", bad.path, bad.reason));
+    let more = bad.len().saturating_sub(N_NAMED);
+    named.chain((more > 0).then(|| format!("  and {more} more (--json lists all)"))).collect()
+}
+
+fn import(asked: &DataImport) -> anyhow::Result<u8> {
+    let set: SetName = match &asked.set {
+        Some(name) => name.parse().map_err(output::data)?,
+        None => {
+            let recognised = context::recognise(&asked.source)?;
+            if !asked.quiet {
+                output::note(&format!("{}: {}", asked.source.display(), recognised.reason));
+            }
+            recognised.set
+        }
+    };
+    let settings = ImportSettings {
+        set,
+        source: asked.source.clone(),
+        out: asked.out.clone(),
+        side: asked.side.map_or(set.side(), usize::from),
+        max_bad_share: asked.max_bad_share,
+    };
+    let mut lines = ProgressLines::new(asked.quiet);
+    let report = selfie_data::import(&settings, |progress| lines.show(progress)).map_err(output::data)?;
+    let text = if asked.json { serde_json::to_string_pretty(&report)? } else { imported(&report, &asked.out) };
+    output::print(&text)?;
+    Ok(0)
+}
+
+fn imported(report: &ImportReport, out: &Path) -> String {
+    let mut lines = vec![format!(
+        "{} training and {} test images of {} classes at {side} × {side} in {}",
+        report.n_train,
+        report.n_test,
+        report.n_classes,
+        out.display(),
+        side = report.side,
+    )];
+    if report.n_ignored > 0 {
+        lines.push(format!("{} files are no images by their names and were passed over", report.n_ignored));
+    }
+    if !report.bad.is_empty() {
+        lines.push(format!("{} images cannot be used and were left out:", report.bad.len()));
+        lines.extend(bad_lines(&report.bad));
+    }
+    lines.join("\n")
+}
+
+/// How far an import is, a line now and then.
+struct ProgressLines {
+    quiet: bool,
+    start: Instant,
+    last: Instant,
+}
+
+impl ProgressLines {
+    fn new(quiet: bool) -> Self {
+        let now = Instant::now();
+        Self { quiet, start: now, last: now }
+    }
+
+    fn show(&mut self, progress: ImportProgress) {
+        let ImportProgress { split, n_done, n_total } = progress;
+        if self.quiet || (self.last.elapsed() < INTERVAL && n_done < n_total) {
+            return;
+        }
+        self.last = Instant::now();
+        let seconds = self.start.elapsed().as_secs_f64();
+        output::note(&format!("{split}: {n_done} of {n_total} images, {seconds:.1} s"));
+    }
 }

@@ -1,10 +1,12 @@
 //! `selfie evaluate`
 
 use candle_core::DType;
+use selfie_data::require_few;
 use selfie_eval::evaluate;
 use selfie_eval::record::{Split, from_json};
 use selfie_model::{Classifier, Metadata, ModelError, WeightsFile};
 use selfie_train::TrainError;
+use selfie_train::config::LoaderConfig;
 use selfie_train::finetune::outcome;
 use selfie_train::run_folder::read_record;
 
@@ -29,7 +31,12 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
         let (data, network) = (data.test.class_names().join(", "), config.classes.join(", "));
         return Err(Usage(format!("--set: expected a data set of the network's classes {network}, got {data}")).into());
     }
-    let meter = evaluate(&network, &data.test, None, &device).map_err(output::eval)?;
+    let evaluated = evaluate(&network, &data.test, None, &device).map_err(output::eval)?;
+    if let Some(first) = evaluated.bad.first() {
+        let (n_bad, n_images) = (evaluated.bad.len(), data.test.len());
+        require_few(n_bad, n_images, LoaderConfig::default().max_bad_share, first).map_err(output::data)?;
+    }
+    let meter = evaluated.meter;
     let outcome = outcome(&meter, &config.classes, Split::Test)?;
     if arguments.json {
         output::print(&serde_json::to_string(&outcome)?)?;
@@ -37,6 +44,9 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     }
     let accuracy = meter.top1_accuracy().unwrap_or(0.0);
     let mut text = format!("test accuracy {:.2} % of {} images", 100.0 * accuracy, meter.n_examples());
+    for bad in &evaluated.bad {
+        text.push_str(&format!("\n  left out: {}, {}", bad.path, bad.reason));
+    }
     for (class, accuracy) in config.classes.iter().zip(meter.per_class()) {
         let accuracy = accuracy.map_or_else(|| "none".to_owned(), |accuracy| format!("{:5.1} %", 100.0 * accuracy));
         text.push_str(&format!("\n  {accuracy}  {class}"));

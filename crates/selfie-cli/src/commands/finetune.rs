@@ -44,7 +44,8 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
 /// finished since then does not change what the same command means.
 fn start_and_configuration(arguments: &Finetune) -> anyhow::Result<(Start, Resolved)> {
     let recipe = arguments.recipe.as_deref();
-    let configuration = |start: &Start| context::configuration(Task::Finetune, &base(recipe, start)?, &arguments.train);
+    let configuration =
+        |start: &Start| context::configuration(Task::Finetune, &base(recipe, start)?, &arguments.train, None);
     let newest = start(arguments.from.as_deref(), recipe)?;
     let resolved = configuration(&newest)?;
     if arguments.from.is_some() {

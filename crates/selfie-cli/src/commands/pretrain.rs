@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use selfie_data::SetName;
 use selfie_eval::record::{Outcome, ResultRecord, Task};
+use selfie_train::TrainError;
 use selfie_train::config::Base;
 use selfie_train::estimate;
 use selfie_train::run_folder::RunName;
@@ -14,8 +16,8 @@ use crate::output;
 
 pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let train = &arguments.train;
-    let base = Base::from_argument(&arguments.recipe)?;
-    let resolved = context::configuration(Task::Pretrain, &base, train)?;
+    let (base, set) = base(arguments)?;
+    let resolved = context::configuration(Task::Pretrain, &base, train, set)?;
     if train.dry_run {
         context::device(&train.compute)?;
         let estimate = estimate::pretrain(&resolved, train.data.as_deref(), train.seed)?;
@@ -27,6 +29,29 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let session = context::session(train, train.data.clone(), name.default_path())?;
     let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;
     finish(&ended, &session.out, train.json)
+}
+
+/// The recipe named, else the one that fits the images, and the set where that is not the recipe's.
+fn base(arguments: &Pretrain) -> anyhow::Result<(Base, Option<SetName>)> {
+    if let Some(recipe) = &arguments.recipe {
+        return Ok((Base::from_argument(recipe)?, None));
+    }
+    let Some(dir) = &arguments.train.data else {
+        let expected = "a recipe, or a folder of images as --data".to_owned();
+        return Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got: "neither".to_owned() }.into());
+    };
+    let recognised = context::recognise(dir)?;
+    let (recipe, set) = match recognised.set {
+        // It has CIFAR-10's size.
+        SetName::Cifar100 => (SetName::Cifar10, Some(SetName::Cifar100)),
+        set => (set, None),
+    };
+    let stem = if recipe.side() > 64 { "the 7 × 7 stem" } else { "the 3 × 3 stem for small images" };
+    if !arguments.train.quiet {
+        let reason = recognised.reason;
+        output::note(&format!("{}: {reason}: recipe {recipe}, with {stem}", dir.display()));
+    }
+    Ok((Base::from_argument(recipe.as_str())?, set))
 }
 
 /// Prints how a run ended and returns the exit code.

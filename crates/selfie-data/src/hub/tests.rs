@@ -44,7 +44,7 @@ fn rows_and_columns_of_the_image_are_not_swapped() {
     let images = read_parquet(parquet_file(vec![png(32, 32); 2], &[3, 9]).path()).unwrap();
     assert_eq!(images.labels(), [3, 9]);
     for (y, x) in [(0, 31), (31, 0), (5, 17)] {
-        assert_eq!(images.image(1)[(y * 32 + x) * 3..][..3], [y as u8, x as u8, 9], "y {y} x {x}");
+        assert_eq!(images.stored(1)[(y * 32 + x) * 3..][..3], [y as u8, x as u8, 9], "y {y} x {x}");
     }
 }
 

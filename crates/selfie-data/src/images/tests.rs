@@ -21,7 +21,7 @@ fn wrong_byte_counts_and_labels_without_a_class_are_refused() {
 fn images_labels_and_counts_are_found_by_index() {
     let images = Images::new(1, vec![1, 2, 3, 4, 5, 6, 7, 8, 9], vec![1, 0, 1], names(3)).unwrap();
     assert_eq!((images.len(), images.side(), images.n_classes()), (3, 1, 3));
-    assert_eq!(images.image(1), [4, 5, 6]);
+    assert_eq!(*images.image(1).unwrap(), [4, 5, 6]);
     assert_eq!(images.label(2), 1);
     assert_eq!(images.class_counts(), [1, 2, 0]);
 }

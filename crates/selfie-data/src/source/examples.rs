@@ -1,10 +1,18 @@
 //! The images a source chooses from, and how one appearance of one of them looks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use selfie_random::{Purpose, Stream};
 
 use super::LabelledBatch;
 use crate::augment::Draw;
-use crate::{Augmentation, DataError, Images};
+use crate::{Augmentation, BadSample, DataError, Images};
+
+/// Other examples that are tried in the place of one that cannot be read.
+const MAX_TRIES: usize = 32;
+const TRAIN: &str = "train";
+const TEST: &str = "test";
 
 /// Some of the images, all of which exist.
 #[derive(Clone, Debug)]
@@ -39,26 +47,65 @@ impl Examples {
         self.chosen.as_ref().map_or(position, |chosen| chosen[position as usize])
     }
 
-    /// Writes the image of one draw, `[H, W, C]`.
-    pub(super) fn write(&self, draw: Draw, augmentation: Option<Augmentation>, out: &mut [u8]) {
-        let image = self.images.image(draw.example as usize);
+    /// Writes the image of one draw, `[H, W, C]`, and returns which example it is: another one, by a draw of its own, if
+    /// its own cannot be read. Those that cannot are added to `bad`.
+    pub(super) fn write(
+        &self,
+        draw: Draw,
+        augmentation: Option<Augmentation>,
+        out: &mut [u8],
+        bad: &mut Vec<BadSample>,
+    ) -> Result<u32, DataError> {
+        let (example, image) = self.readable(draw, bad)?;
         match augmentation {
-            None => out.copy_from_slice(image),
-            Some(augmentation) => augmentation.apply(image, self.images.side(), draw, out),
+            None => out.copy_from_slice(&image),
+            Some(augmentation) => augmentation.apply(&image, self.images.side(), draw, out),
         }
+        Ok(example)
     }
 
-    pub(super) fn labelled(&self, draws: &[Draw], augmentation: Option<Augmentation>) -> LabelledBatch {
+    fn readable(&self, draw: Draw, bad: &mut Vec<BadSample>) -> Result<(u32, Cow<'_, [u8]>), DataError> {
+        let mut draws = Stream::new(draw.seed, Purpose::Replacement, draw.epoch, draw.example);
+        let mut example = draw.example;
+        for _ in 0..=MAX_TRIES {
+            match self.images.image(example as usize) {
+                Ok(image) => return Ok((example, image)),
+                Err(error) => bad.push(BadSample::new(TRAIN, example as usize, &error)),
+            }
+            example = self.at(draws.below(self.len()));
+        }
+        let (n_bad, n_samples) = (bad.len(), self.len() as usize);
+        let first = bad.first().map_or_else(String::new, |bad| format!("{}: {}", bad.path, bad.reason));
+        Err(DataError::TooManyBad { n_bad, n_samples, max_share: 0.0, first })
+    }
+
+    pub(super) fn labelled(
+        &self,
+        draws: &[Draw],
+        augmentation: Option<Augmentation>,
+    ) -> Result<LabelledBatch, DataError> {
         let image_bytes = self.images.image_bytes();
-        let mut images = vec![0; draws.len() * image_bytes];
-        for (draw, image) in draws.iter().zip(images.chunks_exact_mut(image_bytes)) {
-            self.write(*draw, augmentation, image);
+        let (mut images, mut bad) = (vec![0; draws.len() * image_bytes], Vec::new());
+        let places = draws.iter().zip(images.chunks_exact_mut(image_bytes));
+        let examples: Vec<u32> =
+            places.map(|(draw, image)| self.write(*draw, augmentation, image, &mut bad)).collect::<Result<_, _>>()?;
+        let labels = examples.iter().map(|&example| u32::from(self.images.label(example as usize))).collect();
+        Ok(LabelledBatch { images, labels, examples, mixed: None, bad })
+    }
+
+    /// The examples at these positions, unaugmented, without those that cannot be read.
+    pub(super) fn readable_only(&self, positions: std::ops::Range<u32>) -> LabelledBatch {
+        let mut batch = LabelledBatch::default();
+        for example in positions.map(|position| self.at(position)) {
+            match self.images.image(example as usize) {
+                Ok(image) => {
+                    batch.images.extend_from_slice(&image);
+                    batch.labels.push(u32::from(self.images.label(example as usize)));
+                    batch.examples.push(example);
+                }
+                Err(error) => batch.bad.push(BadSample::new(TEST, example as usize, &error)),
+            }
         }
-        LabelledBatch {
-            images,
-            labels: draws.iter().map(|draw| u32::from(self.images.label(draw.example as usize))).collect(),
-            examples: draws.iter().map(|draw| draw.example).collect(),
-            mixed: None,
-        }
+        batch
     }
 }

@@ -46,7 +46,7 @@ fn unaugmented_patches_are_cut_from_the_image_of_their_example() {
     for (patches, &example) in batch.patches.chunks_exact(3072).zip(&batch.examples) {
         let mut joined = vec![0; 3072];
         settings.grid.join(patches, &mut joined);
-        assert_eq!(joined, images.image(example as usize));
+        assert_eq!(joined, images.stored(example as usize));
     }
 }
 
@@ -71,7 +71,7 @@ fn labelled_batches_hold_only_the_chosen_examples_with_their_labels() {
         for (i, &example) in batch.examples.iter().enumerate() {
             counts[example as usize] += 1;
             assert_eq!(batch.labels[i], u32::from(images.label(example as usize)));
-            assert_eq!(batch.images[i * 3072..][..3072], *images.image(example as usize));
+            assert_eq!(batch.images[i * 3072..][..3072], *images.stored(example as usize));
         }
     }
     assert!(chosen.iter().all(|&example| counts[example as usize] == 10), "{counts:?}");
@@ -116,4 +116,58 @@ fn settings_that_do_not_fit_are_refused() {
     assert!(LabelledSource::new(images(), Arc::from([20]), SETTINGS).is_err());
     assert!(LabelledSource::new(images(), Arc::from([]), SETTINGS).is_err());
     assert!(SequentialSource::new(images(), None, 0).is_err());
+}
+
+/// Twenty images as files, some of which are none.
+fn with_bad(bad: &[usize]) -> (tempfile::TempDir, Arc<Images>) {
+    let folder = tempfile::tempdir().unwrap();
+    for idx in 0..20 {
+        let path = folder.path().join(format!("{idx:02}.png"));
+        if bad.contains(&idx) {
+            std::fs::write(path, b"").unwrap();
+        } else {
+            image::RgbImage::from_pixel(32, 32, image::Rgb([idx as u8; 3])).save(path).unwrap();
+        }
+    }
+    let images = crate::open(crate::SetName::Imagenet32, Some(folder.path())).unwrap().train;
+    (folder, images)
+}
+
+#[test]
+fn unreadable_images_are_replaced_by_the_same_others_whoever_asks() {
+    let (_folder, images) = with_bad(&[3, 7]);
+    let source = Arc::new(PretrainSource::new(images.clone(), None, settings()).unwrap());
+    let inline: Vec<_> = (0..25).map(|step| source.batch(step).unwrap()).collect();
+    let used: Vec<u32> = inline.iter().flat_map(|batch| batch.examples.clone()).collect();
+    assert!(!used.contains(&3) && !used.contains(&7) && used.len() == 150);
+    let mut bad: Vec<u32> = inline.iter().flat_map(|batch| batch.bad.iter().map(|bad| bad.example)).collect();
+    bad.sort_unstable();
+    bad.dedup();
+    assert_eq!(bad, [3, 7]);
+    let again = source.clone();
+    let loaded: Vec<_> = Loader::new(move |step| again.batch(step), 0..25, 3, 3).map(Result::unwrap).collect();
+    assert!(loaded == inline);
+    assert!(source.batch(13).unwrap() == inline[13], "a resumed run sees the same");
+}
+
+#[test]
+fn a_replacement_comes_with_its_own_label_and_an_evaluation_leaves_out() {
+    let (_folder, images) = with_bad(&[3]);
+    let source = LabelledSource::new(images.clone(), Arc::from([3, 5]), SETTINGS).unwrap();
+    let batch = source.batch(0).unwrap();
+    assert_eq!(batch.examples, [5; 6]);
+    assert!(batch.images.iter().all(|&byte| byte == 5));
+    let source = SequentialSource::new(images, Some(Arc::from([2, 3, 4])), 3).unwrap();
+    let batch = source.batch(0).unwrap();
+    assert_eq!((batch.examples, batch.bad.len(), batch.images.len()), (vec![2, 4], 1, 2 * 3072));
+}
+
+#[test]
+fn where_nothing_can_be_read_the_batch_is_an_error_and_no_endless_search() {
+    let (_folder, images) = with_bad(&(0..20).collect::<Vec<_>>());
+    let source = PretrainSource::new(images.clone(), None, settings()).unwrap();
+    let error = source.batch(0).unwrap_err();
+    assert_eq!(error.kind(), crate::DataErrorKind::BadData);
+    assert!(error.to_string().contains("an empty file"), "{error}");
+    assert_eq!(images.bad_samples("train").len(), 20);
 }

@@ -159,7 +159,8 @@ fn loader_plan(resolved: &Resolved) -> Result<LoaderPlan, TrainError> {
     let loader = &resolved.config.loader;
     Check::new(resolved, "loader.workers").within(loader.workers, 0..=256)?;
     Check::new(resolved, "loader.queue").within(loader.queue, 1..=1024)?;
-    Ok(LoaderPlan { workers: loader.workers, queue: loader.queue })
+    Check::new(resolved, "loader.max_bad_share").share(loader.max_bad_share)?;
+    Ok(LoaderPlan { workers: loader.workers, queue: loader.queue, max_bad_share: loader.max_bad_share })
 }
 
 fn checkpoint_plan(resolved: &Resolved) -> Result<CheckpointPlan, TrainError> {

@@ -18,7 +18,7 @@ fn pretrain(set: &[&str]) -> Result<PretrainPlan, TrainError> {
 
 /// What is set, the key named, part of what is expected, what was got.
 const VIOLATIONS: &[(&str, &str, &str, &str)] = &[
-    ("set=cifar100", "data.set", "one of shapes32, cifar10", "cifar100"),
+    ("set=cifar1000", "data.set", "one of shapes32, cifar10", "cifar1000"),
     ("micro_batch=100", "pretrain.micro_batch", "a divisor of pretrain.batch = 512", "100"),
     ("batch=0", "pretrain.batch", "1 to 1048576", "0"),
     ("heads=33", "model.heads", "a divisor of the embedding's 1024 channels", "33"),
@@ -52,6 +52,7 @@ const VIOLATIONS: &[(&str, &str, &str, &str)] = &[
     ("keep=1", "checkpoint.keep", "2 to", "1"),
     ("every_steps=0", "checkpoint.every_steps", "1 to", "0"),
     ("queue=0", "loader.queue", "1 to", "0"),
+    ("max_bad_share=1", "loader.max_bad_share", "less than 1", "1"),
 ];
 
 #[test]

@@ -1,4 +1,17 @@
 use super::*;
+
+const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
+const TRAIN_FILES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+const TEST_FILE: &str = "test_batch.bin";
+const CLASS_NAMES_FILE: &str = "batches.meta.txt";
+const FOLDER: &str = "cifar-10-batches-bin";
+const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
+fn open(path: &Path) -> Result<DataSet, DataError> {
+    super::open(Cifar::Ten, path)
+}
+
 use crate::DataErrorKind;
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
@@ -54,7 +67,7 @@ fn planes_become_channels_last_pixels_in_the_files_order() {
     assert_eq!(data.train.labels(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(data.test.labels(), [7]);
     assert_eq!(data.train.class_names()[3], "d");
-    let image = data.train.image(4);
+    let image = data.train.image(4).unwrap();
     for (y, x) in [(0, 0), (0, 31), (31, 0), (5, 17)] {
         assert_eq!(image[(y * 32 + x) * 3..][..3], [y as u8, x as u8, 4], "y {y} x {x}");
     }
@@ -162,9 +175,9 @@ fn an_archive_is_not_read_past_the_limit_of_its_unpacked_size() {
     let bomb = archive("", &[("filler", vec![0; 3_000_000])]);
     let folder = folder(&[("bomb.tar.gz", bomb)]);
     let path = folder.path().join("bomb.tar.gz");
-    assert!(archive::read_at_most(&path, 4_000_000).is_ok());
+    assert!(archive::read_at_most(&path, Cifar::Ten, 4_000_000).is_ok());
     for limit in [1_000_000, 3_000_512] {
-        let error = archive::read_at_most(&path, limit).unwrap_err();
+        let error = archive::read_at_most(&path, Cifar::Ten, limit).unwrap_err();
         assert!(matches!(error, DataError::TooLarge { got, .. } if got == limit), "{error}");
     }
 }
@@ -188,4 +201,52 @@ fn real_cifar10_has_its_published_counts_and_statistics() {
     }
     // The first training image is a frog.
     assert_eq!(data.train.label(0), 6);
+}
+
+/// A pickle as Python 2 wrote CIFAR's: `data`, and labels under a name.
+fn python_file(labels_key: &str, labels: &[u8]) -> Vec<u8> {
+    let mut bytes =
+        b"\x80\x02}q\x01(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R".to_vec();
+    bytes.extend(b"(K\x01K");
+    bytes.push(labels.len() as u8);
+    bytes.extend(b"M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");
+    bytes.extend((labels.len() as u32 * IMAGE_BYTES as u32).to_le_bytes());
+    labels.iter().for_each(|&label| bytes.extend(&record(label)[1..]));
+    bytes.extend(b"tbU");
+    bytes.push(labels_key.len() as u8);
+    bytes.extend(labels_key.as_bytes());
+    bytes.extend(b"](");
+    labels.iter().for_each(|&label| bytes.extend([b'K', label]));
+    bytes.extend(b"eu.");
+    bytes
+}
+
+#[test]
+fn the_python_version_gives_the_same_data_as_the_binary_one() {
+    let mut binary = files();
+    binary.pop();
+    let expected = open(folder(&binary).path()).unwrap();
+    let names = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"];
+    let mut python: Vec<_> =
+        (0_u8..).zip(names).map(|(i, name)| (name, python_file("labels", &[2 * i, 2 * i + 1]))).collect();
+    python.push(("test_batch", python_file("labels", &[7])));
+    assert_eq!(open(folder(&python).path()).unwrap(), expected);
+    let packed = archive("cifar-10-batches-py/", &python);
+    assert_eq!(open(folder(&[("cifar-10-python.tar.gz", packed.clone())]).path()).unwrap(), expected);
+    assert_eq!(open_archive(&packed).unwrap(), expected);
+    python[3].1 = python_file("labels", &[10, 0]);
+    let message = open(folder(&python).path()).unwrap_err().to_string();
+    assert!(message.contains("data_batch_4: record 0: expected a label of 0 to 9, got 10"), "{message}");
+}
+
+#[test]
+fn cifar_100_has_its_fine_labels() {
+    let two_labels = |labels: &[u8]| labels.iter().flat_map(|&label| [&[3], &record(label)[..]].concat()).collect();
+    let binary: Vec<(&str, Vec<u8>)> = vec![("train.bin", two_labels(&[99, 0])), ("test.bin", two_labels(&[50]))];
+    let python = [("train", python_file("fine_labels", &[99, 0])), ("test", python_file("fine_labels", &[50]))];
+    let data = super::open(Cifar::Hundred, folder(&binary).path()).unwrap();
+    assert_eq!((data.train.labels(), data.test.labels()), ([99, 0].as_slice(), [50].as_slice()));
+    assert_eq!(super::open(Cifar::Hundred, folder(&python).path()).unwrap(), data);
+    let error = super::open(Cifar::Ten, folder(&binary).path()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::MissingInput);
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
-use super::{CLASS_NAMES_FILE, FOLDER, MAX_CLASS_NAMES_BYTES, MAX_FILE_BYTES, TEST_FILE, TRAIN_FILES};
+use super::{Cifar, MAX_CLASS_NAMES_BYTES, MAX_FILE_BYTES};
 use crate::DataError;
 
 /// About three times the official archive's unpacked size: an archive that unpacks to more is not read to its end.
@@ -16,16 +16,21 @@ const MAX_UNPACKED_BYTES: u64 = 600_000_000;
 /// Contents by file name.
 pub(super) type Entries = BTreeMap<&'static str, Vec<u8>>;
 
-/// The wanted entries of `cifar-10-batches-bin/` (or of the archive's root), by name.
-pub(super) fn read(path: &Path) -> Result<Entries, DataError> {
-    read_at_most(path, MAX_UNPACKED_BYTES)
+/// The wanted entries of the set's folder (or of the archive's root), by name.
+pub(super) fn read(path: &Path, set: Cifar) -> Result<Entries, DataError> {
+    read_at_most(path, set, MAX_UNPACKED_BYTES)
 }
 
 /// [`read`] of an archive that unpacks to less than `max_bytes`.
-pub(super) fn read_at_most(path: &Path, max_bytes: u64) -> Result<Entries, DataError> {
+pub(super) fn read_at_most(path: &Path, set: Cifar, max_bytes: u64) -> Result<Entries, DataError> {
     let file = File::open(path).map_err(|source| DataError::io("opening", path, source))?;
-    let mut unpacked = MultiGzDecoder::new(BufReader::new(file)).take(max_bytes);
-    let entries = read_entries(path, &mut unpacked);
+    unpack(path, set, BufReader::new(file), max_bytes)
+}
+
+/// [`read_at_most`] of a file that is open already.
+pub(super) fn unpack(path: &Path, set: Cifar, packed: impl BufRead, max_bytes: u64) -> Result<Entries, DataError> {
+    let mut unpacked = MultiGzDecoder::new(packed).take(max_bytes);
+    let entries = read_entries(path, set, &mut unpacked);
     if unpacked.limit() == 0 {
         let (path, limit) = (path.to_path_buf(), max_bytes);
         return Err(DataError::TooLarge { path, limit, got: max_bytes });
@@ -33,7 +38,7 @@ pub(super) fn read_at_most(path: &Path, max_bytes: u64) -> Result<Entries, DataE
     entries
 }
 
-fn read_entries(path: &Path, unpacked: &mut impl Read) -> Result<Entries, DataError> {
+fn read_entries(path: &Path, set: Cifar, unpacked: &mut impl Read) -> Result<Entries, DataError> {
     let failed = |entry: &str, source: io::Error| damaged(path, entry, source);
     let in_list = |source| failed("the list of files", source);
     let mut archive = tar::Archive::new(unpacked);
@@ -41,7 +46,7 @@ fn read_entries(path: &Path, unpacked: &mut impl Read) -> Result<Entries, DataEr
     for entry in archive.entries().map_err(in_list)? {
         let mut entry = entry.map_err(in_list)?;
         let entry_path = entry.path().map_err(in_list)?.into_owned();
-        let Some((name, limit)) = wanted(&entry_path) else {
+        let Some((name, limit)) = wanted(set, &entry_path) else {
             continue;
         };
         if !entry.header().entry_type().is_file() {
@@ -66,14 +71,15 @@ fn read_entries(path: &Path, unpacked: &mut impl Read) -> Result<Entries, DataEr
 }
 
 /// The name and the largest size of an entry that is read.
-fn wanted(entry: &Path) -> Option<(&'static str, u64)> {
+fn wanted(set: Cifar, entry: &Path) -> Option<(&'static str, u64)> {
     let entry = entry.strip_prefix(".").unwrap_or(entry);
-    let entry = entry.strip_prefix(FOLDER).unwrap_or(entry);
-    if entry == Path::new(CLASS_NAMES_FILE) {
-        return Some((CLASS_NAMES_FILE, MAX_CLASS_NAMES_BYTES));
-    }
-    let name = TRAIN_FILES.into_iter().chain([TEST_FILE]).find(|name| entry == Path::new(name))?;
-    Some((name, MAX_FILE_BYTES))
+    set.versions().iter().find_map(|version| {
+        let entry = entry.strip_prefix(version.folder).unwrap_or(entry);
+        if entry == Path::new(version.class_names) {
+            return Some((version.class_names, MAX_CLASS_NAMES_BYTES));
+        }
+        version.files().find(|name| entry == Path::new(name)).map(|name| (name, MAX_FILE_BYTES))
+    })
 }
 
 /// An error with a code of the system is about the disk; any other is about the archive's content.

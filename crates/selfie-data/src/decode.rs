@@ -1,0 +1,136 @@
+//! From the bytes of an image file to its pixels, with limits that no file can pass.
+//!
+//! JPEG, PNG, WebP and BMP, told apart by their content. Grey, CMYK, 16 bits and palettes become 8-bit RGB; alpha is
+//! dropped, and so is the orientation that a camera notes. What becomes of pixels afterwards is not here.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use crate::{DataError, N_CHANNELS};
+
+mod jpeg;
+#[cfg(test)]
+mod tests;
+
+/// The longest side that is decoded.
+pub const MAX_SIDE: u32 = 16_384;
+/// The most pixels that are decoded: the largest image of ImageNet has a little fewer.
+pub const MAX_PIXELS: u64 = 1 << 26;
+/// What a decoder may ask for beside the pixels, such as a colour profile that inflates.
+const MAX_EXTRA_BYTES: u64 = 16 << 20;
+/// What it may ask for a pixel: 16-bit RGBA, twice.
+const MAX_PIXEL_BYTES: u64 = 16;
+
+/// A decoded image of any size: `[H, W, C]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rgb {
+    /// W.
+    pub width: usize,
+    /// H.
+    pub height: usize,
+    /// Row by row.
+    pub pixels: Vec<u8>,
+}
+
+/// Decodes the bytes of an image file; `path` is what errors call it.
+///
+/// # Errors
+///
+/// [`DataError::Image`] if it is no whole JPEG, PNG, WebP or BMP image, or one of a side above [`MAX_SIDE`] or of more
+/// than [`MAX_PIXELS`] pixels, which is refused by its header.
+pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb, DataError> {
+    // The decoders are other people's: a defect of theirs costs one image, not the run.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_limited(bytes)));
+    decoded
+        .unwrap_or_else(|_| Err("one that its decoder fails on".to_owned()))
+        .map_err(|reason| DataError::image(path, reason))
+}
+
+/// Width and height by the header alone.
+///
+/// # Errors
+///
+/// As [`decode`], as far as the header tells.
+pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError> {
+    let header = catch_unwind(AssertUnwindSafe(|| checked_dimensions(&decoder(bytes)?.1)));
+    let (width, height) = header
+        .unwrap_or_else(|_| Err("one that its decoder fails on".to_owned()))
+        .map_err(|reason| DataError::image(path, reason))?;
+    Ok((width as usize, height as usize))
+}
+
+fn decode_limited(bytes: &[u8]) -> Result<Rgb, String> {
+    let (format, mut decoder) = decoder(bytes)?;
+    let (width, height) = checked_dimensions(&decoder)?;
+    let n_pixels = u64::from(width) * u64::from(height);
+    decoder.set_limits(limits(MAX_EXTRA_BYTES + n_pixels * MAX_PIXEL_BYTES)).map_err(|error| error.to_string())?;
+    if format == ImageFormat::Jpeg {
+        // The decoder fills what is missing with grey.
+        jpeg::require_end(bytes)?;
+    }
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?.into_rgb8();
+    let (width, height) = decoded.dimensions();
+    Ok(Rgb { width: width as usize, height: height as usize, pixels: decoded.into_raw() })
+}
+
+fn limits(max_alloc: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(max_alloc);
+    limits
+}
+
+fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), String> {
+    if bytes.is_empty() {
+        return Err("an empty file".to_owned());
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    let format = reader.format().ok_or_else(|| "neither JPEG, PNG, WebP nor BMP".to_owned())?;
+    reader.limits(limits(MAX_EXTRA_BYTES));
+    Ok((format, reader.into_decoder().map_err(|error| error.to_string())?))
+}
+
+fn checked_dimensions(decoder: &impl ImageDecoder) -> Result<(u32, u32), String> {
+    let (width, height) = decoder.dimensions();
+    let n_pixels = u64::from(width) * u64::from(height);
+    if width == 0 || height == 0 {
+        return Err(format!("one of {width} × {height} pixels"));
+    }
+    if width > MAX_SIDE || height > MAX_SIDE || n_pixels > MAX_PIXELS {
+        return Err(format!("one of {width} × {height} pixels, above {MAX_SIDE} a side or {MAX_PIXELS} in all"));
+    }
+    Ok((width, height))
+}
+
+impl Rgb {
+    /// The shorter side resized to `side` by an antialiasing bilinear filter, then the centre: `[side, side, C]`, as
+    /// selfie-model takes an image for inference. An image of that size is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// If the resizer refuses, or `out` has another size.
+    pub fn square(&self, side: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let refused = |reason: String| DataError::setting("image side", "a size to resize to", reason);
+        if out.len() != side * side * N_CHANNELS {
+            return Err(refused(format!("{} bytes for {side} pixels a side", out.len())));
+        }
+        if (self.width, self.height) == (side, side) {
+            out.copy_from_slice(&self.pixels);
+            return Ok(());
+        }
+        let source = ImageRef::new(self.width as u32, self.height as u32, &self.pixels, PixelType::U8x3);
+        let source = source.map_err(|error| refused(error.to_string()))?;
+        let target = Image::from_slice_u8(side as u32, side as u32, out, PixelType::U8x3);
+        let mut target = target.map_err(|error| refused(error.to_string()))?;
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .fit_into_destination(Some((0.5, 0.5)));
+        Resizer::new().resize(&source, &mut target, &options).map_err(|error| refused(error.to_string()))
+    }
+}

@@ -1,0 +1,82 @@
+//! Which of the sets, and so which recipe, a folder is like.
+
+use std::path::Path;
+
+use super::Found;
+use crate::cifar::{self, Cifar};
+use crate::decode::dimensions;
+use crate::listing::Entry;
+use crate::{DataError, SetName, prepared};
+
+/// Files whose sizes are looked at.
+const N_LOOKED_AT: usize = 100;
+/// Shorter sides up to this are small images, which keep their size in the network's first layers.
+const SMALL_SIDE: usize = 96;
+
+/// What was made of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recognised {
+    /// The set that it can be read as.
+    pub set: SetName,
+    /// Why, for the user.
+    pub reason: String,
+}
+
+/// Looks at what is in a folder, a list or a shard, and at the sizes of a hundred images.
+///
+/// # Errors
+///
+/// If there is nothing that can be read, or none of the images.
+pub fn recognise(path: &Path) -> Result<Recognised, DataError> {
+    let by_side = |side: usize| if side <= SMALL_SIDE { SetName::Imagenet32 } else { SetName::Imagenet224 };
+    for (cifar, set) in [(Cifar::Ten, SetName::Cifar10), (Cifar::Hundred, SetName::Cifar100)] {
+        if cifar::is_at(cifar, path) {
+            return Ok(Recognised { set, reason: format!("the files of {set}") });
+        }
+    }
+    match Found::at(SetName::Imagenet32, path)? {
+        Found::Prepared => {
+            let side = prepared::side(path)?;
+            Ok(Recognised { set: by_side(side), reason: format!("a prepared set of {side} × {side} pixels") })
+        }
+        Found::Downsampled(rows) => {
+            let reason = format!("downsampled ImageNet of {0} × {0} pixels", rows.side);
+            Ok(Recognised { set: SetName::Imagenet32, reason })
+        }
+        Found::Cifar(_) => Ok(Recognised { set: SetName::Cifar10, reason: "the files of cifar10".to_owned() }),
+        Found::Files(listing) => {
+            let side = median_side(path, &listing.train)?;
+            let (set, n) = (by_side(side), listing.train.len() + listing.test.len());
+            let classes = match listing.class_names.len() {
+                1 => "no classes".to_owned(),
+                n_classes => format!("{n_classes} classes"),
+            };
+            Ok(Recognised { set, reason: format!("{n} image files, {classes}, shorter sides of about {side} pixels") })
+        }
+    }
+}
+
+/// The median of the shorter sides of evenly spaced files.
+fn median_side(path: &Path, entries: &[Entry]) -> Result<usize, DataError> {
+    let n = entries.len().min(N_LOOKED_AT);
+    let mut first_error = None;
+    let mut sides: Vec<usize> = (0..n)
+        .map(|i| &entries[i * entries.len() / n])
+        .filter_map(|entry| {
+            let read = entry.read().map_err(|reason| DataError::image(&entry.path(), reason));
+            match read.and_then(|bytes| dimensions(&bytes, &entry.path())) {
+                Ok((width, height)) => Some(width.min(height)),
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                    None
+                }
+            }
+        })
+        .collect();
+    sides.sort_unstable();
+    match (sides.get(sides.len() / 2), first_error) {
+        (Some(&side), _) => Ok(side),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(DataError::NoImages { path: path.to_owned(), expected: "images", n_other: 0 }),
+    }
+}

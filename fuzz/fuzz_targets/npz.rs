@@ -1,0 +1,4 @@
+//! An npz archive of rows and labels.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| selfie_data::formats::fuzz::npz(bytes));

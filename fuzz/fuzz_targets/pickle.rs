@@ -1,0 +1,4 @@
+//! A pickle of rows and labels.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| selfie_data::formats::fuzz::pickle(bytes));

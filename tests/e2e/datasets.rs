@@ -1,0 +1,87 @@
+//! Folders of images, the prepared form, and files that are no images.
+
+use std::fs;
+
+use crate::program::{Folder, red_bmp};
+
+/// `pictures/` with two classes of forty images, the `bad`-th of each no image.
+fn with_pictures(bad: Option<usize>) -> Folder {
+    let folder = Folder::new();
+    for (class_idx, class) in ["cat", "dog"].into_iter().enumerate() {
+        fs::create_dir_all(folder.path(&format!("pictures/{class}"))).unwrap();
+        for i in 0..40 {
+            let mut bytes = red_bmp(40, 36);
+            // Every image differs from the others.
+            bytes[54 + class_idx] = i as u8;
+            if bad == Some(i) {
+                bytes.truncate(30);
+            }
+            fs::write(folder.path(&format!("pictures/{class}/{i:02}.bmp")), bytes).unwrap();
+        }
+    }
+    folder
+}
+
+const SET: &str = "--set data.set=imagenet32";
+
+#[test]
+fn a_folder_of_images_is_trained_on_from_its_files_and_from_its_prepared_form() {
+    let folder = with_pictures(None);
+    let pretrain = format!("pretrain tiny.toml {SET} --steps 3");
+    folder.run(&format!("{pretrain} --data pictures --out of-files")).ends_with(0);
+    folder.run("data import pictures --out prepared -q").ends_with(0).prints(&["72 training and 8 test images"]);
+    folder.run(&format!("{pretrain} --data prepared --out of-pixels")).ends_with(0);
+    // The mean and so the weights are the same, whichever form was read.
+    assert!(folder.bytes("of-files/weights.safetensors") == folder.bytes("of-pixels/weights.safetensors"));
+
+    folder.run("data check --data prepared --sheet sheet.png").ends_with(0).prints(&["0 images cannot be used"]);
+    assert!(folder.bytes("sheet.png").starts_with(b"\x89PNG"));
+    folder.run("data info --data pictures").ends_with(0).prints(&["cat 36, dog 36", "72 of 32 × 32"]);
+    let tuned = folder.run("finetune --from of-pixels --fraction 0.5 --steps 2 --out tuned").ends_with(0);
+    tuned.prints(&["test accuracy", "of 8 images"]);
+    folder.run("evaluate tuned").ends_with(0).prints(&["of 8 images", "cat", "dog"]);
+    folder.run("data import pictures --out prepared").ends_with(73).says(&["prepared", "remove it"]);
+}
+
+#[test]
+fn without_a_recipe_the_images_choose_it_and_a_dry_run_says_what_it_takes() {
+    let folder = with_pictures(None);
+    let dry = folder.run("pretrain --data pictures --dry-run").ends_with(0);
+    let dry = dry.says(&["80 image files, 2 classes", "about 36 pixels", "recipe imagenet32", "3 × 3 stem"]);
+    dry.prints(&["72", "16 an image, 4 hidden", "memory", "time"]);
+    folder.run("pretrain --data cifar --dry-run").ends_with(0).says(&["the files of cifar10: recipe cifar10"]);
+    folder.run("pretrain").ends_with(2).says(&["RECIPE", "--data"]);
+    folder.run("pretrain --data nowhere").ends_with(66).says(&["nowhere"]);
+}
+
+#[test]
+fn files_that_are_no_images_are_listed_once_and_replaced_the_same_after_a_resume() {
+    let folder = with_pictures(Some(7));
+    let pretrain = format!("pretrain tiny.toml {SET} --steps 30 --data pictures --set loader.max_bad_share=0.1");
+    folder.run(&format!("{pretrain} --out whole")).ends_with(0).says(&["07.bmp: cannot be used"]);
+    folder.run(&format!("{pretrain} --out parts --stop-after 11")).ends_with(0);
+    folder.run(&format!("{pretrain} --out parts --set loader.workers=3")).ends_with(0);
+    folder.require_same("whole", "parts");
+    let listed = String::from_utf8(folder.bytes("parts/bad_samples.jsonl")).unwrap();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+
+    let strict = format!("pretrain tiny.toml {SET} --steps 30 --data pictures --set loader.max_bad_share=0");
+    folder.run(&format!("{strict} --out strict")).ends_with(65).says(&["07.bmp", "cannot be read", "data check"]);
+    let check = folder.run("data check --data pictures").ends_with(65);
+    check.prints(&["2 images cannot be used", "cat/07.bmp", "dog/07.bmp"]);
+    folder.run("data import pictures --out strict-set --max-bad-share 0").ends_with(65).says(&["data check"]);
+    assert!(!folder.exists("strict-set"));
+}
+
+#[test]
+fn images_without_labels_are_pretrained_on_and_cannot_be_classified() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("loose")).unwrap();
+    for i in 0..12 {
+        fs::write(folder.path(&format!("loose/{i}.bmp")), red_bmp(32 + i, 32)).unwrap();
+    }
+    folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data loose --out run")).ends_with(0);
+    let tuned = folder.run("finetune --from run --fraction 0.5 --steps 2 --out tuned").ends_with(65);
+    tuned.says(&["without labels", "one folder a class"]);
+    assert!(!folder.exists("tuned"));
+}
