@@ -1,9 +1,12 @@
 //! The one bridge between the kernels and candle's graph.
 
 use crate::Real;
+use candle_core::backprop::GradStore;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId, WithDType, bail,
 };
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An operation on (x, one flat parameter tensor) whose forward keeps what its backward needs.
@@ -174,8 +177,48 @@ impl<U: Unit, T: Real> CustomOp2 for UnitOp<U, T> {
         let gradients = self.backward(x, Some(p), y, dy)?;
         let dx = gradients.x.map(|dx| Tensor::from_vec(dx, x.shape(), &Device::Cpu)).transpose()?;
         let dp = p.track_op().then(|| Tensor::from_vec(gradients.parameters, p.shape(), &Device::Cpu)).transpose()?;
-        Ok((dx, dp))
+        Ok((dx, dp.map(|dp| put_aside(p, dp)).transpose()?.flatten()))
     }
+}
+
+thread_local! {
+    /// Gradients of parameters, while [`backward`] runs on this thread.
+    static ASIDE: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
+}
+
+/// The gradients of `loss` with respect to every variable, as [`Tensor::backward`] gives them.
+///
+/// candle adds each gradient to zeros; those of the units' parameters, which are most of all numbers, go past that.
+///
+/// # Errors
+///
+/// If an operation's backward fails.
+pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    let outer = ASIDE.replace(Some(HashMap::new()));
+    let gradients = loss.backward();
+    let aside = ASIDE.replace(outer);
+    let mut gradients = gradients?;
+    for (id, gradient) in aside.unwrap_or_default() {
+        let gradient = match gradients.get_id(id) {
+            Some(so_far) => (so_far + gradient)?,
+            None => gradient,
+        };
+        gradients.insert_id(id, gradient);
+    }
+    Ok(gradients)
+}
+
+/// Keeps the gradient of a variable for [`backward`]; returns it where that does not run, or more of the graph lies behind it.
+fn put_aside(parameters: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
+    ASIDE.with_borrow_mut(|aside| {
+        let Some(aside) = aside.as_mut().filter(|_| parameters.is_variable()) else { return Ok(Some(gradient)) };
+        let gradient = match aside.remove(&parameters.id()) {
+            Some(so_far) => (so_far + gradient)?,
+            None => gradient,
+        };
+        aside.insert(parameters.id(), gradient);
+        Ok(None)
+    })
 }
 
 /// A storage's values; the layouts that come here are contiguous because [`apply`] made them so.

@@ -10,7 +10,7 @@ use selfie_data::{DataSet, Images, LabelledBatch, LabelledSettings, LabelledSour
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
 use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile};
-use selfie_ops::cross_entropy;
+use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
@@ -108,7 +108,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
             let logits = network.forward(&pixels(&batch, &plan, of.clone(), session)?, Mode::Training(&pass))?.logits;
             let (loss, accuracy) = loss(&logits, &batch, of, training.label_smoothing)?;
             measured.add(&loss, accuracy, training.n_micro_batches())?;
-            optimizer.add((loss / training.n_micro_batches() as f64)?.backward()?)?;
+            optimizer.add(backward(&(loss / training.n_micro_batches() as f64)?)?)?;
             passes.push(pass);
         }
         let step = step_idx + 1;

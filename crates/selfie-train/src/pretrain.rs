@@ -7,7 +7,7 @@ use selfie_data::{DataSet, Loader, PretrainBatch, PretrainSettings, PretrainSour
 use selfie_eval::collapse;
 use selfie_eval::record::{RunRecord, Task};
 use selfie_model::{Mode, Prediction, Selfie, Training};
-use selfie_ops::cross_entropy;
+use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
@@ -72,7 +72,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
             if micro == 0 {
                 measured.collapse = spread(&prediction)?;
             }
-            optimizer.add((loss / training.n_micro_batches() as f64)?.backward()?)?;
+            optimizer.add(backward(&(loss / training.n_micro_batches() as f64)?)?)?;
             passes.push(pass);
         }
         let step = step_idx + 1;

@@ -1,10 +1,9 @@
 //! Multi-head self-attention over a few tokens, from packed queries, keys and values.
 
 use super::activation::Dropout;
-use super::loss::softmax;
-use super::memory::unwritten;
-use super::numbers::{Exact, Numbers};
-use super::product::{At, Panels, Rows, Runs, Source, Target, contraction, rows_product};
+use super::memory::{Aligned, unwritten};
+use super::numbers::Exact;
+use super::pieces::{Loop, vectorised};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use crate::profile::{OpClass, Work, span};
@@ -54,11 +53,6 @@ impl Heads {
         Work { flop, bytes: (elements * size_of::<T>()) as u64 }
     }
 
-    fn contractions<T: Real>(&self) -> [Runs; 3] {
-        let over = [self.head_width, self.tokens, self.queries];
-        over.map(|len| Runs::whole(len, Exact::<T>::kernels().depth))
-    }
-
     fn scores(&self) -> usize {
         self.queries * self.tokens
     }
@@ -69,77 +63,157 @@ impl Heads {
     }
 }
 
+/// Numbers of a row that are added up side by side.
+const LANES: usize = 8;
+
 /// What the products of one head read: queries, keys and values, each from this head on.
+#[derive(Clone, Copy)]
 struct Head<'a, T> {
     sizes: Heads,
-    /// Contractions over a head's width, over the tokens and over the queries.
-    over: &'a [Runs; 3],
     q: &'a [T],
     k: &'a [T],
     v: &'a [T],
 }
 
 impl<'a, T: Real> Head<'a, T> {
-    fn new((sizes, over): (Heads, &'a [Runs; 3]), image: &'a [T], head: usize) -> Self {
+    fn new(sizes: Heads, image: &'a [T], head: usize) -> Self {
         let (d, at) = (sizes.width(), head * sizes.head_width);
-        Self { sizes, over, q: &image[at..], k: &image[d + at..], v: &image[2 * d + at..] }
+        Self { sizes, q: &image[at..], k: &image[d + at..], v: &image[2 * d + at..] }
     }
+}
 
-    /// `c = a × tokensᵀ`: `[queries, S]` from rows of `a`, `a_step` apart, and of keys or values.
-    fn times_transposed(&self, c: &mut [T], (a, a_step): (&[T], usize), tokens: &[T], right: &mut Panels<T>) {
-        let Heads { tokens: s, queries, head_width, .. } = self.sizes;
-        let source = Source::Transposed { data: tokens, block_rows: head_width, step: self.sizes.step() };
-        right.pack((head_width, s), Exact::<T>::kernels().right(), source);
-        rows_product::<Exact<T>>(c, (a, Rows::evenly(queries, a_step, s)), right, &self.over[0], false);
+/// `c[i] = Σ over j of weights[i][j] · rows[j]`, each row `width` wide: those of `c` begin `c_step` apart, of `rows` `step`.
+///
+/// The weight of (i, j) lies at `i · along.0 + j · along.1`, so that a transposed matrix need not be written out.
+struct Mix<'a, T> {
+    c: &'a mut [T],
+    c_step: usize,
+    n: usize,
+    weights: &'a [T],
+    along: (usize, usize),
+    rows: &'a [T],
+    step: usize,
+    n_rows: usize,
+    width: usize,
+}
+
+impl<T: Real> Mix<'_, T> {
+    #[inline(always)]
+    fn lanes<const N: usize>(&mut self, from: usize) {
+        for i in 0..self.n {
+            let mut sums = [T::ZERO; N];
+            for j in 0..self.n_rows {
+                let weight = self.weights[i * self.along.0 + j * self.along.1];
+                let row = &self.rows[j * self.step + from..][..N];
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += weight * value;
+                }
+            }
+            self.c[i * self.c_step + from..][..N].copy_from_slice(&sums);
+        }
     }
+}
 
-    /// `c = a × tokens`: `[queries, head_width]`, rows `c_step` apart, from `a [queries, S]` and keys or values.
-    fn times(&self, (c, c_step): (&mut [T], usize), a: &[T], tokens: &[T], right: &mut Panels<T>) {
-        let Heads { tokens: s, queries, head_width, .. } = self.sizes;
-        let source = Source::Rows { data: tokens, at: At::Evenly(self.sizes.step()) };
-        right.pack((s, head_width), Exact::<T>::kernels().right(), source);
-        rows_product::<Exact<T>>(c, (a, Rows::evenly(queries, s, c_step)), right, &self.over[1], false);
+impl<T: Real> Loop for Mix<'_, T> {
+    #[inline(always)]
+    fn run(mut self) {
+        let wide = self.width / (4 * LANES) * (4 * LANES);
+        (0..wide).step_by(4 * LANES).for_each(|from| self.lanes::<{ 4 * LANES }>(from));
+        let whole = self.width / LANES * LANES;
+        (wide..whole).step_by(LANES).for_each(|from| self.lanes::<LANES>(from));
+        (whole..self.width).for_each(|from| self.lanes::<1>(from));
     }
+}
 
-    /// `c = aᵀ × asking`: the gradient of keys or values, from `a [queries, S]` and what lies `step` apart for each query.
-    fn transposed_times(&self, c: &mut [T], a: &[T], (asking, step): (&[T], usize), scratch: &mut Scratch<Exact<T>>) {
+/// `scores[i][j] = a[i] · tokens[j]` for a head's queries and tokens: rows of `a` begin `a_step` apart.
+struct Scores<'a, T> {
+    sizes: Heads,
+    scores: &'a mut [T],
+    a: &'a [T],
+    a_step: usize,
+    tokens: &'a [T],
+    /// Room for the tokens, transposed and filled up to whole lanes.
+    transposed: &'a mut Aligned<T>,
+}
+
+impl<T: Real> Loop for Scores<'_, T> {
+    #[inline(always)]
+    fn run(self) {
         let Heads { tokens: s, queries, head_width, .. } = self.sizes;
-        let kernels = Exact::<T>::kernels();
-        let Scratch { left, right, .. } = scratch;
-        left.pack((queries, s), kernels.left(), Source::Rows { data: a, at: At::Evenly(s) });
-        right.pack((queries, head_width), kernels.right(), Source::Rows { data: asking, at: At::Evenly(step) });
-        let target = Target { data: c, step: self.sizes.step(), accumulate: false };
-        contraction::<Exact<T>>(target, left, right, &self.over[2]);
+        let lanes = s.next_multiple_of(LANES);
+        self.transposed.resize(head_width * lanes);
+        let transposed = self.transposed.as_mut_slice();
+        for (k, row) in transposed.chunks_exact_mut(lanes).enumerate() {
+            for (j, to) in row.iter_mut().enumerate() {
+                *to = if j < s { self.tokens[j * self.sizes.step() + k] } else { T::ZERO };
+            }
+        }
+        for (i, scores) in self.scores.chunks_exact_mut(s).take(queries).enumerate() {
+            let a = &self.a[i * self.a_step..][..head_width];
+            for (from, scores) in (0..s).step_by(LANES).zip(scores.chunks_mut(LANES)) {
+                let mut sums = [T::ZERO; LANES];
+                for (&a, row) in a.iter().zip(transposed.chunks_exact(lanes)) {
+                    for (sum, &value) in sums.iter_mut().zip(&row[from..from + LANES]) {
+                        *sum += a * value;
+                    }
+                }
+                scores.copy_from_slice(&sums[..scores.len()]);
+            }
+        }
+    }
+}
+
+/// The softmax of every row of scaled scores, in place.
+struct Softmax<'a, T> {
+    rows: &'a mut [T],
+    width: usize,
+    scale: T,
+}
+
+impl<T: Real> Loop for Softmax<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        for row in self.rows.chunks_exact_mut(self.width) {
+            let max = row.iter().copied().fold(T::from_f64(f64::NEG_INFINITY), |a, b| if b > a { b } else { a });
+            row.iter_mut().for_each(|score| *score = (*score - max) * self.scale);
+        }
+        // All rows at once: one of a few tokens does not fill a vector.
+        self.rows.iter_mut().for_each(|score| *score = score.exp());
+        for row in self.rows.chunks_exact_mut(self.width) {
+            let mut sum = T::ZERO;
+            row.iter().for_each(|&v| sum += v);
+            let scale = T::ONE / sum;
+            row.iter_mut().for_each(|v| *v *= scale);
+        }
     }
 }
 
 /// Projections of each image (see [`Heads::image_len`]) → pooled values `[B, queries, D]` and the probabilities
 /// `[B, heads, queries, S]` before dropout.
 pub(crate) fn forward<T: Real>(sizes: Heads, projections: &[T], dropout: Option<Dropout>) -> (Vec<T>, Vec<T>) {
-    let (s, d, hw) = (sizes.tokens, sizes.width(), sizes.head_width);
+    let Heads { tokens: s, queries, head_width: width, .. } = sizes;
+    let d = sizes.width();
     let _span = span(OpClass::Attention, sizes.work::<T>(projections.len(), 2));
     let batch = projections.len() / sizes.image_len();
-    let mut out = unwritten(batch * sizes.queries * d);
+    let mut out = unwritten(batch * queries * d);
     let per_image = sizes.heads * sizes.scores();
     let mut probs = unwritten(batch * per_image);
-    let over = sizes.contractions::<T>();
-    let results = out.par_chunks_mut(sizes.queries * d).zip(probs.par_chunks_mut(per_image));
+    let results = out.par_chunks_mut(queries * d).zip(probs.par_chunks_mut(per_image));
     results.zip(projections.par_chunks(sizes.image_len())).enumerate().for_each(|(i, ((out, probs), image))| {
-        with_scratch(|Scratch { right, activated, .. }: &mut Scratch<Exact<T>>| {
+        with_scratch(|Scratch { columns: transposed, activated, .. }: &mut Scratch<Exact<T>>| {
             activated.resize(sizes.scores());
             let dropped = activated.as_mut_slice();
             for (head, probs) in probs.chunks_exact_mut(sizes.scores()).enumerate() {
-                let this = Head::new((sizes, &over), image, head);
-                this.times_transposed(probs, (this.q, sizes.step()), this.k, right);
-                for row in probs.chunks_exact_mut(s) {
-                    row.iter_mut().for_each(|score| *score *= sizes.scale());
-                    softmax(row);
-                }
+                let Head { q, k, v, .. } = Head::new(sizes, image, head);
+                vectorised(Scores { sizes, scores: &mut *probs, a: q, a_step: sizes.step(), tokens: k, transposed });
+                vectorised(Softmax { rows: &mut *probs, width: s, scale: sizes.scale() });
                 dropped.copy_from_slice(probs);
                 if let Some(dropout) = dropout {
                     dropout.apply_at(sizes.first_keep(i, head), dropped);
                 }
-                this.times((&mut out[head * hw..], d), dropped, this.v, right);
+                let c = &mut out[head * width..];
+                let (weights, along, step) = (&*dropped, (s, 1), sizes.step());
+                vectorised(Mix { c, c_step: d, n: queries, weights, along, rows: v, step, n_rows: s, width });
             }
         });
     });
@@ -156,7 +230,6 @@ pub(crate) fn backward<T: Real>(
 ) -> Vec<T> {
     let _span = span(OpClass::Attention, sizes.work::<T>(projections.len(), 4));
     let per_image = sizes.heads * sizes.scores();
-    let over = sizes.contractions::<T>();
     let mut gradients = unwritten(projections.len());
     let read = probs.par_chunks(per_image).zip(d_out.par_chunks(sizes.queries * sizes.width()));
     let read = projections.par_chunks(sizes.image_len()).zip(read);
@@ -165,7 +238,7 @@ pub(crate) fn backward<T: Real>(
         with_scratch(|scratch: &mut Scratch<Exact<T>>| {
             for head in 0..sizes.heads {
                 let input = HeadInput {
-                    head: Head::new((sizes, &over), image, head),
+                    head: Head::new(sizes, image, head),
                     probs: &probs[head * sizes.scores()..][..sizes.scores()],
                     d_out: &d_out[head * sizes.head_width..],
                     dropout: dropout.map(|dropout| (dropout, sizes.first_keep(i, head))),
@@ -188,22 +261,25 @@ struct HeadInput<'a, T> {
 impl<T: Real> HeadInput<'_, T> {
     /// `gradient` begins at this head's queries.
     fn backward(&self, gradient: &mut [T], scratch: &mut Scratch<Exact<T>>) {
-        let Self { head, probs, d_out, dropout } = self;
-        let (s, d) = (head.sizes.tokens, head.sizes.width());
-        let mut scores = std::mem::take(&mut scratch.activated);
-        scores.resize(2 * head.sizes.scores());
-        let (dropped, d_scores) = scores.as_mut_slice().split_at_mut(head.sizes.scores());
+        let Self { head: Head { sizes, q, k, v }, probs, d_out, dropout } = *self;
+        let Heads { tokens: s, queries, head_width: width, .. } = sizes;
+        let (d, step) = (sizes.width(), sizes.step());
+        let Scratch { activated: scores, columns: transposed, .. } = scratch;
+        scores.resize(2 * sizes.scores());
+        let (dropped, d_scores) = scores.as_mut_slice().split_at_mut(sizes.scores());
         dropped.copy_from_slice(probs);
         if let Some((dropout, index)) = dropout {
-            dropout.apply_at(*index, dropped);
+            dropout.apply_at(index, dropped);
         }
-        head.transposed_times(&mut gradient[2 * d..], dropped, (d_out, d), scratch);
+        // Of the values: the dropped probabilities, transposed, mix the output's gradients.
+        let (c, weights) = (&mut gradient[2 * d..], &*dropped);
+        vectorised(Mix { c, c_step: step, n: s, weights, along: (1, s), rows: d_out, step: d, n_rows: queries, width });
 
-        head.times_transposed(d_scores, (d_out, d), head.v, &mut scratch.right);
+        vectorised(Scores { sizes, scores: &mut *d_scores, a: d_out, a_step: d, tokens: v, transposed });
         if let Some((dropout, index)) = dropout {
-            dropout.apply_at(*index, d_scores);
+            dropout.apply_at(index, d_scores);
         }
-        let scale: T = head.sizes.scale();
+        let scale: T = sizes.scale();
         for (d_row, p_row) in d_scores.chunks_exact_mut(s).zip(probs.chunks_exact(s)) {
             let mut dot = T::zero();
             for (&d, &p) in d_row.iter().zip(p_row) {
@@ -213,8 +289,10 @@ impl<T: Real> HeadInput<'_, T> {
                 *d = p * (*d - dot) * scale;
             }
         }
-        head.times((gradient, head.sizes.step()), d_scores, head.k, &mut scratch.right);
-        head.transposed_times(&mut gradient[d..], d_scores, (head.q, head.sizes.step()), scratch);
-        scratch.activated = scores;
+        let weights = &*d_scores;
+        let c = &mut *gradient;
+        vectorised(Mix { c, c_step: step, n: queries, weights, along: (s, 1), rows: k, step, n_rows: s, width });
+        let c = &mut gradient[d..];
+        vectorised(Mix { c, c_step: step, n: s, weights, along: (1, s), rows: q, step, n_rows: queries, width });
     }
 }

@@ -1,5 +1,6 @@
 //! Max-pooling 3×3 stride 2 padding 1, and averages over cells.
 
+use super::pieces::{Loop, vectorised};
 use crate::Real;
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
@@ -40,22 +41,39 @@ pub(crate) fn max<T: Real>(maps: Maps, x: &[T]) -> (Vec<T>, Vec<u8>) {
     let images = x.len() / maps.len();
     let mut y = vec![T::zero(); images * out.len()];
     let mut places = vec![0; y.len()];
-    y.par_chunks_mut(out.len()).zip(places.par_chunks_mut(out.len())).zip(x.par_chunks(maps.len())).for_each(
-        |((y, places), x)| {
-            let rows = y.chunks_exact_mut(maps.channels).zip(places.chunks_exact_mut(maps.channels));
-            for (i, (y, places)) in rows.enumerate() {
-                for (n, (place, pixel)) in maps.window(i / out.width, i % out.width).enumerate() {
-                    let x = &x[pixel * maps.channels..][..maps.channels];
-                    for ((y, p), &x) in y.iter_mut().zip(places.iter_mut()).zip(x) {
-                        if n == 0 || x > *y || x.partial_cmp(&x).is_none() {
-                            (*y, *p) = (x, place);
-                        }
-                    }
+    y.par_chunks_mut(out.len())
+        .zip(places.par_chunks_mut(out.len()))
+        .zip(x.par_chunks(maps.len()))
+        .for_each(|((y, places), x)| vectorised(MaxImage { maps, x, y, places }));
+    (y, places)
+}
+
+/// The largest of each window of one image.
+struct MaxImage<'a, T> {
+    maps: Maps,
+    x: &'a [T],
+    y: &'a mut [T],
+    places: &'a mut [u8],
+}
+
+impl<T: Real> Loop for MaxImage<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { maps, x, y, places } = self;
+        let out = maps.halved();
+        let rows = y.chunks_exact_mut(maps.channels).zip(places.chunks_exact_mut(maps.channels));
+        for (i, (y, places)) in rows.enumerate() {
+            for (n, (place, pixel)) in maps.window(i / out.width, i % out.width).enumerate() {
+                let x = &x[pixel * maps.channels..][..maps.channels];
+                for ((y, p), &x) in y.iter_mut().zip(places.iter_mut()).zip(x) {
+                    // Without a branch, so that the loop is vectorised.
+                    let larger = (n == 0) | (x > *y) | x.partial_cmp(&x).is_none();
+                    *y = if larger { x } else { *y };
+                    *p = if larger { place } else { *p };
                 }
             }
-        },
-    );
-    (y, places)
+        }
+    }
 }
 
 /// Sends each gradient to the place its maximum came from.
@@ -63,19 +81,34 @@ pub(crate) fn max_backward<T: Real>(maps: Maps, places: &[u8], dy: &[T]) -> Vec<
     let _span = span(OpClass::Pool, Work::elementwise::<T>(dy.len(), 1, 5));
     let out = maps.halved();
     let mut dx = vec![T::zero(); dy.len() / out.len() * maps.len()];
-    dx.par_chunks_mut(maps.len()).zip(places.par_chunks(out.len()).zip(dy.par_chunks(out.len()))).for_each(
-        |(dx, (places, dy))| {
-            for (i, (places, dy)) in places.chunks_exact(maps.channels).zip(dy.chunks_exact(maps.channels)).enumerate()
-            {
-                let (y, x) = (i / out.width, i % out.width);
-                for (c, (&place, &dy)) in places.iter().zip(dy).enumerate() {
-                    let (y, x) = (2 * y + usize::from(place / 3) - 1, 2 * x + usize::from(place % 3) - 1);
-                    dx[(y * maps.width + x) * maps.channels + c] += dy;
+    dx.par_chunks_mut(maps.len())
+        .zip(places.par_chunks(out.len()).zip(dy.par_chunks(out.len())))
+        .for_each(|(dx, (places, dy))| vectorised(MaxImageBackward { maps, places, dy, dx }));
+    dx
+}
+
+/// The gradients of one image's windows, each to the place that its maximum came from.
+struct MaxImageBackward<'a, T> {
+    maps: Maps,
+    places: &'a [u8],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Real> Loop for MaxImageBackward<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { maps, places, dy, dx } = self;
+        let out = maps.halved();
+        for (i, (places, dy)) in places.chunks_exact(maps.channels).zip(dy.chunks_exact(maps.channels)).enumerate() {
+            for (place, pixel) in maps.window(i / out.width, i % out.width) {
+                let dx = &mut dx[pixel * maps.channels..][..maps.channels];
+                for ((dx, &p), &dy) in dx.iter_mut().zip(places).zip(dy) {
+                    *dx += if p == place { dy } else { T::ZERO };
                 }
             }
-        },
-    );
-    dx
+        }
+    }
 }
 
 /// The average of each of `cells × cells` equal cells: `[images, cells, cells, channels]`.

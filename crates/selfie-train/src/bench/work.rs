@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Mode, Selfie, SelfieConfig, Training};
 use selfie_model::{Positions, Stem};
-use selfie_ops::cross_entropy;
+use selfie_ops::{backward, cross_entropy};
 use selfie_random::{Purpose, Stream};
 
 use super::{BenchStep, BenchTask};
@@ -103,7 +103,7 @@ fn update(
         let pass = Training::new(SEED, step * n as u32 + micro as u32);
         let loss = loss_of(micro, input, &pass)?;
         mean += scalar(&loss)? / n as f64;
-        optimizer.add((loss / n as f64)?.backward()?)?;
+        optimizer.add(backward(&(loss / n as f64)?)?)?;
         passes.push(pass);
     }
     let norm = optimizer.gradient_norm()?;

@@ -206,16 +206,22 @@ impl Conv {
         let pixels = (0..piece.images.len())
             .flat_map(|image| piece.out_y.clone().flat_map(move |y| (0..self.out_width).map(move |x| (image, y, x))));
         for ((image, out_y, out_x), row) in pixels.zip(&mut rows) {
-            for (tap, row) in row.chunks_exact_mut(in_channels).enumerate() {
-                let (y, x_at) = (out_y * stride + tap / kernel, out_x * stride + tap % kernel);
-                let inside =
-                    y >= padding && x_at >= padding && y < self.height + padding && x_at < self.width + padding;
-                if inside {
-                    let y = image * piece.read_y.len() + y - padding - piece.read_y.start;
-                    row.copy_from_slice(&x[(y * self.width + x_at - padding) * in_channels..][..in_channels]);
-                } else {
+            // A row of the kernel meets pixels that lie side by side, less those beyond the map's edges.
+            let left = (out_x * stride).saturating_sub(padding);
+            let skipped = padding.saturating_sub(out_x * stride);
+            let met = kernel.saturating_sub(skipped).min(self.width - left.min(self.width));
+            for (tap_y, row) in row.chunks_exact_mut(kernel * in_channels).enumerate() {
+                let y = out_y * stride + tap_y;
+                if y < padding || y >= self.height + padding {
                     row.fill(T::default());
+                    continue;
                 }
+                let y = image * piece.read_y.len() + y - padding - piece.read_y.start;
+                let (before, rest) = row.split_at_mut(skipped * in_channels);
+                let (inside, after) = rest.split_at_mut(met * in_channels);
+                before.fill(T::default());
+                inside.copy_from_slice(&x[(y * self.width + left) * in_channels..][..met * in_channels]);
+                after.fill(T::default());
             }
         }
     }

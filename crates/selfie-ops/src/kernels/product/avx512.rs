@@ -1,6 +1,6 @@
 //! Tiles of 12 × 32 for AVX-512: twenty-four sums of the thirty-two registers.
 
-use super::isa::Kernels;
+use super::isa::{Kernels, Narrow};
 use super::{PanelTile, RowsTile, Run};
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32,
@@ -44,7 +44,7 @@ pub(super) mod pairs {
     use crate::kernels::numbers::Bf16;
     use std::arch::x86_64::{__m512bh, _mm512_dpbf16_ps};
 
-    const DEPTH: usize = 384;
+    const DEPTH: usize = 2304;
 
     /// The sixteen pairs as the instruction takes them.
     #[inline]
@@ -93,7 +93,7 @@ pub(super) mod widened {
     use crate::kernels::numbers::Bf16;
     use std::arch::x86_64::{_mm512_and_si512, _mm512_castsi512_ps, _mm512_slli_epi32};
 
-    const DEPTH: usize = 384;
+    const DEPTH: usize = 2304;
 
     /// The first and the second of each pair, as f32: a bf16 is the upper half of one.
     #[inline]

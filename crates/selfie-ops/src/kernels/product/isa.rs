@@ -21,12 +21,33 @@ pub(crate) struct Kernels<M: Numbers> {
     pub(crate) rows_tile: unsafe fn(&RowsTile<'_, M>),
     /// A tile whose left operand is packed.
     pub(crate) panel_tile: unsafe fn(&PanelTile<'_, M>),
+    /// Tiles of the first columns of a panel.
+    pub(crate) narrow: Option<Narrow<M>>,
+}
+
+/// Tiles of fewer columns, for the last panel of an operand.
+pub(crate) struct Narrow<M: Numbers> {
+    pub(crate) columns: usize,
+    pub(crate) rows_tile: unsafe fn(&RowsTile<'_, M>),
+    pub(crate) panel_tile: unsafe fn(&PanelTile<'_, M>),
 }
 
 impl<M: Numbers> Kernels<M> {
     /// How a contraction's left operand is packed.
     pub(crate) fn left(&self) -> PanelShape {
         PanelShape { width: self.panel_rows, group: self.group }
+    }
+
+    /// The tile of whole rows for so many columns; none where they do not fill one.
+    pub(super) fn rows_tile_of(&self, columns: usize) -> Option<unsafe fn(&RowsTile<'_, M>)> {
+        let narrow = self.narrow.as_ref().filter(|narrow| narrow.columns == columns);
+        if columns == self.columns { Some(self.rows_tile) } else { narrow.map(|narrow| narrow.rows_tile) }
+    }
+
+    /// As [`Self::rows_tile_of`], of a contraction.
+    pub(super) fn panel_tile_of(&self, columns: usize) -> Option<unsafe fn(&PanelTile<'_, M>)> {
+        let narrow = self.narrow.as_ref().filter(|narrow| narrow.columns == columns);
+        if columns == self.columns { Some(self.panel_tile) } else { narrow.map(|narrow| narrow.panel_tile) }
     }
 
     /// How a right operand is packed.

@@ -36,8 +36,10 @@ const MAX_TILE_COLUMNS: usize = 32;
 /// tile's rows.
 const ROWS_PER_BLOCK: usize = 120;
 
-/// Panels for which left rows are gathered first: a copied element is then multiplied often enough.
-const PANELS_WORTH_GATHERING: usize = 8;
+/// Panels for which left rows may be gathered first: a copied element is then multiplied often enough.
+const PANELS_WORTH_GATHERING: usize = 4;
+/// Rows this many bytes apart, or a multiple, share the first-level cache's few places for such addresses.
+const CROWDED_STEP: usize = 2048;
 
 /// A stretch of a contraction: `len` elements from `a` on in each left row, against the right operand's rows from `b` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,15 @@ impl At<'_> {
         matches!(self, At::Listed(at) if at[row] == NOWHERE)
     }
 
+    /// From the first row to the second, in elements; none where there is but one.
+    fn step(self) -> Option<usize> {
+        match self {
+            At::Evenly(step) => Some(step),
+            At::Listed(&[first, second, ..]) => Some(second.abs_diff(first) as usize),
+            At::Listed(_) => None,
+        }
+    }
+
     /// The furthest beginning among the first `n` rows; `n` is positive.
     fn furthest(self, n: usize) -> usize {
         match self {
@@ -227,11 +238,13 @@ fn rows_product_by<M: Numbers>(
     runs.require_groups_of(kernels.group);
     assert!(runs.a_end == 0 || rows.a.furthest(rows.n) + runs.a_end <= a.len(), "a left row is too short");
     assert!(rows.c.furthest(rows.n) + b.columns() <= c.len(), "the result is too short");
+    let crowded = |step: usize| (step * size_of::<M::Stored>()).is_multiple_of(CROWDED_STEP);
+    let gathers = b.n_panels() >= PANELS_WORTH_GATHERING && rows.a.step().is_some_and(crowded);
     for (i, block) in runs.blocks.iter().enumerate() {
         let job = RowsJob { kernels, a, rows, first_a: 0, runs: &block.runs, accumulate: accumulate || i > 0 };
         for first in (0..rows.n).step_by(ROWS_PER_BLOCK) {
             let here = first..(first + ROWS_PER_BLOCK).min(rows.n);
-            if b.n_panels() >= PANELS_WORTH_GATHERING {
+            if gathers {
                 with_scratch(|Scratch { gathered, .. }: &mut Scratch<M>| {
                     job.gather(block, here.clone(), gathered).panels(c, here, b)
                 });
@@ -254,8 +267,7 @@ struct RowsJob<'a, M: Numbers> {
 }
 
 impl<'a, M: Numbers> RowsJob<'a, M> {
-    /// The same job for some rows, copied to where they lie side by side: rows that are a multiple of some kilobytes apart
-    /// share the first-level cache's few places for such addresses.
+    /// The same job for some rows, copied to where they lie side by side.
     fn gather(&self, block: &'a Block, rows: Range<usize>, to: &'a mut Aligned<M::Stored>) -> RowsJob<'a, M> {
         let line = LINE / size_of::<M::Stored>();
         // An odd number of lines apart, rows are spread over all places.
@@ -290,11 +302,10 @@ impl<'a, M: Numbers> RowsJob<'a, M> {
         };
         let a_start = self.a.as_ptr();
         let c_start = c.as_mut_ptr();
+        let whole = kernels.rows_tile_of(n_columns);
         for first in rows.clone().step_by(kernels.rows) {
             let n_rows = kernels.rows.min(rows.end - first);
-            if n_rows < kernels.rows || n_columns < kernels.columns {
-                self.edge(&mut c[column..], (first, n_rows, n_columns), tile.b);
-            } else {
+            if let (Some(rows_tile), true) = (whole, n_rows == kernels.rows) {
                 for r in 0..n_rows {
                     // SAFETY: `rows_product` checked the furthest row of either operand, a run's end and the columns.
                     unsafe {
@@ -302,8 +313,10 @@ impl<'a, M: Numbers> RowsJob<'a, M> {
                         tile.c[r] = c_start.add(self.rows.c.of(first + r) + column);
                     }
                 }
-                // SAFETY: as above; `kernels` were chosen for this processor, and a panel is as wide as their tile.
-                unsafe { (kernels.rows_tile)(&tile) };
+                // SAFETY: as above; `kernels` were chosen for this processor, and a panel is at least as wide as the tile.
+                unsafe { rows_tile(&tile) };
+            } else {
+                self.edge(&mut c[column..], (first, n_rows, n_columns), tile.b);
             }
         }
     }
@@ -401,10 +414,10 @@ fn contract_block<M: Numbers>(
             let (n_rows, n_columns) = (kernels.panel_rows.min(m - row), kernels.columns.min(n - column));
             let (a, b) = (a.panel(a_panel).as_ptr(), b.panel(b_panel).as_ptr());
             let c = &mut data[row * step + column..];
-            if n_rows == kernels.panel_rows && n_columns == kernels.columns {
+            if let (Some(panel_tile), true) = (kernels.panel_tile_of(n_columns), n_rows == kernels.panel_rows) {
                 let tile = PanelTile { a, b, c: c.as_mut_ptr(), c_step: step, runs, accumulate };
                 // SAFETY: the assertions bound every address; `kernels` were chosen for this processor.
-                unsafe { (kernels.panel_tile)(&tile) };
+                unsafe { panel_tile(&tile) };
                 continue;
             }
             let mut whole = [M::Sum::ZERO; MAX_TILE_ROWS * MAX_TILE_COLUMNS];

@@ -120,13 +120,20 @@ impl<T: Unwritten> Loop for Fill<'_, T> {
                 }
                 for (panel, first) in panels.chunks_exact_mut(len).zip((first..columns).step_by(shape.width)) {
                     let from = RowsFrom { first, ..from };
-                    match (shape.group, shape.width.min(columns - first)) {
-                        (1, 6) if shape.width == 6 => from.copy_one::<6>(panel),
-                        (1, 16) if shape.width == 16 => from.copy_one::<16>(panel),
-                        (1, 32) => from.copy_one::<32>(panel),
-                        (2, 16) if shape.width == 16 => from.interleave_one::<16>(panel),
-                        (2, 32) => from.interleave_one::<32>(panel),
-                        (_, here) => from.copy_some(panel, here, shape),
+                    let here = shape.width.min(columns - first);
+                    match (shape.group, shape.width, here) {
+                        (1, 4, 4) => from.copy_one::<4, 4>(panel),
+                        (1, 6, 6) => from.copy_one::<6, 6>(panel),
+                        (1, 8, 8) => from.copy_one::<8, 8>(panel),
+                        (1, 16, 16) => from.copy_one::<16, 16>(panel),
+                        (1, 32, 16) => from.copy_one::<16, 32>(panel),
+                        (1, 32, 32) => from.copy_one::<32, 32>(panel),
+                        (2, 4, 4) => from.interleave_one::<4, 4>(panel),
+                        (2, 8, 8) => from.interleave_one::<8, 8>(panel),
+                        (2, 16, 16) => from.interleave_one::<16, 16>(panel),
+                        (2, 32, 16) => from.interleave_one::<16, 32>(panel),
+                        (2, 32, 32) => from.interleave_one::<32, 32>(panel),
+                        _ => from.copy_some(panel, here, shape),
                     }
                 }
             }
@@ -205,13 +212,16 @@ impl<T: Unwritten> RowsFrom<'_, T> {
         }
     }
 
+    /// Fills one panel of `WIDTH` columns, of which so many are there.
     #[inline(always)]
-    fn copy_one<const WIDTH: usize>(&self, panel: &mut [T]) {
-        for (i, row) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+    fn copy_one<const HERE: usize, const WIDTH: usize>(&self, panel: &mut [T]) {
+        for (i, to) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+            let (to, rest) = to.split_at_mut(HERE);
             match self.row(i) {
-                Some(from) => row.copy_from_slice(&from[..WIDTH]),
-                None => row.fill(T::default()),
+                Some(from) => to.copy_from_slice(&from[..HERE]),
+                None => to.fill(T::default()),
             }
+            rest.fill(T::default());
         }
     }
 
@@ -228,13 +238,16 @@ impl<T: Unwritten> RowsFrom<'_, T> {
         }
     }
 
+    /// As [`Self::copy_one`], two rows at a time.
     #[inline(always)]
-    fn interleave_one<const WIDTH: usize>(&self, panel: &mut [T]) {
-        let zeros = [T::default(); WIDTH];
+    fn interleave_one<const HERE: usize, const WIDTH: usize>(&self, panel: &mut [T]) {
+        let zeros = [T::default(); HERE];
         for (i, pairs) in panel.chunks_exact_mut(2 * WIDTH).enumerate() {
             let first = self.row(2 * i).and_then(|row| row.first_chunk()).unwrap_or(&zeros);
             let second = self.row(2 * i + 1).and_then(|row| row.first_chunk()).unwrap_or(&zeros);
+            let (pairs, rest) = pairs.split_at_mut(2 * HERE);
             interleave(first, second, pairs);
+            rest.fill(T::default());
         }
     }
 

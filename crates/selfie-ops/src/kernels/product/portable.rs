@@ -22,6 +22,7 @@ const fn kernels<M: Numbers>() -> Kernels<M> {
         depth: 512,
         rows_tile: rows_tile::<M>,
         panel_tile: panel_tile::<M>,
+        narrow: None,
     }
 }
 

@@ -1,16 +1,16 @@
 //! The text of the tiles of every x86 instruction set; the sets differ in their registers and the names of their instructions.
 
 /// Adds `len` products of a broadcast left element and a row of the right operand's panel to `$sums`, which must be a local
-/// variable: the compiler then keeps it in registers. `$at` is where the left element of step `k` and row `r` lies.
+/// variable: the compiler then keeps it in registers. `W` is how many vectors of a row are multiplied. `$at` is where the left element of step `k` and row `r` lies.
 macro_rules! add_products {
     ($sums:ident, $len:expr, $b:ident, |$k:ident, $r:ident| $at:expr, $factors:ty, $load:path, $broadcast:path, $multiply_add:path) => {
         for $k in 0..$len {
             // SAFETY: the caller's.
             unsafe {
-                let b: [$factors; VECTORS] = std::array::from_fn(|v| $load($b.add($k * COLUMNS + v * LANES)));
+                let b: [$factors; W] = std::array::from_fn(|v| $load($b.add($k * COLUMNS + v * LANES)));
                 for ($r, sums) in $sums.iter_mut().enumerate() {
                     let a = $broadcast($at);
-                    for v in 0..VECTORS {
+                    for v in 0..W {
                         sums[v] = $multiply_add(a, b[v], sums[v]);
                     }
                 }
@@ -37,23 +37,24 @@ macro_rules! tiles {
             columns: COLUMNS,
             group: $group,
             depth: DEPTH,
-            rows_tile,
-            panel_tile,
+            rows_tile: rows_tile::<VECTORS>,
+            panel_tile: panel_tile::<VECTORS>,
+            narrow: Some(Narrow { columns: LANES, rows_tile: rows_tile::<1>, panel_tile: panel_tile::<1> }),
         };
 
-        type Sums<const N: usize> = [[$vector; VECTORS]; N];
+        type Sums<const N: usize, const W: usize> = [[$vector; W]; N];
 
         /// # Safety
         ///
         /// The processor must have the instruction set; every address that the tile's runs reach must be readable, its results
         /// writable.
         #[target_feature(enable = $features)]
-        unsafe fn rows_tile(tile: &RowsTile<'_, $numbers>) {
+        unsafe fn rows_tile<const W: usize>(tile: &RowsTile<'_, $numbers>) {
             if let &[run] = tile.runs {
                 // SAFETY: the caller's.
-                return unsafe { whole_tile(tile, run) };
+                return unsafe { whole_tile::<W>(tile, run) };
             }
-            let mut sums: Sums<ROWS> = [[$setzero(); VECTORS]; ROWS];
+            let mut sums: Sums<ROWS, W> = [[$setzero(); W]; ROWS];
             for run in tile.runs {
                 // SAFETY: the caller's.
                 unsafe {
@@ -74,8 +75,8 @@ macro_rules! tiles {
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn whole_tile(tile: &RowsTile<'_, $numbers>, run: Run) {
-            let mut sums: Sums<ROWS> = [[$setzero(); VECTORS]; ROWS];
+        unsafe fn whole_tile<const W: usize>(tile: &RowsTile<'_, $numbers>, run: Run) {
+            let mut sums: Sums<ROWS, W> = [[$setzero(); W]; ROWS];
             // SAFETY: the caller's.
             let (a, b): ([*const $element; ROWS], *const $element) =
                 unsafe { (std::array::from_fn(|r| tile.a[r].add(run.a).cast()), tile.b.add(run.b * COLUMNS).cast()) };
@@ -93,7 +94,12 @@ macro_rules! tiles {
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn add_run(sums_out: &mut Sums<ROWS>, a: &[*const $element; ROWS], b: *const $element, steps: usize) {
+        unsafe fn add_run<const W: usize>(
+            sums_out: &mut Sums<ROWS, W>,
+            a: &[*const $element; ROWS],
+            b: *const $element,
+            steps: usize,
+        ) {
             let (mut sums, a) = (*sums_out, *a);
             add_products!(sums, steps, b, |k, r| a[r].add(k), $factors, $load, $broadcast, $multiply_add);
             *sums_out = sums;
@@ -103,8 +109,8 @@ macro_rules! tiles {
         ///
         /// As [`rows_tile`].
         #[target_feature(enable = $features)]
-        unsafe fn panel_tile(tile: &PanelTile<'_, $numbers>) {
-            let mut sums: Sums<PANEL_ROWS> = [[$setzero(); VECTORS]; PANEL_ROWS];
+        unsafe fn panel_tile<const W: usize>(tile: &PanelTile<'_, $numbers>) {
+            let mut sums: Sums<PANEL_ROWS, W> = [[$setzero(); W]; PANEL_ROWS];
             for run in tile.runs {
                 // SAFETY: the caller's.
                 unsafe {
@@ -125,7 +131,12 @@ macro_rules! tiles {
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn add_panel_run(sums_out: &mut Sums<PANEL_ROWS>, a: *const $element, b: *const $element, steps: usize) {
+        unsafe fn add_panel_run<const W: usize>(
+            sums_out: &mut Sums<PANEL_ROWS, W>,
+            a: *const $element,
+            b: *const $element,
+            steps: usize,
+        ) {
             let mut sums = *sums_out;
             add_products!(sums, steps, b, |k, r| a.add(k * PANEL_ROWS + r), $factors, $load, $broadcast, $multiply_add);
             *sums_out = sums;
@@ -136,7 +147,7 @@ macro_rules! tiles {
         /// `c` must be writable for a row; the processor must have the instruction set.
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn store(sums: &[$vector; VECTORS], c: *mut f32, accumulate: bool) {
+        unsafe fn store<const W: usize>(sums: &[$vector; W], c: *mut f32, accumulate: bool) {
             for (v, &sum) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
                 unsafe {

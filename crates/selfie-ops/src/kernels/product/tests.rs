@@ -30,7 +30,9 @@ fn assert_close<T: Real>(name: &str, got: T, expected: f64, depth: usize, tolera
 fn check_rows_product<M: Numbers>(name: &str, kernels: &Kernels<M>, tolerance: f64) {
     let group = kernels.group;
     for n_rows in (1..=2 * kernels.rows + 1).chain([37]) {
-        for n_columns in [1, 3, kernels.columns - 1, kernels.columns, kernels.columns + 1, 8 * kernels.columns] {
+        for n_columns in
+            [1, 3, kernels.columns / 2, kernels.columns - 1, kernels.columns, kernels.columns + 1, 8 * kernels.columns]
+        {
             for depth in [group, 5 * group, kernels.depth + 7 * group] {
                 check_one_rows_product(name, kernels, (n_rows, n_columns, depth), tolerance);
             }
@@ -74,7 +76,7 @@ fn check_one_rows_product<M: Numbers>(
 
 fn check_contraction<M: Numbers>(name: &str, kernels: &Kernels<M>, tolerance: f64) {
     for m in [1, kernels.panel_rows - 1, kernels.panel_rows, 2 * kernels.panel_rows + 1] {
-        for n in [1, kernels.columns - 1, kernels.columns, kernels.columns + 1] {
+        for n in [1, kernels.columns / 2, kernels.columns - 1, kernels.columns, kernels.columns + 1] {
             for rows in [2, 4, 30] {
                 check_one_contraction(name, kernels, (m, n, rows), tolerance);
             }
@@ -172,6 +174,32 @@ fn every_tile_of_this_processor_equals_plain_sums_at_every_tail() {
     }
     check("f64", &portable::F64, 1e-14);
     check("f64 bf16", &portable::BF16_F64, 1e-14);
+}
+
+#[test]
+fn rows_some_kilobytes_apart_are_gathered_and_give_the_same_sums() {
+    fn check<M: Numbers>(kernels: &Kernels<M>) {
+        let (k, n, rows) = (super::CROWDED_STEP / size_of::<M::Stored>(), 4 * kernels.columns, kernels.rows + 1);
+        let (a, b) = (factors::<M>(9, rows * k), factors::<M>(10, k * n));
+        let mut packed = Panels::default();
+        packed.pack((k, n), kernels.right(), Source::Rows { data: &b, at: At::Evenly(n) });
+        let runs = Runs::whole(k, kernels.depth);
+        let product = |a: &[M::Stored], step: usize| {
+            let mut c = vec![M::Sum::POISON; rows * n];
+            rows_product_by(kernels, &mut c, (a, Rows::evenly(rows, step, n)), (&packed, &runs), false);
+            c.into_iter().map(|sum| sum.to_f64()).collect::<Vec<f64>>()
+        };
+        let apart = k + 2 * kernels.group;
+        let mut spread = vec![M::Stored::POISON; rows * apart];
+        for (to, from) in spread.chunks_exact_mut(apart).zip(a.chunks_exact(k)) {
+            to[..k].copy_from_slice(from);
+        }
+        assert_eq!(product(&a, k), product(&spread, apart));
+    }
+    for set in available() {
+        check(set.exact);
+        check(set.bf16);
+    }
 }
 
 #[test]
