@@ -70,13 +70,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let settings = LabelledSettings {
-        augmentation: plan.data.augmentation,
-        mixing: plan.mixing,
-        seed: session.seed,
-        batch: training.batch,
-    };
-    let source = LabelledSource::new(images.clone(), examples, settings)?;
+    let source = LabelledSource::new(images.clone(), examples, settings(&plan, session))?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
@@ -136,6 +130,15 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     run.bad_samples.allow(plan.loader.max_bad_share, n_measured);
     run.bad_samples.note_left_out(&evaluated.bad, labels.split, &mut run.progress)?;
     run.finish(&weights, outcome(&evaluated.meter, data.train.class_names(), labels.split)?, training.batch)
+}
+
+fn settings(plan: &FinetunePlan, session: &Session) -> LabelledSettings {
+    LabelledSettings {
+        augmentation: plan.data.augmentation,
+        mixing: plan.mixing,
+        seed: session.seed,
+        batch: plan.training.batch,
+    }
 }
 
 /// The examples to train on, their hash, and the validation examples where those are what is measured.

@@ -115,7 +115,7 @@ fn an_unknown_key_names_its_place_and_the_nearest_keys() {
     let overrides = overrides(&[("SELFIE_LOADER_THREADS", "3")], &[], &[]);
     assert_eq!(
         resolve(Task::Pretrain, &Base::Defaults, &overrides).unwrap_err().to_string(),
-        "$SELFIE_LOADER_THREADS: there is no key `loader.threads`; [loader] has queue, workers"
+        "$SELFIE_LOADER_THREADS: there is no key `loader.threads`; [loader] has max_bad_share, queue, workers"
     );
 }
 

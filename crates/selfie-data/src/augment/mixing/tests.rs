@@ -13,6 +13,7 @@ fn batch() -> LabelledBatch {
         labels: vec![4, 5, 6],
         examples: vec![0, 1, 2],
         mixed: None,
+        bad: Vec::new(),
     }
 }
 
