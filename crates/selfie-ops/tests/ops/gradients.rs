@@ -57,6 +57,8 @@ fn convolutions_of_odd_shapes_have_exact_gradients() {
     check_conv("3x3 on one pixel", ConvSpec::three(2, 3, 1), &[3, 1, 1, 2]);
     let stem = ConvSpec { kernel: 7, stride: 2, padding: 3, in_channels: 3, out_channels: 4 };
     check_conv("7x7 stride 2", stem, &[2, 9, 11, 3]);
+    let padded = ConvSpec { kernel: 2, stride: 1, padding: 3, in_channels: 2, out_channels: 3 };
+    check_conv("2x2 that meets nothing but padding", padded, &[2, 3, 2, 2]);
 }
 
 #[test]

@@ -207,9 +207,9 @@ impl Conv {
             .flat_map(|image| piece.out_y.clone().flat_map(move |y| (0..self.out_width).map(move |x| (image, y, x))));
         for ((image, out_y, out_x), row) in pixels.zip(&mut rows) {
             // A row of the kernel meets pixels that lie side by side, less those beyond the map's edges.
-            let left = (out_x * stride).saturating_sub(padding);
-            let skipped = padding.saturating_sub(out_x * stride);
-            let met = kernel.saturating_sub(skipped).min(self.width - left.min(self.width));
+            let left = (out_x * stride).saturating_sub(padding).min(self.width);
+            let skipped = padding.saturating_sub(out_x * stride).min(kernel);
+            let met = (kernel - skipped).min(self.width - left);
             for (tap_y, row) in row.chunks_exact_mut(kernel * in_channels).enumerate() {
                 let y = out_y * stride + tap_y;
                 if y < padding || y >= self.height + padding {
