@@ -3,7 +3,7 @@
 use super::memory::unwritten;
 use super::numbers::Numbers;
 use super::pieces::{ROWS_PER_PIECE, column_sums, gradient_pieces, sum_in_order};
-use super::product::{At, Panels, Runs, Source, Target, contraction, even_product};
+use super::product::{Addend, At, Panels, Runs, Source, Target, contraction, even_product};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use crate::profile::{OpClass, Work, span};
@@ -36,10 +36,7 @@ pub(crate) fn forward<M: Numbers>(widths: Widths, x: &[M::Sum], weight: &[M::Sum
     let weight = Panels::pack_on_all_cores((input, output), M::kernels().right(), weight);
     let mut y = unwritten(x.len() / input * output);
     y.par_chunks_mut(ROWS_PER_PIECE * output).zip(x.par_chunks(ROWS_PER_PIECE * input)).for_each(|(y, x)| {
-        for row in y.chunks_exact_mut(output) {
-            row.copy_from_slice(bias);
-        }
-        even_product::<M>(y, x, &weight, true);
+        even_product::<M, M::Sum>(y, x, &weight, Addend::Row(bias));
     });
     y
 }
@@ -53,7 +50,9 @@ pub(crate) fn backward_input<M: Numbers>(widths: Widths, dy: &[M::Stored], weigh
     let weight = Panels::pack_on_all_cores((output, input), M::kernels().right(), weight);
     let mut dx = unwritten(dy.len() / output * input);
     let dy = dy.par_chunks(ROWS_PER_PIECE * output);
-    dx.par_chunks_mut(ROWS_PER_PIECE * input).zip(dy).for_each(|(dx, dy)| even_product::<M>(dx, dy, &weight, false));
+    dx.par_chunks_mut(ROWS_PER_PIECE * input)
+        .zip(dy)
+        .for_each(|(dx, dy)| even_product::<M, M::Sum>(dx, dy, &weight, Addend::Nothing));
     dx
 }
 

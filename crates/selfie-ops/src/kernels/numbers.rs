@@ -1,8 +1,8 @@
 //! How a unit keeps its maps and what its products multiply: exactly, or rounded to bf16.
 
-use super::memory::{Aligned, Unwritten, unwritten};
+use super::memory::{Unwritten, unwritten};
 use super::pieces::{ELEMENTS_PER_PIECE, Loop, vectorised};
-use super::product::Kernels;
+use super::product::{Kernels, RowsFn, Tiles};
 use super::scratch::Pool;
 use crate::Real;
 use half::bf16;
@@ -13,9 +13,9 @@ use std::marker::PhantomData;
 /// The numbers of a unit. Sums, statistics and gradients of parameters are always [`Numbers::Sum`].
 pub(crate) trait Numbers: Copy + Send + Sync + 'static {
     /// What is added up.
-    type Sum: Real;
+    type Sum: Real + Kept<Self>;
     /// What maps are kept as, and what products multiply.
-    type Stored: Unwritten;
+    type Stored: Unwritten + Kept<Self>;
 
     fn load(stored: Self::Stored) -> Self::Sum;
     fn store(sum: Self::Sum) -> Self::Stored;
@@ -31,8 +31,57 @@ pub(crate) trait Numbers: Copy + Send + Sync + 'static {
     fn keep(sums: Vec<Self::Sum>) -> Vec<Self::Stored>;
     /// The reverse of [`Self::keep`].
     fn sums(stored: Vec<Self::Stored>) -> Vec<Self::Sum>;
-    /// Where to add up, where that is how it is kept.
-    fn as_sums(stored: &mut [Self::Stored]) -> Option<&mut [Self::Sum]>;
+}
+
+/// What the result of a product may be kept as.
+pub(crate) trait Kept<M: Numbers>: Unwritten {
+    /// As it is added up.
+    fn sum(self) -> M::Sum;
+    fn keep(sum: M::Sum) -> Self;
+    /// The tile that writes such numbers.
+    fn rows_tile(tiles: &Tiles<M>) -> RowsFn<M, Self>;
+}
+
+impl<T: Real> Kept<Exact<T>> for T {
+    #[inline(always)]
+    fn sum(self) -> T {
+        self
+    }
+    #[inline(always)]
+    fn keep(sum: T) -> T {
+        sum
+    }
+    fn rows_tile(tiles: &Tiles<Exact<T>>) -> RowsFn<Exact<T>, T> {
+        tiles.rows_to_sums
+    }
+}
+
+impl<T: Real> Kept<Bf16<T>> for T {
+    #[inline(always)]
+    fn sum(self) -> T {
+        self
+    }
+    #[inline(always)]
+    fn keep(sum: T) -> T {
+        sum
+    }
+    fn rows_tile(tiles: &Tiles<Bf16<T>>) -> RowsFn<Bf16<T>, T> {
+        tiles.rows_to_sums
+    }
+}
+
+impl<T: Real> Kept<Bf16<T>> for bf16 {
+    #[inline(always)]
+    fn sum(self) -> T {
+        T::from_bf16(self)
+    }
+    #[inline(always)]
+    fn keep(sum: T) -> Self {
+        sum.to_bf16()
+    }
+    fn rows_tile(tiles: &Tiles<Bf16<T>>) -> RowsFn<Bf16<T>, Self> {
+        tiles.rows_to_stored
+    }
 }
 
 /// Everything in the type of the tensors.
@@ -70,9 +119,6 @@ impl<T: Real> Numbers for Exact<T> {
     fn sums(stored: Vec<T>) -> Vec<T> {
         stored
     }
-    fn as_sums(stored: &mut [T]) -> Option<&mut [T]> {
-        Some(stored)
-    }
 }
 
 impl<T: Real> Numbers for Bf16<T> {
@@ -101,9 +147,6 @@ impl<T: Real> Numbers for Bf16<T> {
     }
     fn sums(stored: Vec<bf16>) -> Vec<T> {
         convert_on_all_cores(&stored, T::from_bf16)
-    }
-    fn as_sums(_: &mut [bf16]) -> Option<&mut [T]> {
-        None
     }
 }
 
@@ -134,25 +177,4 @@ fn convert_on_all_cores<A: Unwritten, B: Unwritten>(from: &[A], f: impl Fn(A) ->
         .zip(from.par_chunks(ELEMENTS_PER_PIECE))
         .for_each(|(to, from)| convert(from, to, f));
     to
-}
-
-/// Has `work` add up a piece of a map: where the map is kept as sums, else in scratch.
-///
-/// Where `so_far` asks, the sums begin with what the map holds, else unwritten.
-pub(crate) fn in_sums<M: Numbers>(
-    map: &mut [M::Stored],
-    so_far: bool,
-    scratch: &mut Aligned<M::Sum>,
-    work: impl FnOnce(&mut [M::Sum]),
-) {
-    if let Some(sums) = M::as_sums(map) {
-        return work(sums);
-    }
-    scratch.resize(map.len());
-    let sums = scratch.as_mut_slice();
-    if so_far {
-        convert(map, sums, M::load);
-    }
-    work(sums);
-    convert(sums, map, M::store);
 }

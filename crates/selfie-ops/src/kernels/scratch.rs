@@ -12,8 +12,6 @@ pub(crate) struct Scratch<M: Numbers> {
     pub(crate) activated: Aligned<M::Stored>,
     /// The input unfolded to columns.
     pub(crate) columns: Aligned<M::Stored>,
-    /// A result that is kept in another type.
-    pub(crate) sums: Aligned<M::Sum>,
     /// Left rows of a product, side by side.
     pub(crate) gathered: Aligned<M::Stored>,
     /// A packed left operand.
@@ -29,7 +27,6 @@ impl<M: Numbers> Default for Scratch<M> {
         Self {
             activated: Aligned::default(),
             columns: Aligned::default(),
-            sums: Aligned::default(),
             gathered: Aligned::default(),
             left: Panels::default(),
             right: Panels::default(),

@@ -6,9 +6,9 @@ use super::{Conv, Input, ReadScratch, Reading};
 use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Norm, NormBackward, NormSums};
-use crate::kernels::numbers::{Numbers, in_sums};
+use crate::kernels::numbers::Numbers;
 use crate::kernels::pieces::{gradient_pieces, sum_in_order};
-use crate::kernels::product::{At, NOWHERE, Panels, Run, Runs, Source, Target, contraction};
+use crate::kernels::product::{Addend, At, NOWHERE, Panels, Run, Runs, Source, Target, contraction};
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
@@ -174,9 +174,7 @@ impl Conv {
             let own = piece.own_input(self);
             let (da, after) = da.split_at_mut(own.len());
             rest = Some(after);
-            in_sums::<M>(da, product.accumulate, &mut scratch.sums, |da| {
-                self.input_product_piece::<M>(product, shared.backward.dy, piece, da);
-            });
+            self.input_product_piece::<M>(product, shared.backward.dy, piece, da);
             if let (true, Some(norm)) = (product.through_norm, shared.backward.input.norm) {
                 norm.mask_and_sum_piece::<M>(&shared.backward.input.x[own], da, sums, true);
             }
@@ -189,15 +187,16 @@ impl Conv {
         product: &InputProduct<M::Stored>,
         dy: &[M::Stored],
         piece: &Piece,
-        da: &mut [M::Sum],
+        da: &mut [M::Stored],
     ) {
         let reading = &product.readings[piece.band];
+        let addend = if product.accumulate { Addend::Result } else { Addend::Nothing };
         let read = match reading {
             Reading::Evenly => piece.output(self),
             // A band's first and last rows read beyond the band.
             Reading::ByClass(_) => piece.images.start * self.output_len()..piece.images.end * self.output_len(),
         };
-        reading.product::<M>(da, (&dy[read], piece.images.len()), &product.weight, product.accumulate);
+        reading.product::<M>(da, (&dy[read], piece.images.len()), &product.weight, addend);
     }
 
     /// The piece's part of the weight's gradient: the gradient's rows are packed once, class by class, the input's tap by tap.

@@ -4,7 +4,8 @@ use super::cut::Piece;
 use super::{Conv, Input, ReadScratch};
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Moments, piece_moments};
-use crate::kernels::numbers::{Numbers, in_sums};
+use crate::kernels::numbers::Numbers;
+use crate::kernels::product::Addend;
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, span};
 use rayon::prelude::*;
@@ -42,15 +43,11 @@ impl Conv {
             work.push(Work::<M> { piece, y, moments });
         }
         work.into_par_iter().for_each(|work| {
-            with_scratch(|Scratch { activated, columns, sums, .. }: &mut Scratch<M>| {
+            with_scratch(|Scratch { activated, columns, .. }: &mut Scratch<M>| {
                 let Work { piece, y, moments: piece_moments_out } = work;
                 let a = self.read(input, &piece, ReadScratch { activated, columns });
-                if let Some(residual) = residual {
-                    y.copy_from_slice(&residual[piece.output(self)]);
-                }
-                in_sums::<M>(y, residual.is_some(), sums, |y| {
-                    readings[piece.band].product::<M>(y, (a, piece.images.len()), &weight, residual.is_some());
-                });
+                let addend = residual.map_or(Addend::Nothing, |residual| Addend::Map(&residual[piece.output(self)]));
+                readings[piece.band].product::<M>(y, (a, piece.images.len()), &weight, addend);
                 if moments {
                     piece_moments::<M>(y, piece_moments_out);
                 }

@@ -13,7 +13,7 @@ pub(crate) use backward::{Backward, UnitGradients};
 use super::memory::{Aligned, Unwritten};
 use super::norm::Norm;
 use super::numbers::Numbers;
-use super::product::{At, Panels, Rows, Source, even_product, rows_product};
+use super::product::{Addend, At, Panels, Rows, Source, even_product, rows_product};
 use crate::profile::Work;
 use cut::Piece;
 use plan::PiecePlan;
@@ -102,22 +102,22 @@ enum Reading {
 }
 
 impl Reading {
-    /// `c (+)= a × b` for a piece of `images` images.
+    /// `c = addend + a × b` for a piece of `images` images.
     fn product<M: Numbers>(
         &self,
-        c: &mut [M::Sum],
+        c: &mut [M::Stored],
         (a, images): (&[M::Stored], usize),
         b: &Panels<M::Stored>,
-        accumulate: bool,
+        addend: Addend<'_, M::Stored>,
     ) {
         let plan = match self {
-            Reading::Evenly => return even_product::<M>(c, a, b, accumulate),
+            Reading::Evenly => return even_product::<M, M::Stored>(c, a, b, addend),
             Reading::ByClass(plan) => plan,
         };
         for class in &plan.classes {
             let (from, to) = class.pixels(images);
             let rows = Rows { n: from.len(), a: At::Listed(from), c: At::Listed(to) };
-            rows_product::<M>(c, (a, rows), b, &class.runs, accumulate);
+            rows_product::<M, M::Stored>(c, (a, rows), b, &class.runs, addend);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::panels::PanelShape;
 use super::{PanelTile, RowsTile, portable};
-use crate::kernels::numbers::{Bf16, Exact, Numbers};
+use crate::kernels::numbers::{Bf16, Exact, Kept, Numbers};
 use std::sync::LazyLock;
 
 /// The tiles of one instruction set for one kind of numbers.
@@ -15,21 +15,26 @@ pub(crate) struct Kernels<M: Numbers> {
     pub(crate) columns: usize,
     /// Factors along the contraction that one instruction multiplies: they lie side by side, and runs are multiples of it.
     pub(crate) group: usize,
-    /// Rows of a right operand's panel that stay in the first-level cache.
+    /// Rows of a right operand's panel that are multiplied in one go; no limit where results may be rounded, which must happen
+    /// once.
     pub(crate) depth: usize,
-    /// A tile whose left rows lie anywhere. The processor must have the instruction set.
-    pub(crate) rows_tile: unsafe fn(&RowsTile<'_, M>),
-    /// A tile whose left operand is packed.
-    pub(crate) panel_tile: unsafe fn(&PanelTile<'_, M>),
+    /// Tiles of whole panels.
+    pub(crate) tiles: Tiles<M>,
     /// Tiles of the first columns of a panel.
-    pub(crate) narrow: Option<Narrow<M>>,
+    pub(crate) narrow: Option<(usize, Tiles<M>)>,
 }
 
-/// Tiles of fewer columns, for the last panel of an operand.
-pub(crate) struct Narrow<M: Numbers> {
-    pub(crate) columns: usize,
-    pub(crate) rows_tile: unsafe fn(&RowsTile<'_, M>),
-    pub(crate) panel_tile: unsafe fn(&PanelTile<'_, M>),
+/// A tile whose left rows lie anywhere. The processor must have the instruction set.
+pub(crate) type RowsFn<M, C> = unsafe fn(&RowsTile<'_, M, C>);
+
+/// The tiles of one number of columns.
+pub(crate) struct Tiles<M: Numbers> {
+    /// Results are kept as they are added up.
+    pub(crate) rows_to_sums: RowsFn<M, <M as Numbers>::Sum>,
+    /// Results are kept as maps are.
+    pub(crate) rows_to_stored: RowsFn<M, <M as Numbers>::Stored>,
+    /// A tile whose left operand is packed. The processor must have the instruction set.
+    pub(crate) panels: unsafe fn(&PanelTile<'_, M>),
 }
 
 impl<M: Numbers> Kernels<M> {
@@ -38,16 +43,22 @@ impl<M: Numbers> Kernels<M> {
         PanelShape { width: self.panel_rows, group: self.group }
     }
 
+    /// The tiles for so many columns; none where they do not fill one.
+    fn tiles_of(&self, columns: usize) -> Option<&Tiles<M>> {
+        if columns == self.columns {
+            return Some(&self.tiles);
+        }
+        self.narrow.as_ref().and_then(|(narrow, tiles)| (*narrow == columns).then_some(tiles))
+    }
+
     /// The tile of whole rows for so many columns; none where they do not fill one.
-    pub(super) fn rows_tile_of(&self, columns: usize) -> Option<unsafe fn(&RowsTile<'_, M>)> {
-        let narrow = self.narrow.as_ref().filter(|narrow| narrow.columns == columns);
-        if columns == self.columns { Some(self.rows_tile) } else { narrow.map(|narrow| narrow.rows_tile) }
+    pub(super) fn rows_tile_of<C: Kept<M>>(&self, columns: usize) -> Option<RowsFn<M, C>> {
+        self.tiles_of(columns).map(C::rows_tile)
     }
 
     /// As [`Self::rows_tile_of`], of a contraction.
     pub(super) fn panel_tile_of(&self, columns: usize) -> Option<unsafe fn(&PanelTile<'_, M>)> {
-        let narrow = self.narrow.as_ref().filter(|narrow| narrow.columns == columns);
-        if columns == self.columns { Some(self.panel_tile) } else { narrow.map(|narrow| narrow.panel_tile) }
+        self.tiles_of(columns).map(|tiles| tiles.panels)
     }
 
     /// How a right operand is packed.

@@ -19,11 +19,11 @@ mod portable;
 mod tests;
 
 pub use isa::instruction_sets;
-pub(crate) use isa::{Kernels, kernels_bf16, kernels_bf16_f64, kernels_f32, kernels_f64};
+pub(crate) use isa::{Kernels, RowsFn, Tiles, kernels_bf16, kernels_bf16_f64, kernels_f32, kernels_f64};
 pub(crate) use panels::{NOWHERE, Panels, Source};
 
 use super::memory::{Aligned, LINE};
-use super::numbers::Numbers;
+use super::numbers::{Kept, Numbers};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
 use std::ops::Range;
@@ -55,6 +55,8 @@ pub(crate) struct Runs {
     blocks: Vec<Block>,
     a_end: usize,
     b_end: usize,
+    /// Divides where every run begins in the right operand, and its length.
+    granule: usize,
 }
 
 /// Runs that are multiplied in one go.
@@ -102,6 +104,7 @@ impl Runs {
         for Run { mut a, mut b, mut len } in joined {
             cut.a_end = cut.a_end.max(a + len);
             cut.b_end = cut.b_end.max(b + len);
+            cut.granule = greatest_common_divisor(cut.granule, greatest_common_divisor(b, len));
             while len > 0 {
                 let here = len.min(depth - block.len);
                 block.push(Run { a, b, len: here });
@@ -118,9 +121,12 @@ impl Runs {
     }
 
     fn require_groups_of(&self, group: usize) {
-        let whole = |run: &Run| run.b.is_multiple_of(group) && run.len.is_multiple_of(group);
-        assert!(self.blocks.iter().flat_map(|block| &block.runs).all(whole), "a run is no multiple of {group}");
+        assert!(self.granule.is_multiple_of(group), "a run is no multiple of {group}");
     }
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// Where rows begin.
@@ -180,13 +186,35 @@ impl Rows<'_> {
     }
 }
 
-/// One register tile of [`rows_product`]: `c[r][j] (+)= Σ a[r][run.a + k] · b[run.b + k][j]`.
-pub(crate) struct RowsTile<'a, M: Numbers> {
+/// What a product is added to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Addend<'a, C> {
+    Nothing,
+    /// What the result holds.
+    Result,
+    /// A map that lies as the result does.
+    Map(&'a [C]),
+    /// The same row for each of the result's.
+    Row(&'a [C]),
+}
+
+/// One register tile of [`rows_product`]: `c[r][j] = addend[r][j] + Σ a[r][run.a + k] · b[run.b + k][j]`.
+pub(crate) struct RowsTile<'a, M: Numbers, C> {
     a: [*const M::Stored; MAX_TILE_ROWS],
-    c: [*mut M::Sum; MAX_TILE_ROWS],
+    c: [*mut C; MAX_TILE_ROWS],
+    /// Read where `adds` says so.
+    addend: [*const C; MAX_TILE_ROWS],
+    adds: bool,
     b: *const M::Stored,
     runs: &'a [Run],
-    accumulate: bool,
+}
+
+impl<M: Numbers, C> RowsTile<'_, M, C> {
+    /// What row `r` is added to.
+    #[inline(always)]
+    fn addend(&self, r: usize) -> Option<*const C> {
+        self.adds.then_some(self.addend[r])
+    }
 }
 
 /// One register tile of [`contraction`]: `c[i][j] (+)= Σ a[run.a + k][i] · b[run.b + k][j]`.
@@ -199,37 +227,42 @@ pub(crate) struct PanelTile<'a, M: Numbers> {
     accumulate: bool,
 }
 
-/// `c (+)= a × b`, row by row of `rows`.
+/// `c = addend + a × b`, row by row of `rows`.
 ///
 /// # Panics
 ///
 /// If a row or a run reaches beyond its operand, or a run is no multiple of the group that is multiplied at once.
-pub(crate) fn rows_product<M: Numbers>(
-    c: &mut [M::Sum],
+pub(crate) fn rows_product<M: Numbers, C: Kept<M>>(
+    c: &mut [C],
     left: (&[M::Stored], Rows<'_>),
     b: &Panels<M::Stored>,
     runs: &Runs,
-    accumulate: bool,
+    addend: Addend<'_, C>,
 ) {
-    rows_product_by(M::kernels(), c, left, (b, runs), accumulate);
+    rows_product_by(M::kernels(), c, left, (b, runs), addend);
 }
 
-/// `c (+)= a × b`, the rows of both end to end.
+/// `c = addend + a × b`, the rows of both end to end.
 ///
 /// # Panics
 ///
 /// If `c` has not a row for each of `a`'s.
-pub(crate) fn even_product<M: Numbers>(c: &mut [M::Sum], a: &[M::Stored], b: &Panels<M::Stored>, accumulate: bool) {
+pub(crate) fn even_product<M: Numbers, C: Kept<M>>(
+    c: &mut [C],
+    a: &[M::Stored],
+    b: &Panels<M::Stored>,
+    addend: Addend<'_, C>,
+) {
     let runs = Runs::whole(b.rows(), M::kernels().depth);
-    rows_product::<M>(c, (a, Rows::evenly(a.len() / b.rows(), b.rows(), b.columns())), b, &runs, accumulate);
+    rows_product(c, (a, Rows::evenly(a.len() / b.rows(), b.rows(), b.columns())), b, &runs, addend);
 }
 
-fn rows_product_by<M: Numbers>(
+fn rows_product_by<M: Numbers, C: Kept<M>>(
     kernels: &Kernels<M>,
-    c: &mut [M::Sum],
+    c: &mut [C],
     (a, rows): (&[M::Stored], Rows<'_>),
     (b, runs): (&Panels<M::Stored>, &Runs),
-    accumulate: bool,
+    addend: Addend<'_, C>,
 ) {
     if rows.n == 0 {
         return;
@@ -237,11 +270,18 @@ fn rows_product_by<M: Numbers>(
     assert!(b.shape() == kernels.right() && runs.b_end <= b.rows(), "the right operand is packed for another product");
     runs.require_groups_of(kernels.group);
     assert!(runs.a_end == 0 || rows.a.furthest(rows.n) + runs.a_end <= a.len(), "a left row is too short");
-    assert!(rows.c.furthest(rows.n) + b.columns() <= c.len(), "the result is too short");
+    let c_end = rows.c.furthest(rows.n) + b.columns();
+    assert!(c_end <= c.len(), "the result is too short");
+    match addend {
+        Addend::Map(map) => assert!(c_end <= map.len(), "the addend is too short"),
+        Addend::Row(row) => assert!(b.columns() <= row.len(), "the addend is too short"),
+        Addend::Nothing | Addend::Result => {}
+    }
     let crowded = |step: usize| (step * size_of::<M::Stored>()).is_multiple_of(CROWDED_STEP);
     let gathers = b.n_panels() >= PANELS_WORTH_GATHERING && rows.a.step().is_some_and(crowded);
     for (i, block) in runs.blocks.iter().enumerate() {
-        let job = RowsJob { kernels, a, rows, first_a: 0, runs: &block.runs, accumulate: accumulate || i > 0 };
+        let addend = if i == 0 { addend } else { Addend::Result };
+        let job = RowsJob { kernels, a, rows, first_a: 0, runs: &block.runs, addend };
         for first in (0..rows.n).step_by(ROWS_PER_BLOCK) {
             let here = first..(first + ROWS_PER_BLOCK).min(rows.n);
             if gathers {
@@ -256,19 +296,19 @@ fn rows_product_by<M: Numbers>(
 }
 
 /// One block of a [`rows_product`].
-struct RowsJob<'a, M: Numbers> {
+struct RowsJob<'a, M: Numbers, C> {
     kernels: &'a Kernels<M>,
     a: &'a [M::Stored],
     rows: Rows<'a>,
     /// The row that `rows.a` begins with.
     first_a: usize,
     runs: &'a [Run],
-    accumulate: bool,
+    addend: Addend<'a, C>,
 }
 
-impl<'a, M: Numbers> RowsJob<'a, M> {
+impl<'a, M: Numbers, C: Kept<M>> RowsJob<'a, M, C> {
     /// The same job for some rows, copied to where they lie side by side.
-    fn gather(&self, block: &'a Block, rows: Range<usize>, to: &'a mut Aligned<M::Stored>) -> RowsJob<'a, M> {
+    fn gather(&self, block: &'a Block, rows: Range<usize>, to: &'a mut Aligned<M::Stored>) -> RowsJob<'a, M, C> {
         let line = LINE / size_of::<M::Stored>();
         // An odd number of lines apart, rows are spread over all places.
         let step = (block.len.div_ceil(line) | 1) * line;
@@ -284,55 +324,62 @@ impl<'a, M: Numbers> RowsJob<'a, M> {
     }
 
     /// Some rows against all panels.
-    fn panels(&self, c: &mut [M::Sum], rows: Range<usize>, b: &Panels<M::Stored>) {
+    fn panels(&self, c: &mut [C], rows: Range<usize>, b: &Panels<M::Stored>) {
         (0..b.n_panels()).for_each(|panel_idx| self.panel(c, rows.clone(), b, panel_idx));
     }
 
     /// Some rows against one panel.
-    fn panel(&self, c: &mut [M::Sum], rows: Range<usize>, b: &Panels<M::Stored>, panel_idx: usize) {
+    fn panel(&self, c: &mut [C], rows: Range<usize>, b: &Panels<M::Stored>, panel_idx: usize) {
         let kernels = self.kernels;
         let column = panel_idx * kernels.columns;
         let n_columns = kernels.columns.min(b.columns() - column);
+        let (a_start, c_start) = (self.a.as_ptr(), c.as_mut_ptr());
         let mut tile = RowsTile {
-            a: [self.a.as_ptr(); MAX_TILE_ROWS],
-            c: [c.as_mut_ptr(); MAX_TILE_ROWS],
+            a: [a_start; MAX_TILE_ROWS],
+            c: [c_start; MAX_TILE_ROWS],
+            addend: [c_start; MAX_TILE_ROWS],
+            adds: !matches!(self.addend, Addend::Nothing),
             b: b.panel(panel_idx).as_ptr(),
             runs: self.runs,
-            accumulate: self.accumulate,
         };
-        let a_start = self.a.as_ptr();
-        let c_start = c.as_mut_ptr();
-        let whole = kernels.rows_tile_of(n_columns);
+        let whole = kernels.rows_tile_of::<C>(n_columns);
         for first in rows.clone().step_by(kernels.rows) {
             let n_rows = kernels.rows.min(rows.end - first);
             if let (Some(rows_tile), true) = (whole, n_rows == kernels.rows) {
                 for r in 0..n_rows {
-                    // SAFETY: `rows_product` checked the furthest row of either operand, a run's end and the columns.
+                    let at = self.rows.c.of(first + r) + column;
+                    // SAFETY: `rows_product` checked the furthest row of every operand, a run's end and the columns.
                     unsafe {
                         tile.a[r] = a_start.wrapping_add(self.rows.a.of(first + r - self.first_a));
-                        tile.c[r] = c_start.add(self.rows.c.of(first + r) + column);
+                        tile.c[r] = c_start.add(at);
+                        tile.addend[r] = match self.addend {
+                            Addend::Nothing | Addend::Result => tile.c[r],
+                            Addend::Map(map) => map.as_ptr().add(at),
+                            Addend::Row(row) => row.as_ptr().add(column),
+                        };
                     }
                 }
                 // SAFETY: as above; `kernels` were chosen for this processor, and a panel is at least as wide as the tile.
                 unsafe { rows_tile(&tile) };
             } else {
-                self.edge(&mut c[column..], (first, n_rows, n_columns), tile.b);
+                self.edge(c, (first, n_rows), column..column + n_columns, tile.b);
             }
         }
     }
 
     /// A tile of fewer rows or columns than the kernel's, by way of a whole one.
     #[cold]
-    fn edge(&self, c: &mut [M::Sum], (first, n_rows, n_columns): (usize, usize, usize), b: *const M::Stored) {
+    fn edge(&self, c: &mut [C], (first, n_rows): (usize, usize), columns: Range<usize>, b: *const M::Stored) {
         let kernels = self.kernels;
         let mut whole = [M::Sum::ZERO; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
         let start = whole.as_mut_ptr();
         let mut tile = RowsTile {
             a: [self.a.as_ptr(); MAX_TILE_ROWS],
             c: [start; MAX_TILE_ROWS],
+            addend: [start; MAX_TILE_ROWS],
+            adds: false,
             b,
             runs: self.runs,
-            accumulate: false,
         };
         for r in 0..kernels.rows {
             // Rows that are not there repeat the last one.
@@ -344,11 +391,25 @@ impl<'a, M: Numbers> RowsJob<'a, M> {
             }
         }
         // SAFETY: as in `panel`.
-        unsafe { (kernels.rows_tile)(&tile) };
-        for r in 0..n_rows {
-            let c = &mut c[self.rows.c.of(first + r)..][..n_columns];
-            merge(c, &whole[r * kernels.columns..], self.accumulate);
+        unsafe { (kernels.tiles.rows_to_sums)(&tile) };
+        for (r, sums) in whole.chunks_exact(kernels.columns).take(n_rows).enumerate() {
+            let at = self.rows.c.of(first + r);
+            let here = at + columns.start..at + columns.end;
+            let c = &mut c[here.clone()];
+            match self.addend {
+                Addend::Nothing => c.iter_mut().zip(sums).for_each(|(c, &sum)| *c = C::keep(sum)),
+                Addend::Result => c.iter_mut().zip(sums).for_each(|(c, &sum)| *c = C::keep(c.sum() + sum)),
+                Addend::Map(map) => add_kept(c, sums, &map[here]),
+                Addend::Row(row) => add_kept(c, sums, &row[columns.clone()]),
+            }
         }
+    }
+}
+
+/// `c = addend + sums`, as far as there is room.
+fn add_kept<M: Numbers, C: Kept<M>>(c: &mut [C], sums: &[M::Sum], addend: &[C]) {
+    for ((c, &sum), addend) in c.iter_mut().zip(sums).zip(addend) {
+        *c = C::keep(addend.sum() + sum);
     }
 }
 
@@ -424,7 +485,7 @@ fn contract_block<M: Numbers>(
             let c_step = kernels.columns;
             let tile = PanelTile { a, b, c: whole.as_mut_ptr(), c_step, runs, accumulate: false };
             // SAFETY: as above; `whole` holds the largest tile.
-            unsafe { (kernels.panel_tile)(&tile) };
+            unsafe { (kernels.tiles.panels)(&tile) };
             for r in 0..n_rows {
                 merge(&mut c[r * step..][..n_columns], &whole[r * kernels.columns..], accumulate);
             }

@@ -1,27 +1,30 @@
 //! Tiles in plain Rust: every processor, and f64.
 
-use super::isa::Kernels;
+use super::isa::{Kernels, Tiles};
 use super::{PanelTile, RowsTile};
 use crate::Real;
-use crate::kernels::numbers::{Bf16, Exact, Numbers};
+use crate::kernels::numbers::{Bf16, Exact, Kept, Numbers};
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 8;
 
-pub(super) static F32: Kernels<Exact<f32>> = kernels();
-pub(super) static F64: Kernels<Exact<f64>> = kernels();
-pub(super) static BF16: Kernels<Bf16<f32>> = kernels();
-pub(super) static BF16_F64: Kernels<Bf16<f64>> = kernels();
+pub(super) static F32: Kernels<Exact<f32>> = kernels(512);
+pub(super) static F64: Kernels<Exact<f64>> = kernels(512);
+pub(super) static BF16: Kernels<Bf16<f32>> = kernels(usize::MAX);
+pub(super) static BF16_F64: Kernels<Bf16<f64>> = kernels(usize::MAX);
 
-const fn kernels<M: Numbers>() -> Kernels<M> {
+const fn kernels<M: Numbers>(depth: usize) -> Kernels<M> {
     Kernels {
         rows: ROWS,
         panel_rows: ROWS,
         columns: COLUMNS,
         group: 1,
-        depth: 512,
-        rows_tile: rows_tile::<M>,
-        panel_tile: panel_tile::<M>,
+        depth,
+        tiles: Tiles {
+            rows_to_sums: rows_tile::<M, M::Sum>,
+            rows_to_stored: rows_tile::<M, M::Stored>,
+            panels: panel_tile::<M>,
+        },
         narrow: None,
     }
 }
@@ -40,7 +43,7 @@ fn multiply_add<M: Numbers>(sums: &mut Sums<M::Sum>, a: [M::Stored; ROWS], b: [M
 /// # Safety
 ///
 /// As [`RowsTile`] says: every address that its runs reach must be readable, its results writable.
-unsafe fn rows_tile<M: Numbers>(tile: &RowsTile<'_, M>) {
+unsafe fn rows_tile<M: Numbers, C: Kept<M>>(tile: &RowsTile<'_, M, C>) {
     let mut sums: Sums<M::Sum> = [[M::Sum::ZERO; COLUMNS]; ROWS];
     for run in tile.runs {
         // SAFETY: the caller's.
@@ -52,9 +55,9 @@ unsafe fn rows_tile<M: Numbers>(tile: &RowsTile<'_, M>) {
             }
         }
     }
-    for (sums, &c) in sums.iter().zip(&tile.c) {
+    for (r, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's.
-        unsafe { store(sums, c, tile.accumulate) };
+        unsafe { store::<M, C>(sums, tile.c[r], tile.addend(r)) };
     }
 }
 
@@ -75,16 +78,24 @@ unsafe fn panel_tile<M: Numbers>(tile: &PanelTile<'_, M>) {
     }
     for (i, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's.
-        unsafe { store(sums, tile.c.add(i * tile.c_step), tile.accumulate) };
+        unsafe {
+            let c = tile.c.add(i * tile.c_step);
+            store::<M, M::Sum>(sums, c, tile.accumulate.then_some(c.cast_const()));
+        }
     }
 }
 
 /// # Safety
 ///
-/// `c` must be writable for a row.
-unsafe fn store<T: Real>(sums: &[T; COLUMNS], c: *mut T, accumulate: bool) {
+/// `c` must be writable for a row, the addend readable.
+unsafe fn store<M: Numbers, C: Kept<M>>(sums: &[M::Sum; COLUMNS], c: *mut C, addend: Option<*const C>) {
     for (j, &sum) in sums.iter().enumerate() {
         // SAFETY: the caller's.
-        unsafe { *c.add(j) = if accumulate { *c.add(j) + sum } else { sum } };
+        unsafe {
+            *c.add(j) = C::keep(match addend {
+                Some(addend) => (*addend.add(j)).sum() + sum,
+                None => sum,
+            });
+        }
     }
 }

@@ -28,6 +28,7 @@ macro_rules! tiles {
         $tiles:ident: $numbers:ty, $features:literal, $element:ty, $group:literal,
         $factors:ty, $load:path, $broadcast:path, $multiply_add:path,
         $vector:ty, $setzero:path, $loadu:path, $storeu:path, $add:path
+        $(, kept: $kept:ty, $widen:path, $round:path)?
     ) => {
         const COLUMNS: usize = VECTORS * LANES;
 
@@ -37,10 +38,61 @@ macro_rules! tiles {
             columns: COLUMNS,
             group: $group,
             depth: DEPTH,
-            rows_tile: rows_tile::<VECTORS>,
-            panel_tile: panel_tile::<VECTORS>,
-            narrow: Some(Narrow { columns: LANES, rows_tile: rows_tile::<1>, panel_tile: panel_tile::<1> }),
+            tiles: tiles_of::<VECTORS>(),
+            narrow: Some((LANES, tiles_of::<1>())),
         };
+
+        const fn tiles_of<const W: usize>() -> Tiles<$numbers> {
+            Tiles {
+                rows_to_sums: rows_tile::<W, f32>,
+                rows_to_stored: rows_tile::<W, <$numbers as Numbers>::Stored>,
+                panels: panel_tile::<W>,
+            }
+        }
+
+        /// What a vector of sums is kept as.
+        trait Lanes: Copy {
+            /// # Safety
+            ///
+            /// As many lanes as a vector has must be readable; the processor must have the instruction set.
+            unsafe fn load(at: *const Self) -> $vector;
+            /// # Safety
+            ///
+            /// As [`Self::load`], writable.
+            unsafe fn store(at: *mut Self, lanes: $vector);
+        }
+
+        impl Lanes for f32 {
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn load(at: *const Self) -> $vector {
+                // SAFETY: the caller's.
+                unsafe { $loadu(at) }
+            }
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn store(at: *mut Self, lanes: $vector) {
+                // SAFETY: the caller's.
+                unsafe { $storeu(at, lanes) }
+            }
+        }
+
+        $(
+            impl Lanes for $kept {
+                #[inline]
+                #[target_feature(enable = $features)]
+                unsafe fn load(at: *const Self) -> $vector {
+                    // SAFETY: the caller's.
+                    unsafe { $widen(at) }
+                }
+                #[inline]
+                #[target_feature(enable = $features)]
+                unsafe fn store(at: *mut Self, lanes: $vector) {
+                    // SAFETY: the caller's.
+                    unsafe { $round(at, lanes) }
+                }
+            }
+        )?
 
         type Sums<const N: usize, const W: usize> = [[$vector; W]; N];
 
@@ -49,10 +101,10 @@ macro_rules! tiles {
         /// The processor must have the instruction set; every address that the tile's runs reach must be readable, its results
         /// writable.
         #[target_feature(enable = $features)]
-        unsafe fn rows_tile<const W: usize>(tile: &RowsTile<'_, $numbers>) {
+        unsafe fn rows_tile<const W: usize, C: Lanes>(tile: &RowsTile<'_, $numbers, C>) {
             if let &[run] = tile.runs {
                 // SAFETY: the caller's.
-                return unsafe { whole_tile::<W>(tile, run) };
+                return unsafe { whole_tile::<W, C>(tile, run) };
             }
             let mut sums: Sums<ROWS, W> = [[$setzero(); W]; ROWS];
             for run in tile.runs {
@@ -62,9 +114,9 @@ macro_rules! tiles {
                     add_run(&mut sums, &a, tile.b.add(run.b * COLUMNS).cast(), run.len / $group);
                 }
             }
-            for (sums, &c) in sums.iter().zip(&tile.c) {
+            for (r, sums) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
-                unsafe { store(sums, c, tile.accumulate) };
+                unsafe { store(sums, tile.c[r], tile.addend(r)) };
             }
         }
 
@@ -75,15 +127,15 @@ macro_rules! tiles {
         /// As [`rows_tile`].
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn whole_tile<const W: usize>(tile: &RowsTile<'_, $numbers>, run: Run) {
+        unsafe fn whole_tile<const W: usize, C: Lanes>(tile: &RowsTile<'_, $numbers, C>, run: Run) {
             let mut sums: Sums<ROWS, W> = [[$setzero(); W]; ROWS];
             // SAFETY: the caller's.
             let (a, b): ([*const $element; ROWS], *const $element) =
                 unsafe { (std::array::from_fn(|r| tile.a[r].add(run.a).cast()), tile.b.add(run.b * COLUMNS).cast()) };
             add_products!(sums, run.len / $group, b, |k, r| a[r].add(k), $factors, $load, $broadcast, $multiply_add);
-            for (sums, &c) in sums.iter().zip(&tile.c) {
+            for (r, sums) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
-                unsafe { store(sums, c, tile.accumulate) };
+                unsafe { store(sums, tile.c[r], tile.addend(r)) };
             }
         }
 
@@ -120,7 +172,10 @@ macro_rules! tiles {
             }
             for (i, sums) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
-                unsafe { store(sums, tile.c.add(i * tile.c_step), tile.accumulate) };
+                unsafe {
+                    let c = tile.c.add(i * tile.c_step);
+                    store(sums, c, tile.accumulate.then_some(c.cast_const()));
+                }
             }
         }
 
@@ -144,16 +199,18 @@ macro_rules! tiles {
 
         /// # Safety
         ///
-        /// `c` must be writable for a row; the processor must have the instruction set.
+        /// `c` must be writable for a row, the addend readable; the processor must have the instruction set.
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn store<const W: usize>(sums: &[$vector; W], c: *mut f32, accumulate: bool) {
+        unsafe fn store<const W: usize, C: Lanes>(sums: &[$vector; W], c: *mut C, addend: Option<*const C>) {
             for (v, &sum) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
                 unsafe {
-                    let c = c.add(v * LANES);
-                    let sum = if accumulate { $add($loadu(c), sum) } else { sum };
-                    $storeu(c, sum);
+                    let sum = match addend {
+                        Some(addend) => $add(C::load(addend.add(v * LANES)), sum),
+                        None => sum,
+                    };
+                    C::store(c.add(v * LANES), sum);
                 }
             }
         }
