@@ -2,10 +2,11 @@
 
 use super::memory::unwritten;
 use super::numbers::Numbers;
-use super::pieces::{ROWS_PER_PIECE, column_sums, gradient_pieces, sum_in_order};
-use super::product::{Addend, At, Panels, Runs, Source, Target, contraction, even_product};
+use super::pieces::{ROWS_PER_PIECE, column_sums, cut_by_weight, gradient_pieces, sum_in_order};
+use super::product::{
+    Addend, At, Panels, Run, Runs, Source, Target, contraction, contraction_on_all_cores, even_product,
+};
 use super::scratch::{Scratch, with_scratch};
-use crate::Real;
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
 
@@ -69,6 +70,22 @@ pub(crate) fn backward_parameters<M: Numbers>(
     let x = M::stored(x);
     let rows = x.len() / input;
     let _span = span(OpClass::LinearBackward, widths.work::<M::Sum>(rows));
+    if cut_by_weight(input * output) {
+        let source = Source::Rows { data: &x, at: At::Evenly(input) };
+        let right = Panels::pack_on_all_cores((rows, input), kernels.right(), source);
+        let runs = Runs::uncut([Run { a: 0, b: 0, len: right.rows() }]);
+        contraction_on_all_cores::<M>(d_weight, (dy, At::Evenly(output), rows), &right, &runs);
+    } else {
+        weight_by_rows::<M>(widths, (&x, dy), d_weight);
+    }
+    d_bias.copy_from_slice(&column_sums(dy, output, M::load));
+}
+
+/// The gradient of a small weight, as the sum of those of some rows each.
+fn weight_by_rows<M: Numbers>(widths: Widths, (x, dy): (&[M::Stored], &[M::Stored]), d_weight: &mut [M::Sum]) {
+    let Widths { input, output } = widths;
+    let kernels = M::kernels();
+    let rows = x.len() / input;
     let n_pieces = gradient_pieces(rows.div_ceil(ROWS_PER_CONTRACTION), input * output);
     let rows_per_piece = rows.div_ceil(n_pieces);
     let n_pieces = rows.div_ceil(rows_per_piece);
@@ -85,11 +102,10 @@ pub(crate) fn backward_parameters<M: Numbers>(
                     left.pack((rows, output), kernels.left(), Source::Rows { data: dy, at: At::Evenly(output) });
                     right.pack((rows, input), kernels.right(), Source::Rows { data: x, at: At::Evenly(input) });
                     let target = Target { data: partial, step: input, accumulate: i > 0 };
-                    contraction::<M>(target, left, right, &Runs::whole(left.rows(), kernels.depth));
+                    let runs = Runs::uncut([Run { a: 0, b: 0, len: left.rows() }]);
+                    contraction::<M>(target, left, right, &runs);
                 }
             });
         });
-    d_weight.fill(M::Sum::ZERO);
     sum_in_order(&partial, d_weight);
-    d_bias.copy_from_slice(&column_sums(dy, output, M::load));
 }

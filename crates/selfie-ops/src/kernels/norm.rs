@@ -8,9 +8,6 @@ use crate::profile::{OpClass, Work, span};
 use candle_core::WithDType;
 use rayon::prelude::*;
 
-/// Channels whose sums are kept in registers while the rows go by.
-const STRIP: usize = 16;
-
 /// PyTorch's default.
 pub(crate) const EPSILON: f64 = 1e-5;
 
@@ -93,26 +90,6 @@ impl<T: Real> Moments<T> {
     }
 }
 
-/// Sums over a piece's rows, a strip of channels at a time, so that the sums stay in registers.
-trait Strips {
-    fn channels(&self) -> usize;
-
-    /// Channels `from..from + N`. Must be `#[inline(always)]`, as a [`Loop`] is.
-    fn strip<const N: usize>(&mut self, from: usize);
-
-    #[inline(always)]
-    fn run_strips(&mut self) {
-        let channels = self.channels();
-        let whole = channels / STRIP * STRIP;
-        for from in (0..whole).step_by(STRIP) {
-            self.strip::<STRIP>(from);
-        }
-        for from in whole..channels {
-            self.strip::<1>(from);
-        }
-    }
-}
-
 /// Mean and sum of squared deviations of a piece's rows, written to `out` as `[mean…, squares…]`.
 pub(crate) fn piece_moments<M: Numbers>(rows: &[M::Stored], out: &mut [M::Sum]) {
     let (mean, squares) = out.split_at_mut(out.len() / 2);
@@ -127,39 +104,24 @@ struct PieceMoments<'a, M: Numbers> {
 
 impl<M: Numbers> Loop for PieceMoments<'_, M> {
     #[inline(always)]
-    fn run(mut self) {
-        self.run_strips();
-    }
-}
-
-impl<M: Numbers> Strips for PieceMoments<'_, M> {
-    #[inline(always)]
-    fn channels(&self) -> usize {
-        self.mean.len()
-    }
-
-    #[inline(always)]
-    fn strip<const N: usize>(&mut self, from: usize) {
+    fn run(self) {
         let channels = self.mean.len();
-        let scale = M::Sum::ONE / M::Sum::from_f64((self.rows.len() / channels) as f64);
-        let mut mean = [M::Sum::ZERO; N];
+        let (mean, squares) = (&mut self.mean[..channels], &mut self.squares[..channels]);
+        mean.fill(M::Sum::ZERO);
+        squares.fill(M::Sum::ZERO);
         for row in self.rows.chunks_exact(channels) {
-            for (mean, &v) in mean.iter_mut().zip(&row[from..from + N]) {
-                *mean += M::load(v);
+            for (mean, &x) in mean.iter_mut().zip(row) {
+                *mean += M::load(x);
             }
         }
-        for mean in &mut mean {
-            *mean *= scale;
-        }
-        let mut squares = [M::Sum::ZERO; N];
+        let scale = M::Sum::ONE / M::Sum::from_f64((self.rows.len() / channels) as f64);
+        mean.iter_mut().for_each(|mean| *mean *= scale);
         for row in self.rows.chunks_exact(channels) {
-            for ((squares, &mean), &v) in squares.iter_mut().zip(&mean).zip(&row[from..from + N]) {
-                let centred = M::load(v) - mean;
+            for ((squares, &mean), &x) in squares.iter_mut().zip(&*mean).zip(row) {
+                let centred = M::load(x) - mean;
                 *squares += centred * centred;
             }
         }
-        self.mean[from..from + N].copy_from_slice(&mean);
-        self.squares[from..from + N].copy_from_slice(&squares);
     }
 }
 
@@ -279,40 +241,26 @@ struct MaskAndSum<'a, M: Numbers> {
 
 impl<M: Numbers> Loop for MaskAndSum<'_, M> {
     #[inline(always)]
-    fn run(mut self) {
-        self.run_strips();
-    }
-}
-
-impl<M: Numbers> Strips for MaskAndSum<'_, M> {
-    #[inline(always)]
-    fn channels(&self) -> usize {
-        self.norm.channels()
-    }
-
-    #[inline(always)]
-    fn strip<const N: usize>(&mut self, from: usize) {
-        let channels = self.norm.channels();
-        let of = |values: &[M::Sum]| -> [M::Sum; N] { std::array::from_fn(|c| values[from + c]) };
-        let (scale, shift, mean) = (of(&self.norm.scale), of(&self.norm.shift), of(&self.norm.moments.mean));
-        let (mut sum, mut sum_centred) = (of(self.sums), of(&self.sums[channels..]));
-        for (dz, x) in self.dz.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
-            let (dz, x) = (&mut dz[from..from + N], &x[from..from + N]);
-            // Everything is loaded before any of it is chosen: a choice between loads would be a branch for each number.
-            let x: [M::Sum; N] = std::array::from_fn(|c| M::load(x[c]));
-            let mut d: [M::Sum; N] = std::array::from_fn(|c| M::load(dz[c]));
-            for c in 0..N {
-                let active = !self.with_relu || x[c] * scale[c] + shift[c] > M::Sum::ZERO;
-                d[c] = if active { d[c] } else { M::Sum::ZERO };
-                sum[c] += d[c];
-                sum_centred[c] += d[c] * (x[c] - mean[c]);
-            }
-            for (dz, &d) in dz.iter_mut().zip(&d) {
-                *dz = M::store(d);
+    fn run(self) {
+        let Self { norm, x, dz, sums, with_relu } = self;
+        let channels = norm.channels();
+        let (scale, shift) = (&norm.scale[..channels], &norm.shift[..channels]);
+        let mean = &norm.moments.mean[..channels];
+        let (sum, sum_centred) = sums.split_at_mut(channels);
+        let (sum, sum_centred) = (&mut sum[..channels], &mut sum_centred[..channels]);
+        let zero = M::store(M::Sum::ZERO);
+        for (dz, x) in dz.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            let (dz, x) = (&mut dz[..channels], &x[..channels]);
+            for c in 0..channels {
+                // Both are loaded before one is chosen: a choice between loads would be a branch for each number.
+                let (x, d) = (M::load(x[c]), dz[c]);
+                let active = !with_relu || x * scale[c] + shift[c] > M::Sum::ZERO;
+                dz[c] = if active { d } else { zero };
+                let d = if active { M::load(d) } else { M::Sum::ZERO };
+                sum[c] += d;
+                sum_centred[c] += d * (x - mean[c]);
             }
         }
-        self.sums[from..from + N].copy_from_slice(&sum);
-        self.sums[channels + from..][..N].copy_from_slice(&sum_centred);
     }
 }
 

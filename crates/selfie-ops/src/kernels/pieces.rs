@@ -15,6 +15,16 @@ pub(crate) const ELEMENTS_PER_PIECE: usize = 1 << 15;
 const MAX_GRADIENT_PIECES: usize = 16;
 const MAX_GRADIENT_ELEMENTS: usize = 1 << 24;
 
+/// Elements of a large weight.
+const LARGE_WEIGHT: usize = 1 << 18;
+
+/// Whether the gradient of a weight of so many elements is cut by the weight's rows, each contracted over everything at once,
+/// and not by what it is contracted over: adding to the whole of a large weight for every piece costs more than reading the
+/// operands again.
+pub(crate) fn cut_by_weight(elements: usize) -> bool {
+    elements >= LARGE_WEIGHT
+}
+
 /// How many partial weight gradients of `elements` each are summed, for `units` indivisible units of work.
 pub(crate) fn gradient_pieces(units: usize, elements: usize) -> usize {
     let by_memory = (MAX_GRADIENT_ELEMENTS / elements.max(1)).clamp(4, MAX_GRADIENT_PIECES);
@@ -59,12 +69,14 @@ impl<T: Real, V: Copy, L: Fn(V) -> T> Loop for Add<'_, T, V, L> {
     }
 }
 
-/// Adds `pieces.len() / out.len()` partial sums to `out`, in order.
+/// Writes the sums of `pieces.len() / out.len()` partial sums to `out`, added in order; zeros where there are none.
 pub(crate) fn sum_in_order<T: Real>(pieces: &[T], out: &mut [T]) {
+    let Some((first, rest)) = pieces.split_at_checked(out.len()) else { return out.fill(T::ZERO) };
     let stride = out.len();
     out.par_chunks_mut(ELEMENTS_PER_PIECE).enumerate().for_each(|(i, out)| {
         let start = i * ELEMENTS_PER_PIECE;
-        for piece in pieces.chunks_exact(stride) {
+        out.copy_from_slice(&first[start..start + out.len()]);
+        for piece in rest.chunks_exact(stride) {
             let values = &piece[start..start + out.len()];
             vectorised(Add { out: &mut *out, values, load: |v| v });
         }

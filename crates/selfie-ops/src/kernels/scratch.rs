@@ -18,8 +18,6 @@ pub(crate) struct Scratch<M: Numbers> {
     pub(crate) left: Panels<M::Stored>,
     /// A packed right operand.
     pub(crate) right: Panels<M::Stored>,
-    /// Where packed rows come from.
-    pub(crate) at: Vec<u32>,
 }
 
 impl<M: Numbers> Default for Scratch<M> {
@@ -30,7 +28,6 @@ impl<M: Numbers> Default for Scratch<M> {
             gathered: Aligned::default(),
             left: Panels::default(),
             right: Panels::default(),
-            at: Vec::new(),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! A convolution's two backward products, and the way on through ReLU and norm.
 
 use super::cut::Piece;
-use super::plan::tap_offset;
+use super::weight::Pairing;
 use super::{Conv, Input, ReadScratch, Reading};
 use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Norm, NormBackward, NormSums};
 use crate::kernels::numbers::Numbers;
-use crate::kernels::pieces::{gradient_pieces, sum_in_order};
-use crate::kernels::product::{Addend, At, NOWHERE, Panels, Run, Runs, Source, Target, contraction};
+use crate::kernels::pieces::{cut_by_weight, gradient_pieces, sum_in_order};
+use crate::kernels::product::{Addend, Panels, Source};
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, Work, span};
 use rayon::prelude::*;
@@ -50,14 +50,23 @@ struct InputProduct<S> {
 /// What every job of a backward shares.
 struct Shared<'a, M: Numbers> {
     backward: &'a Backward<'a, M>,
-    readings: Vec<Reading>,
+    /// How the weight's gradient is read; none where it is not cut by pieces.
+    weight_readings: Option<WeightReadings>,
     input_product: Option<InputProduct<M::Stored>>,
+}
+
+/// How the pieces' parts of the weight's gradient read.
+struct WeightReadings {
+    readings: Vec<Reading>,
+    /// For each band, of as many images as its first piece has.
+    pairings: Vec<(usize, Pairing)>,
 }
 
 /// A run of pieces and where their results go.
 struct Job<'a, M: Numbers> {
     pieces: &'a [Piece],
     da: Option<&'a mut [M::Stored]>,
+    /// Empty where the weight's gradient is not cut by pieces.
     dw: &'a mut [M::Sum],
     sums: &'a mut [M::Sum],
 }
@@ -116,31 +125,47 @@ impl Conv {
         let accumulate = so_far.is_some();
         let input_product =
             wants.then(|| self.input_product::<M>(backward.weight, &pieces, (accumulate, through_norm)));
-        let shared = Shared::<M> { backward, readings: self.readings::<M>(&pieces), input_product };
+        let whole_weight = cut_by_weight(self.spec.weight_len());
+        let weight_readings = (!whole_weight).then(|| self.weight_readings::<M>(&pieces));
+        let shared = Shared::<M> { backward, weight_readings, input_product };
         let mut da = match so_far {
             Some(so_far) => so_far,
             None if wants => unwritten(backward.input.x.len()),
             None => Vec::new(),
         };
 
-        let per_job = pieces.len().div_ceil(gradient_pieces(pieces.len(), self.spec.weight_len()));
+        let weight_len = self.spec.weight_len();
+        let n_jobs = if whole_weight { pieces.len() } else { gradient_pieces(pieces.len(), weight_len) };
+        let per_job = pieces.len().div_ceil(n_jobs);
         let n_jobs = pieces.len().div_ceil(per_job);
         let sums_len = 2 * self.spec.in_channels;
-        let mut dw_partial = unwritten(n_jobs * self.spec.weight_len());
+        let mut dw_partial = unwritten(if whole_weight { 0 } else { n_jobs * weight_len });
         let mut sums_partial = vec![M::Sum::ZERO; n_jobs * sums_len];
         let mut rest = da.as_mut_slice();
-        let places = dw_partial.chunks_exact_mut(self.spec.weight_len()).zip(sums_partial.chunks_exact_mut(sums_len));
+        let mut dw_rest = dw_partial.as_mut_slice();
         let mut jobs = Vec::with_capacity(n_jobs);
-        for (pieces, (dw, sums)) in pieces.chunks(per_job).zip(places) {
+        for (pieces, sums) in pieces.chunks(per_job).zip(sums_partial.chunks_exact_mut(sums_len)) {
             let own = pieces.iter().map(|piece| piece.own_input(self).len()).sum();
             let (da, after) = rest.split_at_mut(if wants { own } else { 0 });
-            rest = after;
+            let (dw, dw_after) = dw_rest.split_at_mut(if whole_weight { 0 } else { weight_len });
+            (rest, dw_rest) = (after, dw_after);
             jobs.push(Job::<M> { pieces, da: wants.then_some(da), dw, sums });
         }
         jobs.into_par_iter().for_each(|job| with_scratch(|scratch| self.backward_job(&shared, job, scratch)));
-        d_weight.fill(M::Sum::ZERO);
-        sum_in_order(&dw_partial, d_weight);
+        if whole_weight {
+            self.large_weight_product(backward.input, backward.dy, d_weight);
+        } else {
+            sum_in_order(&dw_partial, d_weight);
+        }
         (da, sums_partial)
+    }
+
+    fn weight_readings<M: Numbers>(&self, pieces: &[Piece]) -> WeightReadings {
+        let readings = self.readings::<M>(pieces);
+        let pairing =
+            |(reading, piece): (&Reading, &Piece)| (piece.images.len(), Pairing::new::<M>(self, reading, piece));
+        let pairings = readings.iter().zip(pieces).map(pairing).collect();
+        WeightReadings { readings, pairings }
     }
 
     fn input_product<M: Numbers>(
@@ -169,7 +194,9 @@ impl Conv {
         let Job { pieces, da, dw, sums } = job;
         let mut rest = da;
         for (i, piece) in pieces.iter().enumerate() {
-            self.weight_product(shared, piece, (dw, i > 0), scratch);
+            if let Some(readings) = &shared.weight_readings {
+                self.weight_product_piece(readings, shared.backward, piece, (dw, i > 0), scratch);
+            }
             let (Some(product), Some(da)) = (&shared.input_product, rest.take()) else { continue };
             let own = piece.own_input(self);
             let (da, after) = da.split_at_mut(own.len());
@@ -179,6 +206,23 @@ impl Conv {
                 norm.mask_and_sum_piece::<M>(&shared.backward.input.x[own], da, sums, true);
             }
         }
+    }
+
+    /// The piece's part of the weight's gradient.
+    fn weight_product_piece<M: Numbers>(
+        &self,
+        WeightReadings { readings, pairings }: &WeightReadings,
+        backward: &Backward<'_, M>,
+        piece: &Piece,
+        dw: (&mut [M::Sum], bool),
+        scratch: &mut Scratch<M>,
+    ) {
+        let (images, pairing) = &pairings[piece.band];
+        let last = (*images != piece.images.len()).then(|| Pairing::new::<M>(self, &readings[piece.band], piece));
+        let Scratch { activated, columns, left, right, .. } = scratch;
+        let a = self.read(backward.input, piece, ReadScratch { activated, columns });
+        let dy = &backward.dy[piece.output(self)];
+        self.weight_product::<M>(last.as_ref().unwrap_or(pairing), (a, dy), dw, (left, right));
     }
 
     /// The piece's part of the input's gradient.
@@ -198,59 +242,4 @@ impl Conv {
         };
         reading.product::<M>(da, (&dy[read], piece.images.len()), &product.weight, addend);
     }
-
-    /// The piece's part of the weight's gradient: the gradient's rows are packed once, class by class, the input's tap by tap.
-    fn weight_product<M: Numbers>(
-        &self,
-        shared: &Shared<'_, M>,
-        piece: &Piece,
-        (dw, accumulate): (&mut [M::Sum], bool),
-        scratch: &mut Scratch<M>,
-    ) {
-        let kernels = M::kernels();
-        let (n, rows) = (self.spec.out_channels, piece.rows(self));
-        let Scratch { activated, columns, left, right, at, .. } = scratch;
-        let a = self.read(shared.backward.input, piece, ReadScratch { activated, columns });
-        let dy = &shared.backward.dy[piece.output(self)];
-        let plan = match &shared.readings[piece.band] {
-            Reading::ByClass(plan) => plan,
-            Reading::Evenly => {
-                let k = self.spec.depth();
-                right.pack((rows, n), kernels.right(), Source::Rows { data: dy, at: At::Evenly(n) });
-                left.pack((rows, k), kernels.left(), Source::Rows { data: a, at: At::Evenly(k) });
-                let target = Target { data: dw, step: n, accumulate };
-                return contraction::<M>(target, left, right, &Runs::whole(left.rows(), kernels.depth));
-            }
-        };
-        at.clear();
-        for class in &plan.classes {
-            at.extend(class.pixels(piece.images.len()).1);
-            fill_up(at, kernels.group);
-        }
-        right.pack((at.len(), n), kernels.right(), Source::Rows { data: dy, at: At::Listed(at) });
-        let c = self.spec.in_channels;
-        for (tap, data) in dw.chunks_exact_mut(c * n).enumerate() {
-            at.clear();
-            let mut runs = Vec::with_capacity(plan.classes.len());
-            let mut first = 0;
-            for class in &plan.classes {
-                let from = class.pixels(piece.images.len()).0;
-                let len = from.len().next_multiple_of(kernels.group);
-                if class.taps >> tap & 1 == 1 {
-                    runs.push(Run { a: at.len(), b: first, len });
-                    let offset = tap_offset(self, class.taps, tap) as u32;
-                    at.extend(from.iter().map(|&from| from + offset));
-                    fill_up(at, kernels.group);
-                }
-                first += len;
-            }
-            left.pack((at.len(), c), kernels.left(), Source::Rows { data: a, at: At::Listed(at) });
-            contraction::<M>(Target { data, step: n, accumulate }, left, right, &Runs::new(runs, kernels.depth));
-        }
-    }
-}
-
-/// Adds rows of zeros up to a whole number of groups.
-fn fill_up(at: &mut Vec<u32>, group: usize) {
-    at.resize(at.len().next_multiple_of(group), NOWHERE);
 }

@@ -25,6 +25,12 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// All of `images` whole images.
+    pub(super) fn whole(conv: &Conv, images: usize) -> Self {
+        let (out_y, in_y) = (0..conv.out_height, 0..conv.height);
+        Self { images: 0..images, out_y, read_y: in_y.clone(), own_y: in_y, band: 0 }
+    }
+
     /// Output pixels.
     pub(super) fn rows(&self, conv: &Conv) -> usize {
         self.images.len() * self.out_y.len() * conv.out_width

@@ -7,6 +7,7 @@ mod backward;
 mod cut;
 mod forward;
 mod plan;
+mod weight;
 
 pub(crate) use backward::{Backward, UnitGradients};
 

@@ -1,7 +1,7 @@
 //! Tiles for AVX2 with FMA, in sixteen registers.
 
 use super::isa::{Kernels, Tiles};
-use super::{PanelTile, RowsTile, Run};
+use super::{PanelTile, RowsTile};
 use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };

@@ -1,7 +1,7 @@
 //! Tiles of 12 × 32 for AVX-512: twenty-four sums of the thirty-two registers.
 
 use super::isa::{Kernels, Tiles};
-use super::{PanelTile, RowsTile, Run};
+use super::{PanelTile, RowsTile};
 use half::bf16;
 use std::arch::x86_64::{
     __m512, __m512i, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_ps, _mm512_castsi512_ps,

@@ -1,4 +1,4 @@
-//! Matrix products on the calling thread, by register tiles; the callers cut the work for the threads.
+//! Matrix products by register tiles, on the calling thread but for [`contraction_on_all_cores`]; the callers cut the work.
 //!
 //! The right operand is packed in [`Panels`] a tile wide. The left one is read where it lies: its rows may be anywhere, and a
 //! row may be several runs, so that a convolution needs neither columns nor products with its padding's zeros.
@@ -26,6 +26,7 @@ use super::memory::{Aligned, LINE};
 use super::numbers::{Kept, Numbers};
 use super::scratch::{Scratch, with_scratch};
 use crate::Real;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Bounds of every instruction set's tile.
@@ -120,6 +121,11 @@ impl Runs {
         cut
     }
 
+    /// Joins neighbours; contractions read both operands in order, so that they need not stay in a cache.
+    pub(crate) fn uncut(runs: impl IntoIterator<Item = Run>) -> Self {
+        Self::new(runs, usize::MAX)
+    }
+
     fn require_groups_of(&self, group: usize) {
         assert!(self.granule.is_multiple_of(group), "a run is no multiple of {group}");
     }
@@ -200,20 +206,37 @@ pub(crate) enum Addend<'a, C> {
 
 /// One register tile of [`rows_product`]: `c[r][j] = addend[r][j] + Σ a[r][run.a + k] · b[run.b + k][j]`.
 pub(crate) struct RowsTile<'a, M: Numbers, C> {
-    a: [*const M::Stored; MAX_TILE_ROWS],
-    c: [*mut C; MAX_TILE_ROWS],
-    /// Read where `adds` says so.
-    addend: [*const C; MAX_TILE_ROWS],
-    adds: bool,
+    /// Where the left rows begin; as many as the tile has, as in the next two.
+    a: &'a [*const M::Stored],
+    c: &'a [*mut C],
+    addend: Option<&'a [*const C]>,
+    /// From the beginnings of `c` and `addend`.
+    column: usize,
     b: *const M::Stored,
     runs: &'a [Run],
 }
 
 impl<M: Numbers, C> RowsTile<'_, M, C> {
-    /// What row `r` is added to.
+    /// Where row `r` of the result goes.
+    ///
+    /// # Safety
+    ///
+    /// The tile must have the row, and the row the column.
     #[inline(always)]
-    fn addend(&self, r: usize) -> Option<*const C> {
-        self.adds.then_some(self.addend[r])
+    unsafe fn c(&self, r: usize) -> *mut C {
+        // SAFETY: the caller's.
+        unsafe { self.c.get_unchecked(r).add(self.column) }
+    }
+
+    /// What row `r` is added to.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::c`].
+    #[inline(always)]
+    unsafe fn addend(&self, r: usize) -> Option<*const C> {
+        // SAFETY: the caller's.
+        self.addend.map(|addend| unsafe { addend.get_unchecked(r).add(self.column) })
     }
 }
 
@@ -325,91 +348,79 @@ impl<'a, M: Numbers, C: Kept<M>> RowsJob<'a, M, C> {
 
     /// Some rows against all panels.
     fn panels(&self, c: &mut [C], rows: Range<usize>, b: &Panels<M::Stored>) {
-        (0..b.n_panels()).for_each(|panel_idx| self.panel(c, rows.clone(), b, panel_idx));
-    }
-
-    /// Some rows against one panel.
-    fn panel(&self, c: &mut [C], rows: Range<usize>, b: &Panels<M::Stored>, panel_idx: usize) {
         let kernels = self.kernels;
-        let column = panel_idx * kernels.columns;
-        let n_columns = kernels.columns.min(b.columns() - column);
+        let n = rows.len();
         let (a_start, c_start) = (self.a.as_ptr(), c.as_mut_ptr());
-        let mut tile = RowsTile {
-            a: [a_start; MAX_TILE_ROWS],
-            c: [c_start; MAX_TILE_ROWS],
-            addend: [c_start; MAX_TILE_ROWS],
-            adds: !matches!(self.addend, Addend::Nothing),
-            b: b.panel(panel_idx).as_ptr(),
-            runs: self.runs,
-        };
-        let whole = kernels.rows_tile_of::<C>(n_columns);
-        for first in rows.clone().step_by(kernels.rows) {
-            let n_rows = kernels.rows.min(rows.end - first);
-            if let (Some(rows_tile), true) = (whole, n_rows == kernels.rows) {
-                for r in 0..n_rows {
-                    let at = self.rows.c.of(first + r) + column;
-                    // SAFETY: `rows_product` checked the furthest row of every operand, a run's end and the columns.
-                    unsafe {
-                        tile.a[r] = a_start.wrapping_add(self.rows.a.of(first + r - self.first_a));
-                        tile.c[r] = c_start.add(at);
-                        tile.addend[r] = match self.addend {
-                            Addend::Nothing | Addend::Result => tile.c[r],
-                            Addend::Map(map) => map.as_ptr().add(at),
-                            Addend::Row(row) => row.as_ptr().add(column),
-                        };
+        let mut a = [a_start; ROWS_PER_BLOCK];
+        let mut c = [c_start; ROWS_PER_BLOCK];
+        let mut addend = [c_start.cast_const(); ROWS_PER_BLOCK];
+        for (i, row) in rows.enumerate() {
+            let c_at = self.rows.c.of(row);
+            a[i] = a_start.wrapping_add(self.rows.a.of(row - self.first_a));
+            c[i] = c_start.wrapping_add(c_at);
+            addend[i] = match self.addend {
+                Addend::Nothing | Addend::Result => c[i],
+                Addend::Map(map) => map.as_ptr().wrapping_add(c_at),
+                Addend::Row(row) => row.as_ptr(),
+            };
+        }
+        let adds = !matches!(self.addend, Addend::Nothing);
+        for panel_idx in 0..b.n_panels() {
+            let column = panel_idx * kernels.columns;
+            let n_columns = kernels.columns.min(b.columns() - column);
+            let rows_tile = kernels.rows_tile_of::<C>(n_columns);
+            for first in (0..n).step_by(kernels.rows) {
+                let n_rows = kernels.rows.min(n - first);
+                let tile = RowsTile {
+                    a: &a[first..],
+                    c: &c[first..],
+                    addend: adds.then_some(&addend[first..]),
+                    column,
+                    b: b.panel(panel_idx).as_ptr(),
+                    runs: self.runs,
+                };
+                // SAFETY: `rows_product` checked the furthest row of every operand, a run's end and the columns; `kernels` were
+                // chosen for this processor, and a panel is at least as wide as the tile.
+                unsafe {
+                    match rows_tile {
+                        Some(rows_tile) if n_rows == kernels.rows => rows_tile(&tile),
+                        _ => edge(kernels, &tile, n_rows, n_columns),
                     }
                 }
-                // SAFETY: as above; `kernels` were chosen for this processor, and a panel is at least as wide as the tile.
-                unsafe { rows_tile(&tile) };
-            } else {
-                self.edge(c, (first, n_rows), column..column + n_columns, tile.b);
-            }
-        }
-    }
-
-    /// A tile of fewer rows or columns than the kernel's, by way of a whole one.
-    #[cold]
-    fn edge(&self, c: &mut [C], (first, n_rows): (usize, usize), columns: Range<usize>, b: *const M::Stored) {
-        let kernels = self.kernels;
-        let mut whole = [M::Sum::ZERO; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
-        let start = whole.as_mut_ptr();
-        let mut tile = RowsTile {
-            a: [self.a.as_ptr(); MAX_TILE_ROWS],
-            c: [start; MAX_TILE_ROWS],
-            addend: [start; MAX_TILE_ROWS],
-            adds: false,
-            b,
-            runs: self.runs,
-        };
-        for r in 0..kernels.rows {
-            // Rows that are not there repeat the last one.
-            let at = self.rows.a.of(first + r.min(n_rows - 1) - self.first_a);
-            // SAFETY: the row is one that `rows_product` checked; `whole` holds the largest tile.
-            unsafe {
-                tile.a[r] = self.a.as_ptr().wrapping_add(at);
-                tile.c[r] = start.add(r * kernels.columns);
-            }
-        }
-        // SAFETY: as in `panel`.
-        unsafe { (kernels.tiles.rows_to_sums)(&tile) };
-        for (r, sums) in whole.chunks_exact(kernels.columns).take(n_rows).enumerate() {
-            let at = self.rows.c.of(first + r);
-            let here = at + columns.start..at + columns.end;
-            let c = &mut c[here.clone()];
-            match self.addend {
-                Addend::Nothing => c.iter_mut().zip(sums).for_each(|(c, &sum)| *c = C::keep(sum)),
-                Addend::Result => c.iter_mut().zip(sums).for_each(|(c, &sum)| *c = C::keep(c.sum() + sum)),
-                Addend::Map(map) => add_kept(c, sums, &map[here]),
-                Addend::Row(row) => add_kept(c, sums, &row[columns.clone()]),
             }
         }
     }
 }
 
-/// `c = addend + sums`, as far as there is room.
-fn add_kept<M: Numbers, C: Kept<M>>(c: &mut [C], sums: &[M::Sum], addend: &[C]) {
-    for ((c, &sum), addend) in c.iter_mut().zip(sums).zip(addend) {
-        *c = C::keep(addend.sum() + sum);
+/// A tile of which so many rows and columns are there, by way of a whole one.
+///
+/// # Safety
+///
+/// As that of the tile, for what is there.
+#[cold]
+unsafe fn edge<M: Numbers, C: Kept<M>>(
+    kernels: &Kernels<M>,
+    tile: &RowsTile<'_, M, C>,
+    n_rows: usize,
+    n_columns: usize,
+) {
+    let mut whole = [M::Sum::ZERO; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
+    let start = whole.as_mut_ptr();
+    // Rows that are not there repeat the first one.
+    let mut a = [tile.a[0]; MAX_TILE_ROWS];
+    a[..n_rows].copy_from_slice(&tile.a[..n_rows]);
+    let c: [_; MAX_TILE_ROWS] = std::array::from_fn(|r| start.wrapping_add(r * kernels.columns));
+    let whole_tile = RowsTile { a: &a, c: &c, addend: None, column: 0, b: tile.b, runs: tile.runs };
+    // SAFETY: the caller's; `whole` holds the largest tile.
+    unsafe { (kernels.tiles.rows_to_sums)(&whole_tile) };
+    for (r, sums) in whole.chunks_exact(kernels.columns).take(n_rows).enumerate() {
+        for (column, &sum) in sums[..n_columns].iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe {
+                let sum = tile.addend(r).map_or(sum, |addend| (*addend.add(column)).sum() + sum);
+                tile.c(r).add(column).write(C::keep(sum));
+            }
+        }
     }
 }
 
@@ -438,6 +449,32 @@ pub(crate) fn contraction<M: Numbers>(
     runs: &Runs,
 ) {
     contraction_by(M::kernels(), target, (a, b), runs);
+}
+
+/// Panels of the left operand that one task of [`contraction_on_all_cores`] packs.
+const PANELS_PER_TASK: usize = 8;
+
+/// `target = aᵀ × b` as [`contraction`], cut by `a`'s columns, of which there are `target`'s rows; `a`'s rows begin where `at`
+/// says.
+///
+/// # Panics
+///
+/// As [`contraction`], and if a row is too short.
+pub(crate) fn contraction_on_all_cores<M: Numbers>(
+    target: &mut [M::Sum],
+    (a, at, rows): (&[M::Stored], At<'_>, usize),
+    b: &Panels<M::Stored>,
+    runs: &Runs,
+) {
+    let kernels = M::kernels();
+    let (n, columns) = (b.columns(), PANELS_PER_TASK * kernels.panel_rows);
+    target.par_chunks_mut(columns * n).enumerate().for_each(|(i, data)| {
+        with_scratch(|Scratch { left, .. }: &mut Scratch<M>| {
+            let source = Source::Rows { data: &a[i * columns..], at };
+            left.pack((rows, data.len() / n), kernels.left(), source);
+            contraction::<M>(Target { data, step: n, accumulate: false }, left, b, runs);
+        });
+    });
 }
 
 fn contraction_by<M: Numbers>(

@@ -263,9 +263,10 @@ impl<T: Unwritten> RowsFrom<'_, T> {
     }
 }
 
+/// Both rows are loaded whole before either is written, so that this is a few shuffles.
 #[inline(always)]
 fn interleave<T: Copy, const WIDTH: usize>(first: &[T; WIDTH], second: &[T; WIDTH], pairs: &mut [T]) {
-    for (pair, (&first, &second)) in pairs.as_chunks_mut::<2>().0.iter_mut().zip(first.iter().zip(second)) {
-        *pair = [first, second];
-    }
+    let (first, second) = (*first, *second);
+    let both: [[T; 2]; WIDTH] = std::array::from_fn(|i| [first[i], second[i]]);
+    pairs.copy_from_slice(both.as_flattened());
 }

@@ -49,7 +49,7 @@ unsafe fn rows_tile<M: Numbers, C: Kept<M>>(tile: &RowsTile<'_, M, C>) {
         // SAFETY: the caller's.
         unsafe {
             let b = tile.b.add(run.b * COLUMNS).cast::<[M::Stored; COLUMNS]>();
-            let a: [*const M::Stored; ROWS] = std::array::from_fn(|r| tile.a[r].add(run.a));
+            let a: [*const M::Stored; ROWS] = std::array::from_fn(|r| tile.a.get_unchecked(r).add(run.a));
             for k in 0..run.len {
                 multiply_add::<M>(&mut sums, a.map(|a| *a.add(k)), *b.add(k));
             }
@@ -57,7 +57,7 @@ unsafe fn rows_tile<M: Numbers, C: Kept<M>>(tile: &RowsTile<'_, M, C>) {
     }
     for (r, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's.
-        unsafe { store::<M, C>(sums, tile.c[r], tile.addend(r)) };
+        unsafe { store::<M, C>(sums, tile.c(r), tile.addend(r)) };
     }
 }
 

@@ -1,20 +1,36 @@
 //! The text of the tiles of every x86 instruction set; the sets differ in their registers and the names of their instructions.
 
-/// Adds `len` products of a broadcast left element and a row of the right operand's panel to `$sums`, which must be a local
-/// variable: the compiler then keeps it in registers. `W` is how many vectors of a row are multiplied. `$at` is where the left element of step `k` and row `r` lies.
+/// Adds the products of a broadcast left element and a row of the right operand's panel to `$sums`, over all `$runs`. `$at` is
+/// where the left element of step `k` and row `r` lies, whose step 0 is the operand's first.
+///
+/// One loop over the steps of all runs: around one loop the compiler keeps the sums in registers.
 macro_rules! add_products {
-    ($sums:ident, $len:expr, $b:ident, |$k:ident, $r:ident| $at:expr, $factors:ty, $load:path, $broadcast:path, $multiply_add:path) => {
-        for $k in 0..$len {
+    (
+        $sums:ident, $runs:expr, $panel:expr, $group:literal, |$k:ident, $r:ident| $at:expr,
+        $factors:ty, $load:path, $broadcast:path, $multiply_add:path
+    ) => {
+        let mut runs = $runs.iter();
+        let (mut $k, mut end, mut b) = (0, 0, $panel);
+        loop {
+            if $k == end {
+                let Some(run) = runs.next() else { break };
+                $k = run.a / $group;
+                end = $k + run.len / $group;
+                // SAFETY: the caller's.
+                b = unsafe { $panel.add(run.b / $group * COLUMNS) };
+            }
             // SAFETY: the caller's.
             unsafe {
-                let b: [$factors; W] = std::array::from_fn(|v| $load($b.add($k * COLUMNS + v * LANES)));
+                let row: [$factors; W] = std::array::from_fn(|v| $load(b.add(v * LANES)));
                 for ($r, sums) in $sums.iter_mut().enumerate() {
                     let a = $broadcast($at);
                     for v in 0..W {
-                        sums[v] = $multiply_add(a, b[v], sums[v]);
+                        sums[v] = $multiply_add(a, row[v], sums[v]);
                     }
                 }
+                b = b.add(COLUMNS);
             }
+            $k += 1;
         }
     };
 }
@@ -102,59 +118,18 @@ macro_rules! tiles {
         /// writable.
         #[target_feature(enable = $features)]
         unsafe fn rows_tile<const W: usize, C: Lanes>(tile: &RowsTile<'_, $numbers, C>) {
-            if let &[run] = tile.runs {
-                // SAFETY: the caller's.
-                return unsafe { whole_tile::<W, C>(tile, run) };
-            }
-            let mut sums: Sums<ROWS, W> = [[$setzero(); W]; ROWS];
-            for run in tile.runs {
-                // SAFETY: the caller's.
-                unsafe {
-                    let a: [*const $element; ROWS] = std::array::from_fn(|r| tile.a[r].add(run.a).cast());
-                    add_run(&mut sums, &a, tile.b.add(run.b * COLUMNS).cast(), run.len / $group);
-                }
-            }
-            for (r, sums) in sums.iter().enumerate() {
-                // SAFETY: the caller's.
-                unsafe { store(sums, tile.c[r], tile.addend(r)) };
-            }
-        }
-
-        /// A tile of one run, whose sums never leave the registers.
-        ///
-        /// # Safety
-        ///
-        /// As [`rows_tile`].
-        #[inline(never)]
-        #[target_feature(enable = $features)]
-        unsafe fn whole_tile<const W: usize, C: Lanes>(tile: &RowsTile<'_, $numbers, C>, run: Run) {
             let mut sums: Sums<ROWS, W> = [[$setzero(); W]; ROWS];
             // SAFETY: the caller's.
             let (a, b): ([*const $element; ROWS], *const $element) =
-                unsafe { (std::array::from_fn(|r| tile.a[r].add(run.a).cast()), tile.b.add(run.b * COLUMNS).cast()) };
-            add_products!(sums, run.len / $group, b, |k, r| a[r].add(k), $factors, $load, $broadcast, $multiply_add);
+                unsafe { (std::array::from_fn(|r| tile.a.get_unchecked(r).cast()), tile.b.cast()) };
+            add_products!(
+                sums, tile.runs, b, $group, |k, r| a[r].add(k),
+                $factors, $load, $broadcast, $multiply_add
+            );
             for (r, sums) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
-                unsafe { store(sums, tile.c[r], tile.addend(r)) };
+                unsafe { store(sums, tile.c(r), tile.addend(r)) };
             }
-        }
-
-        /// `steps` of one run of [`rows_tile`]. A function of its own, or the compiler keeps some of the sums in memory.
-        ///
-        /// # Safety
-        ///
-        /// As [`rows_tile`].
-        #[inline(never)]
-        #[target_feature(enable = $features)]
-        unsafe fn add_run<const W: usize>(
-            sums_out: &mut Sums<ROWS, W>,
-            a: &[*const $element; ROWS],
-            b: *const $element,
-            steps: usize,
-        ) {
-            let (mut sums, a) = (*sums_out, *a);
-            add_products!(sums, steps, b, |k, r| a[r].add(k), $factors, $load, $broadcast, $multiply_add);
-            *sums_out = sums;
         }
 
         /// # Safety
@@ -163,13 +138,11 @@ macro_rules! tiles {
         #[target_feature(enable = $features)]
         unsafe fn panel_tile<const W: usize>(tile: &PanelTile<'_, $numbers>) {
             let mut sums: Sums<PANEL_ROWS, W> = [[$setzero(); W]; PANEL_ROWS];
-            for run in tile.runs {
-                // SAFETY: the caller's.
-                unsafe {
-                    let (a, b) = (tile.a.add(run.a * PANEL_ROWS).cast(), tile.b.add(run.b * COLUMNS).cast());
-                    add_panel_run(&mut sums, a, b, run.len / $group);
-                }
-            }
+            let (a, b): (*const $element, *const $element) = (tile.a.cast(), tile.b.cast());
+            add_products!(
+                sums, tile.runs, b, $group, |k, r| a.add(k * PANEL_ROWS + r),
+                $factors, $load, $broadcast, $multiply_add
+            );
             for (i, sums) in sums.iter().enumerate() {
                 // SAFETY: the caller's.
                 unsafe {
@@ -177,24 +150,6 @@ macro_rules! tiles {
                     store(sums, c, tile.accumulate.then_some(c.cast_const()));
                 }
             }
-        }
-
-        /// `steps` of one run of [`panel_tile`], as [`add_run`].
-        ///
-        /// # Safety
-        ///
-        /// As [`rows_tile`].
-        #[inline(never)]
-        #[target_feature(enable = $features)]
-        unsafe fn add_panel_run<const W: usize>(
-            sums_out: &mut Sums<PANEL_ROWS, W>,
-            a: *const $element,
-            b: *const $element,
-            steps: usize,
-        ) {
-            let mut sums = *sums_out;
-            add_products!(sums, steps, b, |k, r| a.add(k * PANEL_ROWS + r), $factors, $load, $broadcast, $multiply_add);
-            *sums_out = sums;
         }
 
         /// # Safety
