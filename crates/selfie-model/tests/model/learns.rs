@@ -15,7 +15,7 @@ fn pixels(shape: &[usize]) -> Tensor {
 }
 
 /// Trains on what `loss` computes and returns the first and the last loss.
-fn train(units: &[&ParameterUnit], loss: impl Fn(&Training) -> Tensor) -> (f32, f32) {
+fn train(units: &[&ParameterUnit], lr: f64, loss: impl Fn(&Training) -> Tensor) -> (f32, f32) {
     let momenta: Vec<Var> =
         units.iter().map(|unit| Var::from_tensor(&unit.parameters().zeros_like().unwrap()).unwrap()).collect();
     let mut losses = Vec::new();
@@ -24,7 +24,7 @@ fn train(units: &[&ParameterUnit], loss: impl Fn(&Training) -> Tensor) -> (f32, 
         losses.push(loss.to_scalar::<f32>().unwrap());
         let gradients = loss.backward().unwrap();
         for (unit, momentum) in units.iter().zip(&momenta) {
-            let step = SgdNesterov { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, gradient_scale: 1.0 };
+            let step = SgdNesterov { lr, momentum: 0.9, weight_decay: 1e-4, gradient_scale: 1.0 };
             let gradient = gradients.get(unit.parameters()).unwrap();
             sgd_nesterov(unit.parameters(), momentum, gradient, step, &unit.decayed()).unwrap();
         }
@@ -45,7 +45,7 @@ fn pretraining_learns_eight_images() {
     }
     let order = Tensor::from_vec(order, (b, n), &Device::Cpu).unwrap();
     let labels: Vec<u32> = (0..b * t).map(|i| (i % t) as u32).collect();
-    let (first, last) = train(&network.units(), |training| {
+    let (first, last) = train(&network.units(), 0.1, |training| {
         let logits = network.forward(&patches, &order, Mode::Training(training)).unwrap().logits;
         cross_entropy(&logits.reshape((b * t, t)).unwrap(), &labels, 0.0).unwrap()
     });
@@ -59,7 +59,8 @@ fn both_classifiers_learn_eight_images() {
         let config = ClassifierConfig { network: tiny(), kind, classes: ["a", "b", "c"].map(String::from).to_vec() };
         let network = Classifier::new(&config, DType::F32, &Device::Cpu, 1).unwrap();
         let images = pixels(&[8, 32, 32, 3]);
-        let (first, last) = train(&network.units(), |training| {
+        // At 0.1 a run in eight is thrown off, which one the last bit decides.
+        let (first, last) = train(&network.units(), 0.03, |training| {
             let logits = network.forward(&images, Mode::Training(training)).unwrap().logits;
             cross_entropy(&logits, &[0, 1, 2, 0, 1, 2, 0, 1], 0.0).unwrap()
         });
