@@ -36,7 +36,7 @@ pub(crate) enum Source<'a, T> {
     Transposed { data: &'a [T], block_rows: usize, step: usize },
 }
 
-/// Panels that are filled together: as many of the narrowest ones as share a cache line of their source.
+/// Panels that are filled together.
 const PANELS_AT_ONCE: usize = 4;
 
 impl<T: Unwritten> Panels<T> {
@@ -55,8 +55,10 @@ impl<T: Unwritten> Panels<T> {
         let mut packed = Self::default();
         packed.reshape(rows, columns, shape);
         let len = packed.rows * shape.width;
-        packed.data.as_mut_slice().par_chunks_mut(len.max(1)).enumerate().for_each(|(i, panels)| {
-            vectorised(Fill { panels, len, first: i * shape.width, rows, columns, shape, source });
+        let panels = packed.data.as_mut_slice().par_chunks_mut((PANELS_AT_ONCE * len).max(1));
+        panels.enumerate().for_each(|(i, panels)| {
+            let first = i * PANELS_AT_ONCE * shape.width;
+            vectorised(Fill { panels, len, first, rows, columns, shape, source });
         });
         packed
     }
@@ -109,14 +111,20 @@ impl<T: Unwritten> Loop for Fill<'_, T> {
         match source {
             Source::Rows { data, at } => {
                 let from = RowsFrom { data, at, first, rows };
-                let whole = panels.len() == PANELS_AT_ONCE * len && columns - first >= PANELS_AT_ONCE * shape.width;
                 // Copies of a known length are a few moves, of an unknown one a call.
-                match (shape.group, shape.width) {
-                    (1, 4) if whole => return from.copy::<4>(panels, len),
-                    (1, 8) if whole => return from.copy::<8>(panels, len),
-                    (2, 4) if whole => return from.interleave::<4>(panels, len),
-                    (2, 8) if whole => return from.interleave::<8>(panels, len),
-                    _ => {}
+                if columns - first >= panels.len() / len * shape.width {
+                    match (shape.group, shape.width) {
+                        (1, 4) => return from.copy::<4>(panels, len),
+                        (1, 6) => return from.copy::<6>(panels, len),
+                        (1, 8) => return from.copy::<8>(panels, len),
+                        (1, 16) => return from.copy::<16>(panels, len),
+                        (1, 32) => return from.copy::<32>(panels, len),
+                        (2, 4) => return from.interleave::<4>(panels, len),
+                        (2, 8) => return from.interleave::<8>(panels, len),
+                        (2, 16) => return from.interleave::<16>(panels, len),
+                        (2, 32) => return from.interleave::<32>(panels, len),
+                        _ => {}
+                    }
                 }
                 for (panel, first) in panels.chunks_exact_mut(len).zip((first..columns).step_by(shape.width)) {
                     let from = RowsFrom { first, ..from };
@@ -200,13 +208,13 @@ impl<T: Unwritten> RowsFrom<'_, T> {
         Some(&self.data[self.at.of(row) + self.first..])
     }
 
-    /// Fills narrow panels side by side, so that a line of the source is read once for all of them.
+    /// Fills whole panels side by side, so that a row of the source is read in one go for all of them.
     #[inline(always)]
     fn copy<const WIDTH: usize>(&self, panels: &mut [T], len: usize) {
         let zeros = [[T::default(); WIDTH]; PANELS_AT_ONCE];
         for i in 0..len / WIDTH {
-            let row = self.row(i).and_then(|row| row.as_chunks().0.first_chunk()).unwrap_or(&zeros);
-            for (row, panel) in row.iter().zip(panels.chunks_exact_mut(len)) {
+            let row = self.row(i).map_or(zeros.as_slice(), |row| row.as_chunks().0);
+            for (panel, row) in panels.chunks_exact_mut(len).zip(row) {
                 panel[i * WIDTH..][..WIDTH].copy_from_slice(row);
             }
         }
@@ -230,9 +238,9 @@ impl<T: Unwritten> RowsFrom<'_, T> {
     fn interleave<const WIDTH: usize>(&self, panels: &mut [T], len: usize) {
         let zeros = [[T::default(); WIDTH]; PANELS_AT_ONCE];
         for i in 0..len / (2 * WIDTH) {
-            let first = self.row(2 * i).and_then(|row| row.as_chunks().0.first_chunk()).unwrap_or(&zeros);
-            let second = self.row(2 * i + 1).and_then(|row| row.as_chunks().0.first_chunk()).unwrap_or(&zeros);
-            for ((first, second), panel) in first.iter().zip(second).zip(panels.chunks_exact_mut(len)) {
+            let first = self.row(2 * i).map_or(zeros.as_slice(), |row| row.as_chunks().0);
+            let second = self.row(2 * i + 1).map_or(zeros.as_slice(), |row| row.as_chunks().0);
+            for (panel, (first, second)) in panels.chunks_exact_mut(len).zip(first.iter().zip(second)) {
                 interleave(first, second, &mut panel[i * 2 * WIDTH..][..2 * WIDTH]);
             }
         }
