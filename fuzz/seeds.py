@@ -54,3 +54,7 @@ record = bytes(3073)
 save("cifar", "binary", tar("w:gz", [("cifar-10-batches-bin/test_batch.bin", record)]))
 python = pickle.dumps({"data": data, "labels": [1, 2]}, 2)
 save("cifar", "python", tar("w:gz", [("cifar-10-batches-py/test_batch", python)]))
+
+# Written by testdata/parquet.py, which needs more packages.
+for path in sorted((corpus.parent.parent / "crates/selfie-data/tests/parquet").glob("*.parquet")):
+    save("parquet", path.stem, path.read_bytes())

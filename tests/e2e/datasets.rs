@@ -85,3 +85,86 @@ fn images_without_labels_are_pretrained_on_and_cannot_be_classified() {
     tuned.says(&["without labels", "one folder a class"]);
     assert!(!folder.exists("tuned"));
 }
+
+#[test]
+fn a_users_own_subset_is_checked_recorded_and_trained_on_and_a_runs_own_is_written() {
+    let folder = Folder::new();
+    let finetune = "finetune tiny.toml --data cifar --from scratch --steps 2";
+    folder.run(&format!("{finetune} --fraction 0.5 --out drawn")).ends_with(0);
+    let drawn = folder.json("drawn/run.json");
+    assert_eq!(drawn["data_name"], "cifar10");
+    // The file that a run wrote makes the same run.
+    fs::copy(folder.path("drawn/subset.txt"), folder.path("again.txt")).unwrap();
+    folder.run(&format!("{finetune} --subset again.txt --out again")).ends_with(0);
+    let again = folder.json("again/run.json");
+    assert_eq!((&again["subset_hash"], &again["fraction"]), (&drawn["subset_hash"], &drawn["fraction"]));
+    assert!(folder.bytes("drawn/weights.safetensors") == folder.bytes("again/weights.safetensors"));
+
+    fs::write(folder.path("own.txt"), "3\n1\n# and no more\n7\n").unwrap();
+    folder.run(&format!("{finetune} --subset own.txt --dry-run")).ends_with(0);
+    folder.run(&format!("{finetune} --subset own.txt")).ends_with(0);
+    let name = folder.names("runs").into_iter().find(|name| name.contains("-subset-")).unwrap();
+    assert!(name.starts_with("finetune-tiny-subset-") && name.ends_with("-scratch-s1"), "{name}");
+    let written = String::from_utf8(folder.bytes(&format!("runs/{name}/subset.txt"))).unwrap();
+    assert!(written.ends_with("\n1\n3\n7\n"), "{written}");
+
+    let refused = |text: &str, code, parts: &[&str]| {
+        fs::write(folder.path("wrong.txt"), text).unwrap();
+        folder.run(&format!("{finetune} --subset wrong.txt --out wrong")).ends_with(code).says(parts);
+        assert!(!folder.exists("wrong"));
+    };
+    refused("1\n1000000\n", 65, &["wrong.txt: line 2", "the number of a training example", "1000000"]);
+    refused("1\n2\n1\n", 65, &["line 3", "every example once"]);
+    refused("# train 00\n1\n", 65, &["one of this training set", "got one of 00"]);
+    folder.run(&format!("{finetune} --subset nowhere.txt")).ends_with(66);
+    folder.run(&format!("{finetune} --subset own.txt --fraction 0.5")).ends_with(2);
+    folder.run(finetune).ends_with(2).says(&["--fraction"]);
+}
+
+#[test]
+fn a_folder_goes_by_its_own_name_in_the_record() {
+    let folder = with_pictures(None);
+    folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data pictures --out run")).ends_with(0);
+    assert_eq!(folder.json("run/run.json")["data_name"], "pictures");
+    folder.run("data import pictures --out my-birds -q").ends_with(0);
+    folder.run("data info --data my-birds").ends_with(0).prints(&["my-birds"]);
+}
+
+#[test]
+fn without_network_code_fetching_says_what_to_build() {
+    if cfg!(feature = "fetch") {
+        return;
+    }
+    let folder = Folder::new();
+    folder.run("data fetch cifar10").ends_with(66).says(&["--features fetch"]);
+    folder.run("data fetch cifar10 --checksum md5:00").ends_with(2);
+}
+
+/// As a user who may not read everything, whoever runs the tests.
+#[cfg(unix)]
+#[test]
+fn files_that_this_user_may_not_read_are_listed_like_others_that_are_no_images() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    /// `nobody` of most systems.
+    const NOBODY: u32 = 65_534;
+    let folder = with_pictures(None);
+    let mode = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&folder.path("."), 0o755);
+    for name in ["cat/03.bmp", "dog/39.bmp"] {
+        mode(&folder.path(&format!("pictures/{name}")), 0o000);
+    }
+    // The tests' own build may lie where nobody else may look.
+    let program = folder.path("selfie");
+    fs::copy(env!("CARGO_BIN_EXE_selfie"), &program).unwrap();
+    mode(&program, 0o755);
+    let mut command = std::process::Command::new(&program);
+    command.args(["data", "check", "--data", "pictures"]).current_dir(folder.path("."));
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let ran = crate::program::Ran::new("data check as nobody", &command.output().unwrap()).ends_with(65);
+    ran.prints(&["2 images cannot be used", "cat/03.bmp", "dog/39.bmp", "cannot be read (Permission denied"]);
+}

@@ -24,6 +24,7 @@ pub(crate) struct Machine {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     pub(crate) device: Option<String>,
+    pub(crate) fetch: bool,
     pub(crate) hub: bool,
     /// `SELFIE_FEATURES`, which goes before everything else.
     pub(crate) features: Option<String>,
@@ -55,6 +56,7 @@ impl Request {
         let arguments: Vec<&str> = arguments.iter().map(|a| &**a).collect();
         Self {
             device: option(&arguments, "--device").or_else(|| env::var("SELFIE_DEVICE").ok()),
+            fetch: needs_fetch(&arguments),
             hub: needs_hub(&arguments),
             features: env::var("SELFIE_FEATURES").ok(),
         }
@@ -79,6 +81,8 @@ pub(crate) fn choose(request: &Request, machine: Machine) -> Result<Choice> {
     }
     if request.hub {
         features.push("hub".to_owned());
+    } else if request.fetch {
+        features.push("fetch".to_owned());
     }
     Ok(Choice { features, backend, reason })
 }
@@ -134,9 +138,16 @@ fn option(arguments: &[&str], name: &str) -> Option<String> {
     value
 }
 
-fn needs_hub(arguments: &[&str]) -> bool {
+fn needs_fetch(arguments: &[&str]) -> bool {
     arguments.windows(2).any(|pair| pair == ["data", "fetch"])
+}
+
+/// ImageNet is to be had from the hub alone.
+fn needs_hub(arguments: &[&str]) -> bool {
+    let from_hub_alone = |name: &&str| ["imagenet32", "imagenet224"].contains(name);
+    (needs_fetch(arguments) && arguments.iter().any(from_hub_alone) && option(arguments, "--url").is_none())
         || arguments.contains(&"--hub")
+        || arguments.iter().any(|argument| argument.starts_with("hub:"))
         || option(arguments, "--data").is_some_and(|data| data.starts_with("hub:"))
 }
 

@@ -35,7 +35,8 @@ codes are selfie's own. Which features it is built with:
   --device cuda                cuda, and cudnn where its header is found; an error where nvcc is missing
   --device metal               metal; an error anywhere but on macOS
   neither                      cuda where there are an NVIDIA device and nvcc, metal on macOS, else none
-  --data hub:                  also hub
+  data fetch                   also fetch, which is all network code there is beside hub
+  --data hub:, --hub           also hub
 
 Environment:
 

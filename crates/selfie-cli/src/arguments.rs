@@ -128,8 +128,11 @@ pub(crate) struct Finetune {
     /// A recipe or a TOML file [default: the pretraining run's]
     pub(crate) recipe: Option<String>,
     /// Share of the full training set's labels to use, above 0 and at most 1
-    #[arg(long, value_parser = fraction)]
-    pub(crate) fraction: f64,
+    #[arg(long, value_parser = fraction, required_unless_present = "subset")]
+    pub(crate) fraction: Option<f64>,
+    /// A file of the labelled examples in place of a fraction: a number a line, counted from 0 in the order of the training set
+    #[arg(long, value_name = "FILE", conflicts_with = "fraction")]
+    pub(crate) subset: Option<PathBuf>,
     /// A pretraining run folder, its weights file, or `scratch` [default: the newest finished pretraining in runs/]
     #[arg(long, value_name = "RUN_OR_WEIGHTS")]
     pub(crate) from: Option<String>,
@@ -275,17 +278,43 @@ pub(crate) struct DataArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
+    /// Download a set, resumed where an earlier attempt ended and compared with its checksum
+    Fetch(DataFetch),
     /// Images, classes, means and content hashes
     Info(DataArguments),
     /// Decode every image, compare hashes and look for duplicates; exit code 65 if an image cannot be used
     Check(DataArguments),
-    /// Make the prepared form of a folder of images, a list, tar shards or a set's official files
+    /// Make the prepared form of a folder of images, a list, tar shards, parquet files or a set's official files
     Import(DataImport),
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct DataFetch {
+    /// cifar10 or cifar100, from their authors; imagenet32 or imagenet224, from the Hugging Face hub, which asks for HF_TOKEN
+    pub(crate) set: String,
+    /// Fetch this file instead, say from a mirror
+    #[arg(long, conflicts_with = "hub")]
+    pub(crate) url: Option<String>,
+    /// What the file must hash to: md5:…, sha256:… or blake3:…; known for the archives of CIFAR
+    #[arg(long, value_name = "ALGORITHM:HEX", requires = "url")]
+    pub(crate) checksum: Option<String>,
+    /// Fetch the set's parquet files from the Hugging Face hub into its cache
+    #[arg(long)]
+    pub(crate) hub: bool,
+    /// The folder to write to [default: `$SELFIE_DATA/<set>`, else `data/<set>`]
+    #[arg(long, value_name = "DIR", conflicts_with = "hub")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct DataImport {
-    /// A folder, a list (`path<TAB>class` lines in a .txt or .tsv file) or a shard (.tar)
+    /// A folder, a list (`path<TAB>class` lines in a .txt or .tsv file), a shard (.tar) or a parquet file, or `hub:`
     pub(crate) source: PathBuf,
     /// The folder to make
     #[arg(long, value_name = "DIR")]

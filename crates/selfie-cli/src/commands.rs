@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
+mod fetch;
 pub(crate) mod finetune;
 pub(crate) mod predict;
 pub(crate) mod pretrain;

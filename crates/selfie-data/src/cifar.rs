@@ -16,7 +16,7 @@ mod archive;
 mod tests;
 mod version;
 
-#[cfg(any(feature = "hub", test))]
+#[cfg(test)]
 pub(crate) use version::CLASS_NAMES;
 pub use version::Cifar;
 use version::{Content, Version};

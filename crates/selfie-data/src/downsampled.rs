@@ -24,6 +24,9 @@ pub(crate) struct Downsampled {
     test: Vec<PathBuf>,
     /// Height and width in pixels.
     pub(crate) side: usize,
+    /// The official numbers, less one, of the classes that the training batches hold, ascending: a part of ImageNet with
+    /// fewer classes gets no outputs for the others.
+    classes: Vec<u16>,
 }
 
 impl Downsampled {
@@ -46,7 +49,14 @@ impl Downsampled {
         if side * side * N_CHANNELS != row_bytes {
             return Err(DataError::malformed(path, "data", "rows of square RGB images", format!("{row_bytes} bytes")));
         }
-        Ok(Self { train, test, side })
+        let mut is_present = [false; N_CLASSES];
+        for path in &train {
+            for (row_idx, label) in open(path)?.labels.into_iter().enumerate() {
+                is_present[usize::from(class(path, row_idx, label)?)] = true;
+            }
+        }
+        let classes = (0..N_CLASSES as u16).filter(|&class| is_present[usize::from(class)]).collect();
+        Ok(Self { train, test, side, classes })
     }
 
     /// The batches of a split.
@@ -59,9 +69,17 @@ impl Downsampled {
         self.batches(is_train).iter().map(|path| Ok(open(path)?.labels.len() as u64)).sum()
     }
 
-    /// The official numbers of all classes, whether they occur or not.
-    pub(crate) fn class_names() -> Vec<String> {
-        (1..=N_CLASSES).map(|class| format!("{class:04}")).collect()
+    /// The official numbers of the classes that occur.
+    pub(crate) fn class_names(&self) -> Vec<String> {
+        self.classes.iter().map(|class| format!("{:04}", class + 1)).collect()
+    }
+
+    /// The place of a class among those that occur.
+    fn place(&self, path: &Path, row_idx: usize, class: u16) -> Result<u16, DataError> {
+        self.classes.binary_search(&class).map(|place| place as u16).map_err(|_| {
+            let expected = format!("one of the {} classes of the training batches", self.classes.len());
+            DataError::malformed(path, format!("label {row_idx}"), expected, (class + 1).to_string())
+        })
     }
 
     /// Gives every image of a split, `[H, W, C]`, and its class, in the files' order.
@@ -81,7 +99,7 @@ impl Downsampled {
             for (row_idx, label) in std::mem::take(&mut rows.labels).into_iter().enumerate() {
                 rows.read(&mut planes).map_err(|fault| fault.at(path))?;
                 interleave(&planes, &mut image);
-                take(&image, class(path, row_idx, label)?)?;
+                take(&image, self.place(path, row_idx, class(path, row_idx, label)?)?)?;
             }
             rows.finish().map_err(|fault| fault.at(path))?;
         }
@@ -89,7 +107,7 @@ impl Downsampled {
     }
 }
 
-/// Labels are counted from 1.
+/// The official number less one: labels are counted from 1.
 fn class(path: &Path, row_idx: usize, label: i64) -> Result<u16, DataError> {
     match u16::try_from(label.saturating_sub(1)) {
         Ok(class) if usize::from(class) < N_CLASSES => Ok(class),

@@ -13,7 +13,7 @@ mod tests;
 #[non_exhaustive]
 pub enum DataError {
     /// A data set is in none of the places it may be in.
-    #[error("data set {set}: expected it in {}, found none of them; give its folder or archive with --data{}", list(.looked_in), hub(.set))]
+    #[error("data set {set}: expected it in {}, found none of them; give its folder or archive with --data, or get it with `data fetch {set}`", list(.looked_in))]
     MissingSet {
         /// The set's name.
         set: String,
@@ -105,18 +105,6 @@ pub enum DataError {
         /// What the decoder said.
         reason: String,
     },
-    /// A row of a parquet file is not an image with a label.
-    #[error("{file}: row {row_idx}: expected {expected}, got {got}; fetch the file again")]
-    ParquetRow {
-        /// The file.
-        file: String,
-        /// Which row, from 0.
-        row_idx: usize,
-        /// What a row must be.
-        expected: String,
-        /// What this one is.
-        got: String,
-    },
     /// A file of another format than it should be, or a damaged one.
     #[error("{}: {part}: expected {expected}, got {got}; fetch or make the file again", .path.display())]
     Malformed {
@@ -200,6 +188,34 @@ pub enum DataError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A file that a server does not give.
+    #[error(
+        "{url}: expected a file, the server answered {status}; check the address, and whether the file needs a login"
+    )]
+    Unavailable {
+        /// Where it should be.
+        url: String,
+        /// The answer.
+        status: String,
+    },
+    /// A download that did not come to its end.
+    #[error("{url}: downloading failed: {reason}; what arrived is kept, and the same command goes on from there")]
+    Fetch {
+        /// Where the file is.
+        url: String,
+        /// What the last attempt ended with.
+        reason: String,
+    },
+    /// A downloaded file of other bytes than were published.
+    #[error("{}: expected {expected}, got {got}; this is not the published file: remove it and fetch it again", .path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The checksum it must have.
+        expected: String,
+        /// The one it has.
+        got: String,
+    },
     /// The hub gave no data.
     #[error(
         "hub data set {set}: {action} failed: {reason}; check the network, or fetch the files by hand and use --data"
@@ -209,6 +225,17 @@ pub enum DataError {
         set: String,
         /// What was tried.
         action: &'static str,
+        /// The hub client's message.
+        reason: String,
+    },
+    /// The hub does not give a set to everybody.
+    #[error(
+        "hub data set {set}: expected to be let in, got: {reason}; accept its terms on its page, make a token in your \
+         settings there, and give it as HF_TOKEN"
+    )]
+    HubAccess {
+        /// The set on the hub.
+        set: String,
         /// The hub client's message.
         reason: String,
     },
@@ -265,18 +292,22 @@ impl DataError {
     #[must_use]
     pub fn kind(&self) -> DataErrorKind {
         match self {
-            Self::MissingSet { .. } | Self::MissingFile { .. } | Self::NoImages { .. } => DataErrorKind::MissingInput,
-            Self::Io { .. } | Self::Hub { .. } | Self::Write { .. } => DataErrorKind::Io,
+            Self::MissingSet { .. }
+            | Self::MissingFile { .. }
+            | Self::NoImages { .. }
+            | Self::Unavailable { .. }
+            | Self::HubAccess { .. } => DataErrorKind::MissingInput,
+            Self::Io { .. } | Self::Hub { .. } | Self::Fetch { .. } | Self::Write { .. } => DataErrorKind::Io,
             Self::Occupied { .. } => DataErrorKind::CannotCreate,
             Self::CifarLength { .. }
             | Self::CifarLabel { .. }
             | Self::TooLarge { .. }
             | Self::ClassNames { .. }
             | Self::Archive { .. }
-            | Self::ParquetRow { .. }
             | Self::Malformed { .. }
             | Self::Image { .. }
             | Self::TooManyBad { .. }
+            | Self::Checksum { .. }
             | Self::Unlabelled { .. }
             | Self::Inconsistent { .. } => DataErrorKind::BadData,
             Self::UnknownSet { .. } | Self::Setting { .. } | Self::TooLargeForMemory { .. } => {
@@ -315,10 +346,6 @@ impl DataError {
 
 fn names() -> String {
     SetName::ALL.map(SetName::as_str).join(", ")
-}
-
-fn hub(set: &str) -> &'static str {
-    if set == SetName::Cifar10.as_str() { ", or download it with --data hub:" } else { "" }
 }
 
 fn among(n_other: usize) -> String {

@@ -10,7 +10,9 @@ use crate::DataError;
 
 pub(crate) mod array;
 pub(crate) mod npz;
+pub(crate) mod parquet;
 pub(crate) mod pickle;
+mod thrift;
 
 /// Why a file was refused, before it is known which file it is.
 #[derive(Debug)]
@@ -110,6 +112,11 @@ pub mod fuzz {
     /// An archive of CIFAR-10.
     pub fn cifar(bytes: &[u8]) {
         crate::cifar::fuzz(bytes);
+    }
+
+    /// A parquet file of images and labels.
+    pub fn parquet(bytes: &[u8]) {
+        super::parquet::fuzz(bytes);
     }
 
     /// A tar shard.

@@ -1,107 +1,195 @@
-//! CIFAR-10 from the Hugging Face hub's parquet files, whose images are PNG files. `candle_datasets` finds and downloads
-//! the files; its own decoder is not used, because it swaps rows and columns.
+//! Data sets of the Hugging Face hub: which repository holds which set, and its parquet files in the cache of the hub's own
+//! client, which it shares with every other program (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`). [`crate::open`] reads them
+//! there like any folder of parquet files.
 
-use std::fs::File;
-use std::io::Cursor;
-use std::path::Path;
-use std::sync::Arc;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use candle_datasets::hub::from_hub;
-use hf_hub::HFClientSync;
-use image::{ImageFormat, ImageReader, Limits};
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Row, RowAccessor};
-use rayon::prelude::*;
+use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
+use hf_hub::{HFClientSync, HFError};
 
-use crate::cifar::CLASS_NAMES;
-use crate::{DataError, DataSet, Images, N_CHANNELS};
+use crate::fetch::{Checksum, FetchEvent};
+use crate::tables::Tables;
+use crate::{DataError, SetName};
 
 #[cfg(test)]
 mod tests;
 
-const SET: &str = "uoft-cs/cifar10";
-const SIDE: usize = 32;
-const IMAGE_BYTES: usize = SIDE * SIDE * N_CHANNELS;
-const N_TRAIN: i64 = 50_000;
-const N_TEST: i64 = 10_000;
+/// A set's repository and the files of its training and test split.
+struct HubSet {
+    set: SetName,
+    owner: &'static str,
+    name: &'static str,
+    files: &'static [&'static str],
+}
 
-/// Downloads CIFAR-10 from the hub, or takes it from the hub client's cache, and decodes it.
+const SETS: [HubSet; 4] = [
+    HubSet { set: SetName::Cifar10, owner: "uoft-cs", name: "cifar10", files: &["plain_text/*.parquet"] },
+    HubSet { set: SetName::Cifar100, owner: "uoft-cs", name: "cifar100", files: &["cifar100/*.parquet"] },
+    HubSet {
+        set: SetName::Imagenet32,
+        owner: "benjamin-paine",
+        name: "imagenet-1k-32x32",
+        files: &["data/train-*.parquet", "data/validation-*.parquet"],
+    },
+    HubSet {
+        set: SetName::Imagenet224,
+        owner: "ILSVRC",
+        name: "imagenet-1k",
+        files: &["data/train-*.parquet", "data/validation-*.parquet"],
+    },
+];
+/// The length of the names of files that are named by their SHA-256, as the hub's large ones are in the cache.
+const SHA256_DIGITS: usize = 64;
+
+/// The folder of a set's files in the cache; what is not there is downloaded first. A set that is there whole is used
+/// without the network.
 ///
 /// # Errors
 ///
-/// If the hub cannot be reached, if it does not hold one file of 50,000 and one of 10,000 rows, or if a row is wrong.
-pub fn cifar10() -> Result<DataSet, DataError> {
-    let failed = |action, reason: String| DataError::Hub { set: SET.to_owned(), action, reason };
-    let client = HFClientSync::new().map_err(|error| failed("starting the client", error.to_string()))?;
-    let files = from_hub(&client, SET.to_owned()).map_err(|error| failed("downloading", error.to_string()))?;
-    // The hub gives readers without names; the official splits differ in size.
-    let with_rows = |n_rows| {
-        let is_it = |file: &&SerializedFileReader<File>| file.metadata().file_metadata().num_rows() == n_rows;
-        files.iter().find(is_it).ok_or_else(|| failed("reading", format!("no parquet file of {n_rows} rows")))
-    };
-    Ok(DataSet {
-        name: "cifar10".to_owned(),
-        train: Arc::new(decode(&format!("{SET}, training split"), with_rows(N_TRAIN)?)?),
-        test: Arc::new(decode(&format!("{SET}, test split"), with_rows(N_TEST)?)?),
-    })
+/// If the hub has no such set, does not give it, or cannot be reached.
+pub fn folder(set: SetName, on_event: impl FnMut(FetchEvent) + Send + 'static) -> Result<PathBuf, DataError> {
+    let of = HubSet::find(set)?;
+    of.folder(&of.client()?, on_event)
 }
 
-/// Decodes a parquet file of the hub's CIFAR-10 that is already here.
+/// Downloads a set into the cache, or what has changed of it, compares its files with their hashes, and returns their
+/// folder.
 ///
 /// # Errors
 ///
-/// If it cannot be read, is no parquet file, or a row is not a group with the bytes of a 32 × 32 PNG image and a label
-/// of 0 to 9.
-pub fn read_parquet(path: &Path) -> Result<Images, DataError> {
-    let file = File::open(path).map_err(|source| DataError::io("opening", path, source))?;
-    let name = path.display().to_string();
-    let reader =
-        SerializedFileReader::new(file).map_err(|error| row_error(&name, 0, "a parquet file", error.to_string()))?;
-    decode(&name, &reader)
+/// As [`folder`], and if a file is damaged.
+pub fn fetch(set: SetName, on_event: impl FnMut(FetchEvent) + Send + 'static) -> Result<PathBuf, DataError> {
+    let of = HubSet::find(set)?;
+    of.fetch(&of.client()?, on_event)
 }
 
-/// `name`: what messages call the file.
-fn decode(name: &str, file: &SerializedFileReader<File>) -> Result<Images, DataError> {
-    let rows = file.get_row_iter(None).map_err(|error| row_error(name, 0, "rows", error.to_string()))?;
-    let mut encoded = Vec::new();
-    let mut labels = Vec::new();
-    for (row_idx, row) in rows.enumerate() {
-        let row = row.map_err(|error| row_error(name, row_idx, "a row", error.to_string()))?;
-        let (png, label) = image_and_label(&row).map_err(|error| {
-            row_error(name, row_idx, "columns `img` (`bytes`, `path`) and `label`", error.to_string())
-        })?;
-        let class = u16::try_from(label).ok().filter(|&class| usize::from(class) < CLASS_NAMES.len());
-        labels.push(class.ok_or_else(|| row_error(name, row_idx, "a label of 0 to 9", label.to_string()))?);
-        encoded.push(png);
+impl HubSet {
+    fn find(set: SetName) -> Result<&'static Self, DataError> {
+        let found = SETS.iter().find(|of| of.set == set);
+        found.ok_or_else(|| DataError::setting("hub:", SETS.map(|of| of.set.as_str()).join(", "), set))
     }
-    let mut pixels = vec![0; encoded.len() * IMAGE_BYTES];
-    let decode_row = |(row_idx, (out, png)): (usize, (&mut [u8], &Vec<u8>))| {
-        let image = decode_png(png).map_err(|got| row_error(name, row_idx, "a 32 × 32 PNG image", got))?;
-        out.copy_from_slice(&image);
-        Ok(())
-    };
-    pixels.par_chunks_exact_mut(IMAGE_BYTES).zip(&encoded).enumerate().map(decode_row).collect::<Result<(), _>>()?;
-    Images::new(SIDE, pixels, labels, CLASS_NAMES.map(str::to_owned).to_vec())
-}
 
-fn image_and_label(row: &Row) -> Result<(Vec<u8>, i64), parquet::errors::ParquetError> {
-    Ok((row.get_group(0)?.get_bytes(0)?.data().to_vec(), row.get_long(1)?))
-}
-
-/// The pixels, `[H, W, C]`: the order in which the decoder gives them, row by row.
-fn decode_png(png: &[u8]) -> Result<Vec<u8>, String> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE as u32);
-    limits.max_image_height = Some(SIDE as u32);
-    let mut reader = ImageReader::with_format(Cursor::new(png), ImageFormat::Png);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|error| error.to_string())?.into_rgb8();
-    if image.dimensions() != (SIDE as u32, SIDE as u32) {
-        return Err(format!("{} × {} pixels", image.width(), image.height()));
+    fn client(&self) -> Result<HFClientSync, DataError> {
+        HFClientSync::new().map_err(|error| self.failed("starting the client", &error))
     }
-    Ok(image.into_raw())
+
+    fn folder(
+        &self,
+        client: &HFClientSync,
+        on_event: impl FnMut(FetchEvent) + Send + 'static,
+    ) -> Result<PathBuf, DataError> {
+        let cached = client.dataset(self.owner, self.name).snapshot_download().local_files_only(true).send();
+        match cached {
+            Ok(folder) if is_whole(&folder) => Ok(folder),
+            _ => self.fetch(client, on_event),
+        }
+    }
+
+    fn fetch(
+        &self,
+        client: &HFClientSync,
+        on_event: impl FnMut(FetchEvent) + Send + 'static,
+    ) -> Result<PathBuf, DataError> {
+        let progress = Progress::new(Bytes(Mutex::new(Counted { n_total: 0, on_event, files: Vec::new() })));
+        let files = self.files.iter().map(|&pattern| pattern.to_owned()).collect();
+        let repository = client.dataset(self.owner, self.name);
+        let folder = repository.snapshot_download().allow_patterns(files).progress(progress).send();
+        let folder = folder.map_err(|error| self.failed("downloading", &error))?;
+        require_intact(&folder)?;
+        if !is_whole(&folder) {
+            let reason = "the repository holds no parquet files of a training and a test split".to_owned();
+            return Err(DataError::Hub { set: self.id(), action: "reading", reason });
+        }
+        Ok(folder)
+    }
+
+    fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    fn failed(&self, action: &'static str, error: &HFError) -> DataError {
+        let (set, reason) = (self.id(), causes(error));
+        match error {
+            // The hub hides repositories that one may not see.
+            HFError::AuthRequired { .. } | HFError::Forbidden { .. } | HFError::RepoNotFound { .. } => {
+                DataError::HubAccess { set, reason }
+            }
+            HFError::Http { context } if [401, 403].contains(&context.status.as_u16()) => {
+                DataError::HubAccess { set, reason }
+            }
+            _ => DataError::Hub { set, action, reason },
+        }
+    }
 }
 
-fn row_error(file: &str, row_idx: usize, expected: &str, got: String) -> DataError {
-    DataError::ParquetRow { file: file.to_owned(), row_idx, expected: expected.to_owned(), got }
+/// An error with what it came from.
+fn causes(error: &HFError) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    message
+}
+
+/// Whether a folder of the cache holds both splits with all their shards.
+fn is_whole(folder: &Path) -> bool {
+    Tables::find(folder).is_some_and(|tables| tables.is_ok_and(|tables| tables.has_test_files()))
+}
+
+/// Compares what the cache calls by its SHA-256 with it. A damaged file is removed, so that the next attempt fetches it.
+fn require_intact(folder: &Path) -> Result<(), DataError> {
+    for path in Tables::files(folder) {
+        let stored = fs::canonicalize(&path).map_err(|source| DataError::io("looking", &path, source))?;
+        let name = stored.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.len() != SHA256_DIGITS {
+            continue;
+        }
+        let Ok(checksum) = format!("sha256:{name}").parse::<Checksum>() else { continue };
+        if let Err(error) = checksum.require(&stored) {
+            // The link first: without it the file counts as missing.
+            let removed =
+                fs::remove_file(&path).and_then(|()| if stored == path { Ok(()) } else { fs::remove_file(&stored) });
+            removed.map_err(|source| DataError::Write { path: stored, source })?;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Adds up what the client tells of single files.
+struct Bytes<F>(Mutex<Counted<F>>);
+
+struct Counted<F> {
+    n_total: u64,
+    /// Bytes so far, by name.
+    files: Vec<(String, u64)>,
+    on_event: F,
+}
+
+impl<F: FnMut(FetchEvent) + Send> ProgressHandler for Bytes<F> {
+    fn on_progress(&self, event: &ProgressEvent) {
+        let (ProgressEvent::Download(event), Ok(mut counted)) = (event, self.0.lock()) else { return };
+        match event {
+            DownloadEvent::Start { total_bytes, .. } => counted.n_total = *total_bytes,
+            DownloadEvent::Progress { files } => {
+                for file in files {
+                    match counted.files.iter_mut().find(|(name, _)| *name == file.filename) {
+                        Some((_, n_bytes)) => *n_bytes = file.bytes_completed,
+                        None => counted.files.push((file.filename.clone(), file.bytes_completed)),
+                    }
+                }
+                let n_done = counted.files.iter().map(|(_, n_bytes)| n_bytes).sum();
+                let n_total = Some(counted.n_total);
+                (counted.on_event)(FetchEvent::Progress { n_done, n_total });
+            }
+            _ => {}
+        }
+    }
 }

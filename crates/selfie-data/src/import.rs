@@ -11,13 +11,14 @@ use crate::cifar::{self, Cifar};
 use crate::decode::decode;
 use crate::downsampled::Downsampled;
 use crate::images::{Bytes, Encoded, Moments, Names, Samples};
-use crate::listing::{Entry, Listing};
+use crate::listing::{Entry, Listing, chunks};
 use crate::prepared::{self, SplitWriter};
+use crate::tables::{Image, Tables};
 use crate::{BadSample, DataError, DataSet, Images, N_CHANNELS, SetName};
 
 mod recognise;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use recognise::{Recognised, recognise};
 
@@ -78,6 +79,7 @@ enum Found {
     Prepared,
     Cifar(Cifar),
     Downsampled(Downsampled),
+    Tables(Tables),
     Files(Listing),
 }
 
@@ -89,23 +91,31 @@ impl Found {
         if let Some(downsampled) = Downsampled::find(path) {
             return Ok(Self::Downsampled(downsampled?));
         }
-        let Some(cifar) = set.cifar() else { return Ok(Self::Files(Listing::find(path)?)) };
-        match Listing::find(path) {
-            // CIFAR's images as files are taken too, where its own files are not there.
-            Ok(listing) if !cifar::is_at(cifar, path) && path.is_dir() => Ok(Self::Files(listing)),
-            _ => Ok(Self::Cifar(cifar)),
+        if let Some(tables) = Tables::find(path) {
+            return Ok(Self::Tables(tables?));
         }
+        let Some(cifar) = set.cifar() else { return Ok(Self::Files(Listing::find(path)?)) };
+        if !path.is_dir() || cifar::is_at(cifar, path) {
+            return Ok(Self::Cifar(cifar));
+        }
+        // CIFAR's images as files are taken too, where its own files are not there.
+        Ok(Listing::find(path).map_or(Self::Cifar(cifar), Self::Files))
     }
 }
 
 /// Reads what is at a path: maps the prepared form, holds everything else in memory.
 pub(crate) fn read(set: SetName, path: &Path) -> Result<DataSet, DataError> {
     match Found::at(set, path)? {
-        Found::Prepared => prepared::open(set.as_str(), path),
+        Found::Prepared => prepared::open(&own_name(set, path), path),
         Found::Cifar(cifar) => cifar::open(cifar, path),
         Found::Downsampled(downsampled) => {
             let split = |is_train| rows_in_memory(&downsampled, path, is_train).map(Arc::new);
             Ok(DataSet { name: set.to_string(), train: split(true)?, test: split(false)? })
+        }
+        Found::Tables(tables) => {
+            tables.require_memory(path)?;
+            let split = |is_train| table_in_memory(set.side(), &tables, is_train).map(Arc::new);
+            Ok(DataSet { name: own_name(set, path), train: split(true)?, test: split(false)? })
         }
         Found::Files(listing) => {
             let n_bytes = listing.train.par_iter().chain(&listing.test).map(Entry::n_bytes).sum();
@@ -115,9 +125,17 @@ pub(crate) fn read(set: SetName, path: &Path) -> Result<DataSet, DataError> {
                 let labels = entries.iter().map(|entry| entry.label).collect();
                 Images::of_samples(set.side(), samples, labels, listing.class_names.clone()).map(Arc::new)
             };
-            Ok(DataSet { name: set.to_string(), train: split(&listing.train)?, test: split(&listing.test)? })
+            Ok(DataSet { name: own_name(set, path), train: split(&listing.train)?, test: split(&listing.test)? })
         }
     }
+}
+
+/// What is no published set in its own form is called after its folder or file.
+fn own_name(set: SetName, path: &Path) -> String {
+    // The path may be `.`.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| set.to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 fn require_memory(path: &Path, got: u64) -> Result<(), DataError> {
@@ -138,14 +156,30 @@ fn rows_in_memory(downsampled: &Downsampled, path: &Path, is_train: bool) -> Res
         labels.push(label);
         Ok(())
     })?;
-    Images::new(downsampled.side, pixels, labels, Downsampled::class_names())
+    Images::new(downsampled.side, pixels, labels, downsampled.class_names())
+}
+
+/// The image files of a split one behind the other, as [`in_memory`].
+fn table_in_memory(side: usize, tables: &Tables, is_train: bool) -> Result<Images, DataError> {
+    let (mut bytes, mut ends, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    tables.read(is_train, |images| {
+        for image in images {
+            bytes.extend_from_slice(&image.file.unwrap_or_default());
+            ends.push(bytes.len() as u64);
+            labels.push(image.label);
+            names.push(image.path);
+        }
+        Ok(())
+    })?;
+    let samples = Samples::Encoded(Encoded { bytes: Bytes::Memory(bytes), ends, names: Names::Each(names) });
+    Images::of_samples(side, samples, labels, tables.class_names.clone())
 }
 
 /// All files one behind the other. One that cannot be read has no bytes: it is refused, and counted, when it is used.
 fn in_memory(entries: &[Entry]) -> Encoded {
     let n_bytes: u64 = entries.par_iter().map(Entry::n_bytes).sum();
     let (mut bytes, mut ends) = (Vec::with_capacity(n_bytes as usize), Vec::with_capacity(entries.len()));
-    for chunk in entries.chunks(CHUNK) {
+    for chunk in chunks(entries, CHUNK) {
         let read: Vec<Vec<u8>> = chunk.par_iter().map(|entry| entry.read().unwrap_or_default()).collect();
         for file in read {
             bytes.extend_from_slice(&file);
@@ -174,6 +208,7 @@ pub fn import(settings: &ImportSettings, mut progress: impl FnMut(ImportProgress
         Found::Prepared => {}
         Found::Cifar(cifar) => made.data_set(&cifar::open(cifar, &settings.source)?, &mut progress)?,
         Found::Downsampled(downsampled) => made.rows(&downsampled, &mut progress)?,
+        Found::Tables(tables) => made.tables(tables, &mut progress)?,
         Found::Files(listing) => made.files(listing, &mut progress)?,
     }
     made.publish()
@@ -212,7 +247,7 @@ impl<'a> Made<'a> {
     }
 
     fn rows(&mut self, rows: &Downsampled, progress: &mut impl FnMut(ImportProgress)) -> Result<(), DataError> {
-        (self.side, self.class_names) = (rows.side, Downsampled::class_names());
+        (self.side, self.class_names) = (rows.side, rows.class_names());
         for (split, is_train) in SPLITS.into_iter().zip([true, false]) {
             let n_total = rows.n_images(is_train)?;
             let mut writer = SplitWriter::new(self.partial, split, false)?;
@@ -230,29 +265,31 @@ impl<'a> Made<'a> {
     }
 
     fn files(&mut self, listing: Listing, progress: &mut impl FnMut(ImportProgress)) -> Result<(), DataError> {
-        let as_pixels = self.side <= MAX_PIXELS_SIDE;
+        let side = self.side;
         for (split, entries) in SPLITS.into_iter().zip([&listing.train, &listing.test]) {
-            let mut writer = SplitWriter::new(self.partial, split, !as_pixels)?;
-            let n_bad_before = self.bad.len();
-            for (chunk_idx, chunk) in entries.chunks(CHUNK).enumerate() {
-                let read: Vec<_> = chunk.par_iter().map(|entry| stored(entry, self.side, as_pixels)).collect();
-                for (i, (entry, read)) in chunk.iter().zip(read).enumerate() {
-                    let idx = chunk_idx * CHUNK + i;
-                    match read {
-                        Ok((bytes, moments)) => writer.add(&bytes, entry.label, moments)?,
-                        Err(reason) => self.bad.push(BadSample::of(split, idx, &entry.path(), reason)),
-                    }
-                }
-                let n_done = (chunk_idx * CHUNK + chunk.len()) as u64;
-                progress(ImportProgress { split, n_done, n_total: entries.len() as u64 });
-                let bad = &self.bad[n_bad_before..];
-                if let Some(first) = bad.first() {
-                    require_few(bad.len(), entries.len(), self.settings.max_bad_share, first)?;
-                }
+            let mut encoded = EncodedSplit::new(self, split, entries.len() as u64)?;
+            for chunk in chunks(entries, CHUNK) {
+                let image = |entry: &Entry| Image { file: entry.read(), label: entry.label, path: entry.path() };
+                let images = chunk.par_iter().map(|entry| Decoded::of(image(entry), side)).collect();
+                encoded.add(images, progress)?;
             }
-            self.splits.push(writer);
+            encoded.finish();
         }
         (self.class_names, self.n_ignored) = (listing.class_names, listing.n_ignored);
+        Ok(())
+    }
+
+    fn tables(&mut self, tables: Tables, progress: &mut impl FnMut(ImportProgress)) -> Result<(), DataError> {
+        let side = self.side;
+        for ((split, is_train), n_images) in SPLITS.into_iter().zip([true, false]).zip(tables.n_images) {
+            let mut encoded = EncodedSplit::new(self, split, n_images)?;
+            tables.read(is_train, |images| {
+                let images = images.into_par_iter().map(|image| Decoded::of(image, side)).collect();
+                encoded.add(images, progress)
+            })?;
+            encoded.finish();
+        }
+        self.class_names = tables.class_names;
         Ok(())
     }
 
@@ -267,15 +304,67 @@ impl<'a> Made<'a> {
     }
 }
 
-/// A file as it is stored, and the sums over its pixels; the error says why it cannot be used.
-fn stored(entry: &Entry, side: usize, as_pixels: bool) -> Result<(Vec<u8>, Moments), String> {
-    let bytes = entry.read()?;
+/// A split of image files while it is made.
+struct EncodedSplit<'a, 'b> {
+    made: &'a mut Made<'b>,
+    writer: SplitWriter,
+    split: &'static str,
+    n_total: u64,
+    n_done: usize,
+    /// Unusable files of the splits before.
+    n_bad_before: usize,
+}
+
+impl<'a, 'b> EncodedSplit<'a, 'b> {
+    fn new(made: &'a mut Made<'b>, split: &'static str, n_total: u64) -> Result<Self, DataError> {
+        let writer = SplitWriter::new(made.partial, split, made.side > MAX_PIXELS_SIDE)?;
+        let n_bad_before = made.bad.len();
+        Ok(Self { made, writer, split, n_total, n_done: 0, n_bad_before })
+    }
+
+    /// Adds what can be used and lists the rest, unless that is too much.
+    fn add(&mut self, images: Vec<Decoded>, progress: &mut impl FnMut(ImportProgress)) -> Result<(), DataError> {
+        for Decoded { label, path, stored } in images {
+            match stored {
+                Ok((bytes, moments)) => self.writer.add(&bytes, label, moments)?,
+                Err(reason) => self.made.bad.push(BadSample::of(self.split, self.n_done, &path, reason)),
+            }
+            self.n_done += 1;
+        }
+        progress(ImportProgress { split: self.split, n_done: self.n_done as u64, n_total: self.n_total });
+        match &self.made.bad[self.n_bad_before..] {
+            [] => Ok(()),
+            bad => require_few(bad.len(), self.n_total as usize, self.made.settings.max_bad_share, &bad[0]),
+        }
+    }
+
+    fn finish(self) {
+        self.made.splits.push(self.writer);
+    }
+}
+
+/// An image as it is stored and the sums over its pixels, or why it cannot be used.
+struct Decoded {
+    label: u16,
+    path: PathBuf,
+    stored: Result<(Vec<u8>, Moments), String>,
+}
+
+impl Decoded {
+    fn of(image: Image, side: usize) -> Self {
+        let Image { file, label, path } = image;
+        let stored = file.and_then(|file| stored(file, &path, side));
+        Self { label, path, stored }
+    }
+}
+
+fn stored(file: Vec<u8>, path: &Path, side: usize) -> Result<(Vec<u8>, Moments), String> {
     let reason = |error| match error {
         DataError::Image { reason, .. } => reason,
         other => other.to_string(),
     };
     let mut pixels = vec![0; side * side * N_CHANNELS];
-    decode(&bytes, &entry.path()).and_then(|image| image.square(side, &mut pixels)).map_err(reason)?;
+    decode(&file, path).and_then(|image| image.square(side, &mut pixels)).map_err(reason)?;
     let moments = Moments::default().with(&pixels);
-    Ok((if as_pixels { pixels } else { bytes }, moments))
+    Ok((if side <= MAX_PIXELS_SIDE { pixels } else { file }, moments))
 }

@@ -46,7 +46,8 @@
 //! # }
 //! ```
 //!
-//! The feature `hub` adds `hub::cifar10`, which downloads CIFAR-10's parquet files from the Hugging Face hub.
+//! Nothing opens a connection unless a feature is chosen: `fetch` adds `fetch::fetch`, which downloads a file from a URL,
+//! and `hub` adds `hub::fetch` for the parquet files of the Hugging Face hub.
 
 pub mod augment;
 mod bad;
@@ -55,8 +56,12 @@ pub mod cifar;
 pub mod decode;
 mod downsampled;
 mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod formats;
 mod grid;
+#[cfg(test)]
+mod hostile;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod images;
@@ -71,6 +76,7 @@ mod set;
 pub mod shapes32;
 mod source;
 mod subset;
+mod tables;
 
 pub use augment::{
     Augmentation, ColourDrop, ColourJitter, Crop, DroppedChannels, JitterFill, Mixing, PaddedCrop, Padding,
@@ -84,9 +90,9 @@ pub use images::{DataSet, Images, N_CHANNELS};
 pub use import::{ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, recognise};
 pub use loader::Loader;
 pub use mask::MaskSampler;
-pub use order::ExampleOrder;
-pub use set::{SetName, open};
+pub use order::{ExampleOrder, Shard};
+pub use set::{SetName, default_folder, open, resolve};
 pub use source::{
     LabelledBatch, LabelledSettings, LabelledSource, PretrainBatch, PretrainSettings, PretrainSource, SequentialSource,
 };
-pub use subset::{Splits, Subset, labelled_subset};
+pub use subset::{Splits, Subset, SubsetFile, labelled_subset};

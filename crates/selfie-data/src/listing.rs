@@ -12,10 +12,12 @@ use crate::DataError;
 
 mod folder;
 mod lines;
+mod packed;
 mod shards;
 #[cfg(test)]
 mod tests;
 
+use packed::Packed;
 pub(crate) use shards::fuzz as fuzz_shards;
 
 /// The class of images that have no labels.
@@ -45,11 +47,13 @@ pub(crate) struct Entry {
     file: Arc<Path>,
     /// In a shard: its name, first byte and length.
     member: Option<(Box<str>, u64, u64)>,
+    /// Where the shard is compressed: its bytes are those of the unpacked shard.
+    packed: Option<Arc<Packed>>,
 }
 
 impl Entry {
     fn file(path: PathBuf, label: u16) -> Self {
-        Self { label, file: path.into(), member: None }
+        Self { label, file: path.into(), member: None, packed: None }
     }
 
     /// What messages call it.
@@ -71,6 +75,9 @@ impl Entry {
     /// Reads the file; the error says why it cannot be used.
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
         let failed = |error: std::io::Error| format!("one that cannot be read ({error})");
+        if let (Some(packed), Some((_, start, len))) = (&self.packed, &self.member) {
+            return packed.read(&self.file, *start, *len).map_err(failed);
+        }
         let metadata = std::fs::metadata(&self.file).map_err(failed)?;
         if !metadata.is_file() {
             return Err("no regular file".to_owned());
@@ -92,6 +99,21 @@ impl Entry {
     }
 }
 
+/// Entries in order, at most `n` at a time. Those of a compressed shard come without others, so that reading them at once
+/// unpacks it once.
+pub(crate) fn chunks(entries: &[Entry], n: usize) -> impl Iterator<Item = &[Entry]> {
+    let together = |a: &Entry, b: &Entry| a.packed.is_none() && b.packed.is_none() || a.file == b.file;
+    entries.chunk_by(together).flat_map(move |entries| entries.chunks(n))
+}
+
+/// All entries, or those of the first shard if that is compressed: looking into every one would unpack every one.
+pub(crate) fn one_shard_if_packed(entries: &[Entry]) -> &[Entry] {
+    match entries.first() {
+        Some(first) if first.packed.is_some() => entries.chunk_by(|a, b| a.file == b.file).next().unwrap_or_default(),
+        _ => entries,
+    }
+}
+
 impl Listing {
     /// Lists what is at a path: a list file, a shard, a folder with either, or a folder of images.
     pub(crate) fn find(path: &Path) -> Result<Self, DataError> {
@@ -101,7 +123,7 @@ impl Listing {
             (_, None, Some(files)) => lines::list(&files)?,
             (true, None, None) => folder::list(path)?,
             (false, None, None) => {
-                let expected = "a folder, a list file (.txt, .tsv) or a shard (.tar)";
+                let expected = "a folder, a list file (.txt, .tsv), a shard (.tar, .tar.gz, .tgz) or a .parquet file";
                 return Err(DataError::malformed(path, "the name", expected, "another file"));
             }
         };
@@ -109,11 +131,11 @@ impl Listing {
             let (path, n_other) = (path.to_path_buf(), listing.n_ignored);
             return Err(DataError::NoImages { path, expected: "images (JPEG, PNG, WebP, BMP)", n_other });
         }
-        listing.held_out()
+        listing.with_test_split()
     }
 
     /// With a test split: a tenth of every class, where there is none and there are classes.
-    fn held_out(mut self) -> Result<Self, DataError> {
+    fn with_test_split(mut self) -> Result<Self, DataError> {
         let n_classes = self.class_names.len();
         if n_classes > usize::from(u16::MAX) {
             let (expected, got) = (format!("at most {} classes", u16::MAX), n_classes.to_string());
@@ -122,20 +144,27 @@ impl Listing {
         if !self.test.is_empty() || n_classes < 2 {
             return Ok(self);
         }
-        let mut classes = vec![Vec::new(); n_classes];
-        for (idx, entry) in self.train.iter().enumerate() {
-            classes[usize::from(entry.label)].push(idx);
-        }
-        let mut is_test = vec![false; self.train.len()];
-        for (class, mut members) in classes.into_iter().enumerate() {
-            Stream::new(TEST_SEED, Purpose::Validation, class as u32, 0).shuffle(&mut members);
-            let n_test = (members.len() + TEST_ONE_OF / 2) / TEST_ONE_OF;
-            members.iter().take(n_test).for_each(|&idx| is_test[idx] = true);
-        }
+        let labels: Vec<u16> = self.train.iter().map(|entry| entry.label).collect();
+        let is_test = held_out(&labels, n_classes);
         let mut held = is_test.iter();
         (self.test, self.train) = self.train.into_iter().partition(|_| held.next() == Some(&true));
         Ok(self)
     }
+}
+
+/// Of every image, whether it is of the tenth of its class that is held out. It does not depend on a run's seed.
+pub(crate) fn held_out(labels: &[u16], n_classes: usize) -> Vec<bool> {
+    let mut classes = vec![Vec::new(); n_classes];
+    for (idx, &label) in labels.iter().enumerate() {
+        classes[usize::from(label)].push(idx);
+    }
+    let mut is_test = vec![false; labels.len()];
+    for (class, mut members) in classes.into_iter().enumerate() {
+        Stream::new(TEST_SEED, Purpose::Validation, class as u32, 0).shuffle(&mut members);
+        let n_test = (members.len() + TEST_ONE_OF / 2) / TEST_ONE_OF;
+        members.iter().take(n_test).for_each(|&idx| is_test[idx] = true);
+    }
+    is_test
 }
 
 /// Whether a file is an image by its name.

@@ -3,7 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `selfie-data.json` | side, class names, and for each split: number of images, bytes, sums, content hash |
+//! | `selfie-data.json` | side, class names, for each split number of images, bytes, sums, content hash; and its own hash |
 //! | `train.pixels` | u8 `[n, H, W, C]`, or in its place |
 //! | `train.files`, `train.ends` | image files one behind the other, and where each ends, as little-endian u64 |
 //! | `train.labels` | little-endian u16 |
@@ -53,7 +53,7 @@ pub(crate) fn open(name: &str, folder: &Path) -> Result<DataSet, DataError> {
 fn manifest(folder: &Path) -> Result<Manifest, DataError> {
     let path = folder.join(MANIFEST);
     let bytes = read(&path, MAX_MANIFEST_BYTES)?;
-    let manifest: Manifest = serde_json::from_slice(&bytes)
+    let mut manifest: Manifest = serde_json::from_slice(&bytes)
         .map_err(|error| DataError::malformed(&path, "the manifest", "what `data import` writes", error.to_string()))?;
     manifest.check(&path)?;
     Ok(manifest)

@@ -78,10 +78,10 @@ impl FromStr for SetName {
 const HUB: &str = "hub:";
 
 /// Reads a data set from `dir`, else from `$SELFIE_DATA/<name>`, else from `data/<name>`. `shapes32` has no folder. A
-/// `dir` of `hub:` downloads CIFAR-10 from the Hugging Face hub into its cache.
+/// `dir` of `hub:` is the set's folder in the Hugging Face hub's cache, to which it is downloaded if it is not there.
 ///
 /// What is there may be the prepared form, which is mapped, or, for as much as fits into memory, the set's official files,
-/// a folder of images, a list of them, or tar shards.
+/// a folder of images, a list of them, tar shards or parquet files.
 ///
 /// # Errors
 ///
@@ -93,7 +93,10 @@ pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
             None => Ok(shapes32::draw(shapes32::N_TRAIN, shapes32::N_TEST)),
             Some(dir) => Err(DataError::setting("--data", "none: shapes32 is drawn by the program", dir.display())),
         },
-        SetName::Cifar10 if dir == Some(Path::new(HUB)) => from_hub(),
+        // The hub's folders are called after revisions.
+        _ if dir == Some(Path::new(HUB)) => {
+            Ok(DataSet { name: name.to_string(), ..import::read(name, &hub_folder(name)?)? })
+        }
         _ => {
             let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);
             import::read(name, &locate(name, dir, root.as_deref())?)
@@ -101,14 +104,30 @@ pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
     }
 }
 
+/// Where the files of a set lie that is named by its place on the hub.
 #[cfg(feature = "hub")]
-fn from_hub() -> Result<DataSet, DataError> {
-    crate::hub::cifar10()
+fn hub_folder(name: SetName) -> Result<PathBuf, DataError> {
+    crate::hub::folder(name, |_| ())
 }
 
 #[cfg(not(feature = "hub"))]
-fn from_hub() -> Result<DataSet, DataError> {
+fn hub_folder(_: SetName) -> Result<PathBuf, DataError> {
     Err(DataError::setting("feature `hub`", "a program built with it to read from the hub", "one built without it"))
+}
+
+/// What a path of the user stands for: itself, or for `hub:` the set's folder in the hub's cache.
+///
+/// # Errors
+///
+/// If the hub does not give the set.
+pub fn resolve(name: SetName, path: &Path) -> Result<PathBuf, DataError> {
+    if path == Path::new(HUB) { hub_folder(name) } else { Ok(path.to_owned()) }
+}
+
+/// The folder that a set is fetched to unless another one is named: `$SELFIE_DATA/<name>`, else `data/<name>`.
+#[must_use]
+pub fn default_folder(name: SetName) -> PathBuf {
+    std::env::var_os("SELFIE_DATA").map_or_else(|| PathBuf::from("data"), PathBuf::from).join(name.as_str())
 }
 
 /// The first of the places that exists; `root` is the value of `SELFIE_DATA`.

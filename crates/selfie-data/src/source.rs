@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::augment::{Draw, MixedLabels, Mixing, PatchAugmentation};
-use crate::{Augmentation, BadSample, DataError, ExampleOrder, Images, MaskSampler, PatchGrid};
+use crate::{Augmentation, BadSample, DataError, ExampleOrder, Images, MaskSampler, PatchGrid, Shard};
 
 mod examples;
 #[cfg(test)]
@@ -111,6 +111,13 @@ impl PretrainSource {
         Ok(Self { examples, order, settings })
     }
 
+    /// The part of one of several processes: together, in the order of the ranks, their batches are those of one process
+    /// with `world_size` times the batch, draws and all.
+    #[must_use]
+    pub fn sharded(self, shard: Shard) -> Self {
+        Self { order: self.order.sharded(shard), ..self }
+    }
+
     /// How many examples an epoch has.
     #[must_use]
     pub fn n_examples(&self) -> usize {
@@ -148,6 +155,7 @@ impl PretrainSource {
 pub struct LabelledSource {
     examples: Examples,
     order: ExampleOrder,
+    shard: Shard,
     settings: LabelledSettings,
 }
 
@@ -162,7 +170,13 @@ impl LabelledSource {
         settings.mixing.check()?;
         let examples = Examples::new(images, Some(examples))?;
         let order = ExampleOrder::new(settings.seed, examples.len())?;
-        Ok(Self { examples, order, settings })
+        Ok(Self { examples, order, shard: Shard::default(), settings })
+    }
+
+    /// As [`PretrainSource::sharded`], but that images are mixed within the batch of a process, by a draw of its own.
+    #[must_use]
+    pub fn sharded(self, shard: Shard) -> Self {
+        Self { order: self.order.sharded(shard), shard, ..self }
     }
 
     /// How many examples an epoch has.
@@ -184,7 +198,7 @@ impl LabelledSource {
             .map(|(epoch, position)| Draw { seed, epoch, example: self.examples.at(position) })
             .collect();
         let mut batch = self.examples.labelled(&draws, augmentation)?;
-        if let Some(mix) = mixing.draw(seed, step, self.examples.side()) {
+        if let Some(mix) = mixing.draw(seed, self.shard.batch_idx(step), self.examples.side()) {
             mix.apply(&mut batch, self.examples.side());
         }
         Ok(batch)

@@ -4,8 +4,11 @@ use selfie_random::{Purpose, Stream};
 
 use crate::DataError;
 
+mod file;
 #[cfg(test)]
 mod tests;
+
+pub use file::SubsetFile;
 
 /// One of so many training examples of a class is held out.
 const VALIDATION_ONE_OF: usize = 10;

@@ -131,6 +131,9 @@ pub struct RunRecord {
     /// The folder that `--data` named, absolute; `None` where the set was found otherwise.
     #[serde(default)]
     pub data_dir: Option<String>,
+    /// The data set's name: a published one's, or that of the user's own folder.
+    #[serde(default)]
+    pub data_name: Option<String>,
     /// BLAKE3 of each split's pixels and labels, by split.
     pub data_hashes: BTreeMap<String, String>,
     /// BLAKE3 of the labelled subset's example list; `None` in pretraining.
@@ -161,6 +164,7 @@ impl RunRecord {
             config,
             config_sources,
             data_dir: None,
+            data_name: None,
             data_hashes: BTreeMap::new(),
             subset_hash: None,
             split: None,

@@ -69,7 +69,7 @@ fn at(session: &Session, out: PathBuf, seed: u64) -> Session {
 }
 
 fn labels(pretrained: Option<Pretrained>) -> Labels {
-    Labels { fraction: FRACTION, pretrained, split: Split::Test }
+    Labels { fraction: FRACTION, subset: None, pretrained, split: Split::Test }
 }
 
 /// The test accuracy of one fine-tuning, or how it ended before it had one.

@@ -74,14 +74,31 @@ pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64) -> Result<E
     estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost)
 }
 
+/// How many labels a fine-tuning may see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Labelled {
+    /// A share of the training set, above 0 and at most 1.
+    Fraction(f64),
+    /// So many examples.
+    Examples(usize),
+}
+
 /// What a fine-tuning would take.
 ///
 /// # Errors
 ///
 /// As [`pretrain`].
-pub fn finetune(resolved: &Resolved, data: Option<&Path>, seed: u64, fraction: f64) -> Result<Estimate, TrainError> {
+pub fn finetune(
+    resolved: &Resolved,
+    data: Option<&Path>,
+    seed: u64,
+    labelled: Labelled,
+) -> Result<Estimate, TrainError> {
     let (n_total, found) = n_examples(resolved, data)?;
-    let n_examples = ((n_total as f64 * fraction).round() as u64).max(1);
+    let (n_examples, fraction) = match labelled {
+        Labelled::Fraction(fraction) => (((n_total as f64 * fraction).round() as u64).max(1), fraction),
+        Labelled::Examples(n) => (n as u64, (n as f64 / n_total.max(1) as f64).min(1.0)),
+    };
     let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
     let n_stages = if plan.classifier == ClassifierPlan::AttentionPooling { 3 } else { 4 };
     let stages = stages(&plan.model, plan.data.image_size, n_stages);

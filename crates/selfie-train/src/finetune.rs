@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use selfie_data::{DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, labelled_subset};
+use selfie_data::{
+    DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, Subset, SubsetFile,
+    labelled_subset,
+};
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
 use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile};
@@ -14,17 +17,23 @@ use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
+use crate::files;
 use crate::network::{network_config, require_side};
 use crate::optimizer::Optimizer;
 use crate::plan::{ClassifierPlan, FinetunePlan, Request};
 use crate::pretrain::{pass_number, top1_share};
 use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
 
+/// The labelled examples of a run, in the run folder.
+pub const SUBSET: &str = "subset.txt";
+
 /// What a fine-tuning starts from and which labels it may see.
 #[derive(Clone, Debug)]
 pub struct Labels {
-    /// Share of the full training set's labels, above 0 and at most 1.
+    /// Share of the full training set's labels, above 0 and at most 1; not looked at where there is a `subset`.
     pub fraction: f64,
+    /// The user's own choice of examples.
+    pub subset: Option<SubsetFile>,
     /// Pretrained weights; none from scratch.
     pub pretrained: Option<Pretrained>,
     /// The split that the finished classifier is measured on: the test set, unless a choice is still to be made.
@@ -61,19 +70,23 @@ impl Pretrained {
 pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Result<Ended, TrainError> {
     data.require_classes()?;
     let images = &data.train;
-    let (examples, subset_hash, measured_on) = examples(images, labels, session.seed)?;
-    let request = Request { n_examples: examples.len() as u64, seed: session.seed, stop_after: session.stop_after };
-    let plan = FinetunePlan::new(resolved, request, labels.fraction)?;
+    let (subset, measured_on) = chosen(images, labels, session.seed)?;
+    let n_examples = subset.examples.len();
+    let request = Request { n_examples: n_examples as u64, seed: session.seed, stop_after: session.stop_after };
+    let own_fraction = n_examples as f64 / images.len() as f64;
+    let fraction = if labels.subset.is_some() { own_fraction } else { labels.fraction };
+    let plan = FinetunePlan::new(resolved, request, fraction)?;
     require_side(resolved, images)?;
 
     let network = classifier(&plan, images, labels, session)?;
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let source = LabelledSource::new(images.clone(), examples, settings(&plan, session))?;
+    let source = LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session))?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
-    let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
+    let (fraction, subset_hash) = (Some(fraction), Some(subset.hash.clone()));
+    let record = session.record(RunRecord { fraction, subset_hash, ..record(resolved, data, labels) });
     let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
@@ -83,7 +96,10 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
             network.load(&weights_of(checkpoint, &network.config().network)?)?;
             optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
         }
-        None => run.progress.note(&started_from),
+        None => {
+            run.progress.note(&started_from);
+            files::write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
+        }
     }
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
@@ -141,27 +157,25 @@ fn settings(plan: &FinetunePlan, session: &Session) -> LabelledSettings {
     }
 }
 
-/// The examples to train on, their hash, and the validation examples where those are what is measured.
-type Examples = (Arc<[u32]>, String, Option<Arc<[u32]>>);
-
-fn examples(images: &Images, labels: &Labels, seed: u64) -> Result<Examples, TrainError> {
+/// The examples to train on, and the validation examples where those are what is measured.
+fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<(Subset, Option<Arc<[u32]>>), TrainError> {
     let splits = Splits::new(images.labels());
     let validates = labels.split == Split::Validation;
-    if validates && labels.fraction == 1.0 {
+    let drawn = |fraction| labelled_subset(images.labels(), &splits.train, images.len(), fraction, seed);
+    let subset = match &labels.subset {
+        Some(file) => file.of(images, if validates { &splits.validation } else { &[] })?,
         // The whole set would contain what is measured: a choice at 1.0 is made on the nine tenths.
-        let share = splits.train.len() as f64 / images.len() as f64;
-        let subset = labelled_subset(images.labels(), &splits.train, images.len(), share, seed)?;
-        return Ok((subset.examples.into(), subset.hash, Some(splits.validation.into())));
-    }
-    let subset = labelled_subset(images.labels(), &splits.train, images.len(), labels.fraction, seed)?;
-    Ok((subset.examples.into(), subset.hash, validates.then(|| splits.validation.into())))
+        None if validates && labels.fraction == 1.0 => drawn(splits.train.len() as f64 / images.len() as f64)?,
+        None => drawn(labels.fraction)?,
+    };
+    Ok((subset, validates.then(|| splits.validation.into())))
 }
 
 fn record(resolved: &Resolved, data: &DataSet, labels: &Labels) -> RunRecord {
     let hashes = [("train", &data.train), ("test", &data.test)];
     RunRecord {
-        fraction: Some(labels.fraction),
         pretrained_from: labels.pretrained.as_ref().map(|pretrained| pretrained.from.clone()),
+        data_name: Some(data.name.clone()),
         data_hashes: hashes
             .map(|(split, images)| (split.to_owned(), images.content_hash()))
             .into_iter()

@@ -101,6 +101,7 @@ pub(crate) fn pass_number(step_idx: u64, micro: usize, n_micro_batches: usize) -
 
 fn record(resolved: &Resolved, data: &DataSet) -> RunRecord {
     RunRecord {
+        data_name: Some(data.name.clone()),
         data_hashes: BTreeMap::from([("train".to_owned(), data.train.content_hash())]),
         ..RunRecord::new(Task::Pretrain, &resolved.recipe, resolved.to_json(), resolved.sources())
     }

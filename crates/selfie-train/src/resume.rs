@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use selfie_eval::record::{RunRecord, to_pretty_json};
+use selfie_eval::record::{RunRecord, Task, to_pretty_json};
 use serde_json::{Value, json};
 
 use crate::TrainError;
+use crate::config::Config;
 
 #[cfg(test)]
 mod tests;
@@ -64,14 +65,21 @@ pub fn identity_hash(record: &RunRecord) -> Result<String, TrainError> {
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
-/// The values that make `now` another run than `was`; empty if `now` may resume it.
+/// The values that make `now` another run than `was`; empty if `now` may resume it. A configuration key that `was` does not
+/// have, because the program that began it did not, counts as if it had its default.
 ///
 /// # Errors
 ///
 /// If a record has no JSON form.
 pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, TrainError> {
-    let (was, sources) = (leaves(was)?, &now.config_sources);
+    let task = now.task;
+    let (mut was, sources) = (leaves(was)?, &now.config_sources);
     let now = leaves(now)?;
+    for (key, value) in defaults(task)? {
+        if now.contains_key(&key) {
+            was.entry(key).or_insert(value);
+        }
+    }
     let mut keys: Vec<&String> = was.keys().chain(now.keys()).collect();
     keys.sort();
     keys.dedup();
@@ -85,6 +93,15 @@ pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, 
         (was != now).then(|| Difference { source: sources.get(&key).cloned(), key, was, now })
     };
     Ok(keys.into_iter().filter_map(difference).collect())
+}
+
+/// The defaults of the configuration as [`leaves`] of a record; what is not set by default is none of them.
+fn defaults(task: Task) -> Result<BTreeMap<String, Value>, TrainError> {
+    let config = serde_json::to_value(Config::default()).map_err(|error| TrainError::Internal(error.to_string()))?;
+    let mut defaults = leaves(&RunRecord::new(task, "", config, BTreeMap::new()))?;
+    // The length of a run is one key of three, and never new.
+    defaults.retain(|key, value| key.starts_with("config.") && !value.is_null() && !key.ends_with(".steps"));
+    Ok(defaults)
 }
 
 /// The identity as `path.to.value` → value. Both records pass through JSON text, so that a stored number and a computed

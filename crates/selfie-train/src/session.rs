@@ -15,7 +15,7 @@ use crate::number_type::NumberType;
 use crate::plan::{CheckpointPlan, TrainingPlan};
 use crate::progress::{self, Progress};
 use crate::resume::identity_hash;
-use crate::run_folder::{Begin, Finish, MetricsLog, RunFolder, read_metrics, read_result};
+use crate::run_folder::{Begin, Finish, MetricsLog, RunFolder, read_metrics, read_record, read_result};
 use crate::signals::{Signals, StopSignal};
 
 /// Where and how a run runs; what it computes is in its configuration.
@@ -153,7 +153,8 @@ impl Run {
             return Ok(Opened::Finished(result));
         }
         let store = folder.checkpoints(checkpoint.keep);
-        let config_hash = identity_hash(record)?;
+        // Of the record that is stored: it may lack keys that this program has since been given.
+        let config_hash = identity_hash(read_record(folder.path())?.as_ref().unwrap_or(record))?;
         let loaded = store.load_latest(&config_hash)?;
         let start = loaded.as_ref().map_or(0, |loaded| loaded.snapshot.step);
         let metrics = folder.metrics(loaded.as_ref().map_or(0, |loaded| loaded.snapshot.metrics_len))?;

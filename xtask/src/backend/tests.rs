@@ -60,19 +60,30 @@ fn selfie_features_goes_before_everything_else() {
 #[test]
 fn the_hub_is_turned_on_by_the_commands_that_need_it() {
     for needs in [
-        "data fetch cifar10",
-        "-q data fetch cifar10",
+        "data fetch imagenet32",
+        "-q data fetch imagenet224",
+        "data fetch cifar10 --hub",
+        "data import hub: --set imagenet32 --out x",
         "pretrain cifar10 --data hub:uoft-cs/cifar10",
         "pretrain cifar10 --data=hub:uoft-cs/cifar10",
         "pretrain cifar10 --hub",
     ] {
         assert!(needs_hub(&needs.split(' ').collect::<Vec<_>>()), "{needs}");
     }
-    for plain in ["data info cifar10", "pretrain cifar10 --data fetch", "demo"] {
+    for plain in [
+        "data fetch cifar10",
+        "data fetch imagenet32 --url http://a/b",
+        "data info cifar10",
+        "pretrain cifar10 --data fetch",
+        "demo",
+    ] {
         assert!(!needs_hub(&plain.split(' ').collect::<Vec<_>>()), "{plain}");
     }
     let hub = Request { hub: true, ..Request::default() };
     assert_eq!(features(&hub, GPU), "cuda,cudnn,hub");
+    assert!(needs_fetch(&["-q", "data", "fetch", "cifar10"]) && !needs_fetch(&["data", "info", "fetch"]));
+    let fetch = Request { fetch: true, ..Request::default() };
+    assert_eq!(features(&fetch, PLAIN), "fetch");
 }
 
 #[test]

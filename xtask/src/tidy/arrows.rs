@@ -17,12 +17,10 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates from outside that a crate must not name directly, by prefix.
-///
-/// selfie-data's feature `hub` may bring candle-datasets, and candle with it; the code of selfie-data stays free of candle-nn.
 const FORBIDDEN: [(&str, &str, &str); 3] = [
     ("xtask", "candle", "it must build in seconds"),
     ("selfie-random", "candle", "the same numbers are drawn without tensors"),
-    ("selfie-data", "candle-nn", "a data set holds no network"),
+    ("selfie-data", "candle", "a data set holds no network"),
 ];
 
 /// What a Cargo.toml says, as far as arrows go.

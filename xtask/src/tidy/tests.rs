@@ -25,7 +25,7 @@ fn workspace(name: &str, extra: &str) -> Vec<Manifest> {
         ("selfie-train", "selfie-eval.workspace = true\nselfie-data.workspace = true\nselfie-random.workspace = true"),
         ("selfie-eval", "selfie-model.workspace = true\nselfie-data.workspace = true"),
         ("selfie-model", "selfie-ops.workspace = true"),
-        ("selfie-data", "selfie-random.workspace = true\ncandle-datasets = { workspace = true, optional = true }"),
+        ("selfie-data", "selfie-random.workspace = true\nparquet = { workspace = true, optional = true }"),
         ("selfie-ops", "selfie-random.workspace = true\ncandle-core.workspace = true"),
         ("selfie-random", "libm.workspace = true"),
     ];

@@ -21,6 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(arguments: &Data) -> anyhow::Result<u8> {
     match &arguments.command {
+        DataCommand::Fetch(asked) => super::fetch::run(asked),
         DataCommand::Info(asked) => info(asked),
         DataCommand::Check(asked) => check(asked),
         DataCommand::Import(asked) => import(asked),
@@ -122,7 +123,7 @@ fn import(asked: &DataImport) -> anyhow::Result<u8> {
     };
     let settings = ImportSettings {
         set,
-        source: asked.source.clone(),
+        source: selfie_data::resolve(set, &asked.source).map_err(output::data)?,
         out: asked.out.clone(),
         side: asked.side.map_or(set.side(), usize::from),
         max_bad_share: asked.max_bad_share,

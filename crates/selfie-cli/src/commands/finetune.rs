@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use selfie_data::SubsetFile;
 use selfie_eval::record::{Arm, Split, Task};
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, Resolved};
+use selfie_train::estimate::Labelled;
 use selfie_train::finetune::{Labels, Pretrained};
 use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record};
 use selfie_train::{TrainError, estimate};
@@ -22,27 +24,32 @@ struct Start {
 
 pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
-    let (start, resolved) = start_and_configuration(arguments)?;
+    let subset = arguments.subset.as_deref().map(SubsetFile::read).transpose().map_err(output::data)?;
+    let (start, resolved) = start_and_configuration(arguments, subset.as_ref())?;
+    // One of the two is there: the argument parser requires it.
+    let fraction = arguments.fraction.unwrap_or(1.0);
     let data_dir = context::data_dir(train.data.as_deref(), start.run.as_deref())?;
     if train.dry_run {
         context::device(&train.compute)?;
-        let estimate = estimate::finetune(&resolved, data_dir.as_deref(), train.seed, arguments.fraction)?;
+        let labelled = subset.map_or(Labelled::Fraction(fraction), |subset| Labelled::Examples(subset.len()));
+        let estimate = estimate::finetune(&resolved, data_dir.as_deref(), train.seed, labelled)?;
         output::print(&estimate.text(train.json)?)?;
         return Ok(0);
     }
     let pretrained = start.weights.as_deref().map(Pretrained::read).transpose()?;
     let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
     let split = if arguments.validate { Split::Validation } else { Split::Test };
-    let labels = Labels { fraction: arguments.fraction, pretrained, split };
+    let out = default_path(arguments, subset.as_ref(), &resolved, arm);
+    let labels = Labels { fraction, subset, pretrained, split };
     let data = context::data_set(&resolved.config.data.set, data_dir.as_deref())?;
-    let session = context::session(train, data_dir, default_path(arguments, &resolved, arm))?;
+    let session = context::session(train, data_dir, out)?;
     let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;
     finish(&ended, &session.out, train.json)
 }
 
 /// The start and the configuration. Without `--from`, a run that was begun keeps the start it has: a pretraining that
 /// finished since then does not change what the same command means.
-fn start_and_configuration(arguments: &Finetune) -> anyhow::Result<(Start, Resolved)> {
+fn start_and_configuration(arguments: &Finetune, subset: Option<&SubsetFile>) -> anyhow::Result<(Start, Resolved)> {
     let recipe = arguments.recipe.as_deref();
     let configuration =
         |start: &Start| context::configuration(Task::Finetune, &base(recipe, start)?, &arguments.train, None);
@@ -51,7 +58,8 @@ fn start_and_configuration(arguments: &Finetune) -> anyhow::Result<(Start, Resol
     if arguments.from.is_some() {
         return Ok((newest, resolved));
     }
-    let out = arguments.train.out.clone().unwrap_or_else(|| default_path(arguments, &resolved, Arm::Pretrained));
+    let out =
+        arguments.train.out.clone().unwrap_or_else(|| default_path(arguments, subset, &resolved, Arm::Pretrained));
     let begun_from = read_record(&out)?.and_then(|record| record.pretrained_from).map(|from| PathBuf::from(from.path));
     let Some(weights) = begun_from.filter(|weights| weights.is_file()) else { return Ok((newest, resolved)) };
     let run = run_of(&weights);
@@ -65,9 +73,13 @@ fn run_of(weights: &Path) -> Option<PathBuf> {
     weights.parent().filter(|run| run.join(RECORD).is_file()).map(Path::to_owned)
 }
 
-fn default_path(arguments: &Finetune, resolved: &Resolved, arm: Arm) -> PathBuf {
-    let finetune = Some((arguments.fraction, arm));
-    let (recipe, seed) = (resolved.recipe.clone(), arguments.train.seed);
+fn default_path(arguments: &Finetune, subset: Option<&SubsetFile>, resolved: &Resolved, arm: Arm) -> PathBuf {
+    let finetune = arguments.fraction.map(|fraction| (fraction, arm));
+    let seed = arguments.train.seed;
+    let recipe = match subset {
+        None => resolved.recipe.clone(),
+        Some(subset) => format!("{}-subset-{:.8}-{}", resolved.recipe, subset.hash(), arm.name()),
+    };
     let path = RunName { task: Task::Finetune, recipe, finetune, seed }.default_path();
     // A choice on the validation split is another run than the test of what was chosen.
     if arguments.validate { PathBuf::from(format!("{}-validation", path.display())) } else { path }

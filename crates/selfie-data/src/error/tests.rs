@@ -17,5 +17,5 @@ fn messages_say_where_expected_got_and_what_to_do() {
         "d/data_batch_1.bin: record 7: expected a label of 0 to 9, got 77; the file is damaged: fetch it again"
     );
     let error = DataError::MissingSet { set: "cifar10".into(), looked_in: vec!["a".into(), "b".into()] };
-    assert!(error.to_string().contains("a, b") && error.to_string().contains("--data hub:"), "{error}");
+    assert!(error.to_string().contains("a, b") && error.to_string().contains("`data fetch cifar10`"), "{error}");
 }

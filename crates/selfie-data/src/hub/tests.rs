@@ -1,72 +1,169 @@
+//! Against a server that answers as the hub does. The hub itself was never asked.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 use crate::DataErrorKind;
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
+use crate::fetch::stand_in::{Reply, Request, StandIn};
+use crate::formats::parquet::tests::written;
+use crate::import::tests::png;
 
-/// The hub's schema.
-const SCHEMA: &str = "message schema {
-    optional group img { optional binary bytes; optional binary path (UTF8); }
-    optional int64 label;
-}";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const TOKEN: &str = "hf_secret";
 
-/// A PNG whose pixel at (y, x) is (y, x, 9).
-fn png(width: u32, height: u32) -> Vec<u8> {
-    let image = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([y as u8, x as u8, 9]));
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
+/// A set of two training shards and a validation shard, and a file that is none of them.
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let shard = |greys: &[u8]| {
+        let images: Vec<Vec<u8>> = greys.iter().map(|&grey| png(32, grey)).collect();
+        written(&images, &greys.iter().map(|grey| i64::from(grey % 2)).collect::<Vec<_>>())
+    };
+    vec![
+        ("README.md", b"a card".to_vec()),
+        ("data/train-00000-of-00002.parquet", shard(&[1, 2, 3])),
+        ("data/train-00001-of-00002.parquet", shard(&[4, 5])),
+        ("data/validation-00000-of-00001.parquet", shard(&[6])),
+        ("data/test-00000-of-00001.parquet", b"not fetched".to_vec()),
+    ]
 }
 
-fn parquet_file(images: Vec<Vec<u8>>, labels: &[i64]) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-    let mut writer = SerializedFileWriter::new(file.reopen().unwrap(), schema, Default::default()).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let paths = vec![ByteArray::from("x.png"); labels.len()];
-    let images: Vec<ByteArray> = images.into_iter().map(ByteArray::from).collect();
-    for values in [images, paths] {
-        let mut column = group.next_column().unwrap().unwrap();
-        let levels = vec![2; labels.len()];
-        column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
-        column.close().unwrap();
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hub's answer to a request, with `files` in every repository.
+fn answer(request: &Request, files: &[(&'static str, Vec<u8>)]) -> Reply {
+    let path = request.path.split('?').next().unwrap();
+    if let Some((_, name)) = path.split_once(&format!("/resolve/{COMMIT}/")) {
+        let Some((_, bytes)) = files.iter().find(|(file, _)| *file == name) else { return Reply::new(404, b"") };
+        return Reply::new(200, bytes)
+            .header("ETag", format!("\"{}\"", sha256(bytes)))
+            .header("X-Repo-Commit", COMMIT)
+            .header("X-Linked-Size", bytes.len());
     }
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<Int64Type>().write_batch(labels, Some(&vec![1; labels.len()]), None).unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
-    file
+    if path.contains("/tree/") {
+        let entries = files
+            .iter()
+            .map(|(path, bytes)| serde_json::json!({ "type": "file", "oid": "00", "size": bytes.len(), "path": path }));
+        let entries: serde_json::Value = entries.collect();
+        return Reply::new(200, entries.to_string().as_bytes()).header("Content-Type", "application/json");
+    }
+    if path.starts_with("/api/datasets/") {
+        let info = serde_json::json!({ "id": "x/y", "sha": COMMIT }).to_string();
+        return Reply::new(200, info.as_bytes()).header("Content-Type", "application/json");
+    }
+    Reply::new(404, b"")
+}
+
+fn client(endpoint: &str, cache: &Path, token: Option<&str>) -> HFClientSync {
+    let builder = hf_hub::HFClientBuilder::new().endpoint(endpoint).cache_dir(cache);
+    let builder = builder.retry_max_attempts(2).retry_base_delay(Duration::from_millis(1));
+    // A token of the environment must not reach a test.
+    builder.token(token.unwrap_or("")).build_sync().unwrap()
+}
+
+fn imagenet() -> &'static HubSet {
+    HubSet::find(SetName::Imagenet32).unwrap()
+}
+
+fn greys(folder: &Path, is_train: bool) -> Vec<u8> {
+    let mut greys = Vec::new();
+    let tables = Tables::find(folder).unwrap().unwrap();
+    let read = tables.read(is_train, |images| {
+        greys.extend(
+            images.into_iter().map(|image| crate::decode::decode(&image.file.unwrap(), &image.path).unwrap().pixels[0]),
+        );
+        Ok(())
+    });
+    read.unwrap();
+    greys
 }
 
 #[test]
-fn rows_and_columns_of_the_image_are_not_swapped() {
-    let images = read_parquet(parquet_file(vec![png(32, 32); 2], &[3, 9]).path()).unwrap();
-    assert_eq!(images.labels(), [3, 9]);
-    for (y, x) in [(0, 31), (31, 0), (5, 17)] {
-        assert_eq!(images.stored(1)[(y * 32 + x) * 3..][..3], [y as u8, x as u8, 9], "y {y} x {x}");
-    }
+fn a_set_is_downloaded_once_and_then_used_without_the_network() {
+    let server = StandIn::serve(|request, _| answer(request, &files()));
+    let cache = tempfile::tempdir().unwrap();
+    let (sender, events) = std::sync::mpsc::channel();
+    let online = client(&server.url(""), cache.path(), None);
+    let folder = imagenet().folder(&online, move |event| sender.send(event).unwrap()).unwrap();
+    assert_eq!((greys(&folder, true), greys(&folder, false)), (vec![1, 2, 3, 4, 5], vec![6]));
+    assert!(!folder.join("data/test-00000-of-00001.parquet").exists(), "ImageNet's test split has no labels");
+    let last = events.iter().last().unwrap();
+    let n: u64 = files()[1..4].iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    assert_eq!(last, FetchEvent::Progress { n_done: n, n_total: Some(n) });
+
+    let n_asked = server.requests().len();
+    let offline = client("http://127.0.0.1:1", cache.path(), None);
+    assert_eq!(imagenet().folder(&offline, |_| ()).unwrap(), folder);
+    assert_eq!(server.requests().len(), n_asked);
+    let error = imagenet().fetch(&offline, |_| ()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::Io);
+    assert!(error.to_string().contains("benjamin-paine/imagenet-1k-32x32"), "{error}");
 }
 
 #[test]
-fn wrong_rows_are_named() {
-    for (images, labels, message) in [
-        (vec![png(32, 32), png(32, 31)], [0, 0], "row 1: expected a 32 × 32 PNG image, got 32 × 31"),
-        (vec![png(32, 32), png(5000, 1)], [0, 0], "row 1: expected a 32 × 32 PNG image"),
-        (vec![b"no image".to_vec(), png(32, 32)], [0, 0], "row 0: expected a 32 × 32 PNG image"),
-        (vec![png(32, 32), png(32, 32)], [0, 10], "row 1: expected a label of 0 to 9, got 10"),
-        (vec![png(32, 32), png(32, 32)], [-1, 0], "row 0: expected a label of 0 to 9, got -1"),
-    ] {
-        let error = read_parquet(parquet_file(images, &labels).path()).unwrap_err();
-        assert_eq!(error.kind(), DataErrorKind::BadData);
-        assert!(error.to_string().contains(message), "{error}");
+fn a_gated_set_needs_the_token_and_says_so() {
+    let server = StandIn::serve(|request, _| {
+        match request.headers.get("authorization").map(String::as_str) {
+            Some(token) if token == format!("Bearer {TOKEN}") => answer(request, &files()),
+            // What it is is told to everybody; its files are not.
+            _ if request.path.starts_with("/api/") => answer(request, &files()),
+            Some(token) if token.len() > "Bearer ".len() => Reply::new(403, b"{\"error\": \"not on the list\"}"),
+            _ => Reply::new(401, b"{\"error\": \"gated\"}"),
+        }
+    });
+    for token in [None, Some("hf_of_somebody_else")] {
+        let cache = tempfile::tempdir().unwrap();
+        let error = imagenet().fetch(&client(&server.url(""), cache.path(), token), |_| ()).unwrap_err();
+        assert_eq!(error.kind(), DataErrorKind::MissingInput, "{error}");
+        let message = error.to_string();
+        assert!(message.contains("HF_TOKEN") && message.contains("accept its terms"), "{message}");
+        assert!(!message.contains("hf_of_somebody_else"), "{message}");
     }
+    let cache = tempfile::tempdir().unwrap();
+    imagenet().fetch(&client(&server.url(""), cache.path(), Some(TOKEN)), |_| ()).unwrap();
 }
 
 #[test]
-fn what_is_no_parquet_file_is_bad_data_and_nothing_is_missing_input() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), b"PAR1 and nothing more").unwrap();
-    assert_eq!(read_parquet(file.path()).unwrap_err().kind(), DataErrorKind::BadData);
-    assert_eq!(read_parquet(Path::new("no/such/file")).unwrap_err().kind(), DataErrorKind::MissingInput);
+fn a_part_of_a_set_in_the_cache_is_completed() {
+    let cache = tempfile::tempdir().unwrap();
+    let part = StandIn::serve(|request, _| {
+        let is_second = request.path.contains("train-00001");
+        if is_second { Reply::new(500, b"") } else { answer(request, &files()) }
+    });
+    let error = imagenet().fetch(&client(&part.url(""), cache.path(), None), |_| ()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::Io, "{error}");
+    let server = StandIn::serve(|request, _| answer(request, &files()));
+    let folder = imagenet().folder(&client(&server.url(""), cache.path(), None), |_| ()).unwrap();
+    assert_eq!(greys(&folder, true), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_damaged_file_is_found_by_its_hash_and_fetched_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let damaged = StandIn::serve(|request, _| {
+        let mut reply = answer(request, &files());
+        if request.method == "GET" && request.path.contains("validation") && request.path.contains("resolve") {
+            reply = reply.with_body(|body| body[100] ^= 1);
+        }
+        reply
+    });
+    let error = imagenet().fetch(&client(&damaged.url(""), cache.path(), None), |_| ()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::BadData, "{error}");
+    let server = StandIn::serve(|request, _| answer(request, &files()));
+    let folder = imagenet().folder(&client(&server.url(""), cache.path(), None), |_| ()).unwrap();
+    assert_eq!(greys(&folder, false), [6]);
+}
+
+#[test]
+fn a_repository_of_something_else_is_refused() {
+    let server = StandIn::serve(|request, _| answer(request, &files()[..1]));
+    let cache = tempfile::tempdir().unwrap();
+    let error = imagenet().fetch(&client(&server.url(""), cache.path(), None), |_| ()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::Io);
+    let nothing = StandIn::serve(|_, _| Reply::new(404, b""));
+    let error = imagenet().fetch(&client(&nothing.url(""), cache.path(), None), |_| ()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::MissingInput);
+    assert!(HubSet::find(SetName::Shapes32).is_err());
 }

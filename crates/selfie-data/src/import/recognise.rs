@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Found;
 use crate::cifar::{self, Cifar};
 use crate::decode::dimensions;
-use crate::listing::Entry;
+use crate::listing::one_shard_if_packed;
 use crate::{DataError, SetName, prepared};
 
 /// Files whose sizes are looked at.
@@ -43,33 +43,53 @@ pub fn recognise(path: &Path) -> Result<Recognised, DataError> {
             let reason = format!("downsampled ImageNet of {0} × {0} pixels", rows.side);
             Ok(Recognised { set: SetName::Imagenet32, reason })
         }
+        Found::Tables(tables) => {
+            let images = tables.first_images()?;
+            let sizes = images.into_iter().map(|image| size(image.file, &image.path));
+            let side = median_side(path, sizes)?;
+            let n = tables.n_images.iter().sum::<u64>();
+            Ok(Recognised {
+                set: by_side(side),
+                reason: described(n, "rows of parquet files", &tables.class_names, side),
+            })
+        }
         Found::Cifar(_) => Ok(Recognised { set: SetName::Cifar10, reason: "the files of cifar10".to_owned() }),
         Found::Files(listing) => {
-            let side = median_side(path, &listing.train)?;
-            let (set, n) = (by_side(side), listing.train.len() + listing.test.len());
-            let classes = match listing.class_names.len() {
-                1 => "no classes".to_owned(),
-                n_classes => format!("{n_classes} classes"),
-            };
-            Ok(Recognised { set, reason: format!("{n} image files, {classes}, shorter sides of about {side} pixels") })
+            let looked_at = one_shard_if_packed(&listing.train);
+            let n = looked_at.len().min(N_LOOKED_AT);
+            let entries = (0..n).map(|i| &looked_at[i * looked_at.len() / n]);
+            let side = median_side(path, entries.map(|entry| size(entry.read(), &entry.path())))?;
+            let n = (listing.train.len() + listing.test.len()) as u64;
+            Ok(Recognised { set: by_side(side), reason: described(n, "image files", &listing.class_names, side) })
         }
     }
 }
 
-/// The median of the shorter sides of evenly spaced files.
-fn median_side(path: &Path, entries: &[Entry]) -> Result<usize, DataError> {
-    let n = entries.len().min(N_LOOKED_AT);
+fn described(n: u64, what: &str, class_names: &[String], side: usize) -> String {
+    let classes = match class_names.len() {
+        1 => "no classes".to_owned(),
+        n_classes => format!("{n_classes} classes"),
+    };
+    format!("{n} {what}, {classes}, shorter sides of about {side} pixels")
+}
+
+/// Width and height of a file.
+fn size(file: Result<Vec<u8>, String>, path: &Path) -> Result<(usize, usize), DataError> {
+    dimensions(&file.map_err(|reason| DataError::image(path, reason))?, path)
+}
+
+/// The median of the shorter sides of images, as far as they are any.
+fn median_side(
+    path: &Path,
+    sizes: impl Iterator<Item = Result<(usize, usize), DataError>>,
+) -> Result<usize, DataError> {
     let mut first_error = None;
-    let mut sides: Vec<usize> = (0..n)
-        .map(|i| &entries[i * entries.len() / n])
-        .filter_map(|entry| {
-            let read = entry.read().map_err(|reason| DataError::image(&entry.path(), reason));
-            match read.and_then(|bytes| dimensions(&bytes, &entry.path())) {
-                Ok((width, height)) => Some(width.min(height)),
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                    None
-                }
+    let mut sides: Vec<usize> = sizes
+        .filter_map(|size| match size {
+            Ok((width, height)) => Some(width.min(height)),
+            Err(error) => {
+                first_error.get_or_insert(error);
+                None
             }
         })
         .collect();

@@ -140,20 +140,40 @@ fn damaged_manifests_are_bad_data() {
     let text = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
     for (from, to) in [
-        ("selfie data 1", "selfie data 2"),
+        ("selfie data 2", "selfie data 1"),
         ("\"side\": 8", "\"side\": 9"),
         ("\"side\": 8", "\"side\": 4294967296"),
         ("\"n_images\": 18", "\"n_images\": 18446744073709551615"),
         ("\"kind\": \"pixels\"", "\"kind\": \"files\""),
         ("\"cat\",", ""),
+        ("\"cat\"", "\"cow\""),
         ("{", ""),
     ] {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert_eq!(read(SetName::Imagenet32, &prepared).unwrap_err().kind(), DataErrorKind::BadData, "{to}");
+        // With a hash that fits, it is the values that are refused.
+        let resealed = resealed(&text.replacen(from, to, 1));
+        if to.contains("cow") {
+            assert!(text.replacen(from, to, 1) != resealed);
+            continue;
+        }
+        fs::write(&path, resealed).unwrap();
         let error = read(SetName::Imagenet32, &prepared).unwrap_err();
         let missing = to.contains("files");
         let expected = if missing { DataErrorKind::MissingInput } else { DataErrorKind::BadData };
         assert_eq!(error.kind(), expected, "{to}: {error}");
+        assert!(!error.to_string().contains("it was changed"), "{to}: {error}");
     }
+    fs::write(&path, text).unwrap();
+    read(SetName::Imagenet32, &prepared).unwrap();
+}
+
+/// The text of a manifest with the hash that it would have had.
+fn resealed(text: &str) -> String {
+    let start = text.rfind("\"hash\": \"").unwrap() + 9;
+    let end = start + text[start..].find('"').unwrap();
+    let without = format!("{}{}", &text[..start], text[end..].trim_end());
+    format!("{}{}{}", &text[..start], blake3::hash(without.as_bytes()).to_hex(), &text[end..])
 }
 
 #[test]
@@ -179,7 +199,7 @@ fn a_folder_without_classes_cannot_be_classified() {
 }
 
 /// A PNG that is only a header, of 30,000 × 30,000 pixels.
-fn bomb() -> Vec<u8> {
+pub(crate) fn bomb() -> Vec<u8> {
     let header = [b"IHDR".as_slice(), &30_000_u32.to_be_bytes(), &30_000_u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
     let mut crc = flate2::Crc::new();
     crc.update(&header);
@@ -212,9 +232,10 @@ fn in_a_folder_of_every_mistake_each_bad_file_is_named_and_each_odd_one_is_read(
     let out = tempfile::tempdir().unwrap();
     let settings = ImportSettings { max_bad_share: 0.9, ..settings(source.path(), &out.path().join("set"), 32) };
     let report = import(&settings, |_| ()).unwrap();
-    assert_eq!((report.n_train, report.n_ignored), (5, 2), "{report:?}");
+    assert_eq!((report.n_train, report.n_ignored), (5, 1), "{report:?}");
     let bad: Vec<&str> = report.bad.iter().map(|bad| bad.path.rsplit('/').next().unwrap()).collect();
-    assert_eq!(bad, ["bad-bomb.png", "bad-empty.jpg", "bad-link.jpg", "bad-text.jpg", "bad-truncated.png"]);
+    let bad_names = ["bad-bomb.png", "bad-empty.jpg", "bad-link.jpg", "bad-text.jpg", "bad-truncated.png", "self.png"];
+    assert_eq!(bad, bad_names);
 }
 
 #[test]
@@ -227,4 +248,32 @@ fn a_file_that_becomes_unreadable_or_another_costs_one_example() {
     let files = in_memory(&listing.train);
     assert_eq!((files.file(0).len(), files.file(1).len()), (0, 0));
     assert!(listing.train[1].read().unwrap_err().contains("no regular file"));
+}
+
+#[test]
+fn parquet_files_are_read_recognised_and_prepared_like_a_folder() {
+    let source = tempfile::tempdir().unwrap();
+    let mut images: Vec<Vec<u8>> = (0..20).map(|value| png(40, value)).collect();
+    images[7] = b"no image".to_vec();
+    let labels: Vec<i64> = (0..20).map(|i| i % 2).collect();
+    fs::write(source.path().join("train.parquet"), crate::formats::parquet::tests::written(&images, &labels)).unwrap();
+    fs::write(source.path().join("test.parquet"), crate::formats::parquet::tests::written(&images[..4], &labels[..4]))
+        .unwrap();
+    let recognised = recognise(source.path()).unwrap();
+    assert_eq!(recognised.set, SetName::Imagenet32);
+    assert!(recognised.reason.contains("24 rows of parquet files, 2 classes"), "{}", recognised.reason);
+    let before = read(SetName::Cifar10, source.path()).unwrap();
+    assert_eq!((before.train.len(), before.test.len(), before.train.label(3)), (20, 4, 1));
+    let bad = before.train.bad_samples("train");
+    assert!(bad.len() == 1 && bad[0].path.ends_with("train.parquet/row 7"), "{bad:?}");
+    let out = tempfile::tempdir().unwrap();
+    let [prepared, again] = ["set", "again"].map(|name| out.path().join(name));
+    let settings = |out| ImportSettings { max_bad_share: 0.1, ..settings(source.path(), out, 32) };
+    let report = import(&settings(&prepared), |_| ()).unwrap();
+    assert_eq!((report.n_train, report.n_test, report.bad.len()), (19, 4, 1));
+    assert_eq!(report.bad[0].example, 7);
+    import(&settings(&again), |_| ()).unwrap();
+    assert_eq!(content(&prepared), content(&again));
+    let after = read(SetName::Imagenet32, &prepared).unwrap();
+    assert_eq!(after.train.image(18).unwrap(), before.train.image(19).unwrap());
 }

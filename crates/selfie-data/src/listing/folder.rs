@@ -114,8 +114,8 @@ impl Kind {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Self::Folder,
             Ok(metadata) if metadata.is_file() && is_image(path) => Self::Image,
-            // A link whose target is gone is an image that cannot be read, if it has the name of one.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_image(path) => Self::Image,
+            // A link to nothing or to itself is an image that cannot be read, if it has the name of one.
+            Err(_) if is_image(path) => Self::Image,
             _ => Self::Other,
         }
     }

@@ -1,4 +1,4 @@
-//! Shards as WebDataset makes them: tar files of `key.jpg` with `key.cls` (a class in text) or `key.json` (a `label`,
+//! Shards as WebDataset makes them: tar files, gzip'd or not, of `key.jpg` with `key.cls` (a class in text) or `key.json` (a `label`,
 //! `class` or `cls` in it). A pass over the headers makes the list; images are read from the shards later.
 
 use std::collections::BTreeMap;
@@ -7,10 +7,11 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Entry, Listing, UNLABELLED, classes, is_image, label};
+use super::{Entry, Listing, Packed, UNLABELLED, classes, is_image, label};
 use crate::DataError;
 
 const TEST: [&str; 3] = ["val", "test", "eval"];
+const PACKED: [&str; 2] = [".tar.gz", ".tgz"];
 /// A class, or a sample's description.
 const MAX_LABEL_BYTES: u64 = 64 << 10;
 const MAX_SAMPLES: usize = 20_000_000;
@@ -24,7 +25,8 @@ pub(super) struct Shards {
 /// A shard by its name, or a folder with shards in it or in its `train/` and `val/`. A shard is of the test split if its
 /// or its folder's name begins with `val`, `test` or `eval`.
 pub(super) fn find(path: &Path) -> Result<Option<Shards>, DataError> {
-    let is_shard = |path: &Path| path.extension().is_some_and(|end| end == "tar") && path.is_file();
+    let is_shard =
+        |path: &Path| (is_packed(path) || path.extension().is_some_and(|end| end == "tar")) && path.is_file();
     if is_shard(path) {
         return Ok(Some(Shards { train: vec![path.to_owned()], test: Vec::new() }));
     }
@@ -44,13 +46,26 @@ pub(super) fn find(path: &Path) -> Result<Option<Shards>, DataError> {
     Ok((!train.is_empty()).then_some(Shards { train, test }))
 }
 
+/// Whether a shard is compressed, by its name.
+fn is_packed(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    PACKED.iter().any(|end| name.ends_with(end))
+}
+
 pub(super) fn list(shards: &Shards) -> Result<Listing, DataError> {
+    let packed = Arc::new(Packed::default());
     let mut n_ignored = 0;
     let mut split = |paths: &[PathBuf]| {
         let mut samples = Vec::new();
         for path in paths {
-            let file = File::open(path).map_err(|source| DataError::io("opening", path, source))?;
-            n_ignored += read_shard(path, BufReader::new(file), &mut samples)?;
+            let shard: Arc<Path> = path.as_path().into();
+            n_ignored += if is_packed(path) {
+                let unpacked = packed.open(&shard).map_err(|source| damaged(path, "the compressed bytes", source))?;
+                read_shard(&shard, unpacked, &mut samples)?
+            } else {
+                let file = File::open(path).map_err(|source| DataError::io("opening", path, source))?;
+                read_shard(&shard, BufReader::new(file), &mut samples)?
+            };
         }
         Ok::<_, DataError>(samples)
     };
@@ -67,11 +82,24 @@ pub(super) fn list(shards: &Shards) -> Result<Listing, DataError> {
                 let expected = "a class of the training shards for every image, or none for any";
                 DataError::malformed(&sample.shard, &*sample.name, expected, format!("`{class}`"))
             })?;
-            Ok(Entry { label: class, file: sample.shard, member: Some((sample.name, sample.start, sample.len)) })
+            let packed = is_packed(&sample.shard).then(|| packed.clone());
+            Ok(Entry {
+                label: class,
+                file: sample.shard,
+                member: Some((sample.name, sample.start, sample.len)),
+                packed,
+            })
         };
         samples.into_iter().map(entry).collect::<Result<Vec<Entry>, DataError>>()
     };
     Ok(Listing { train: entries(train)?, test: entries(test)?, class_names, n_ignored })
+}
+
+fn damaged(path: &Path, part: &str, source: std::io::Error) -> DataError {
+    match source.raw_os_error() {
+        Some(_) => DataError::io("reading", path, source),
+        None => DataError::malformed(path, part, "a whole tar archive", source.to_string()),
+    }
 }
 
 /// An image of a shard.
@@ -84,12 +112,9 @@ struct Sample {
 }
 
 /// Adds a shard's images in its order; returns how many files were ignored.
-fn read_shard(path: &Path, reader: impl Read + Seek, samples: &mut Vec<Sample>) -> Result<usize, DataError> {
-    let damaged = |source: std::io::Error| match source.raw_os_error() {
-        Some(_) => DataError::io("reading", path, source),
-        None => DataError::malformed(path, "the list of files", "a whole tar archive", source.to_string()),
-    };
-    let shard: Arc<Path> = path.into();
+fn read_shard(shard: &Arc<Path>, reader: impl Read + Seek, samples: &mut Vec<Sample>) -> Result<usize, DataError> {
+    let path: &Path = shard;
+    let damaged = |source| damaged(path, "the list of files", source);
     let first = samples.len();
     let mut classes = BTreeMap::new();
     let mut n_ignored = 0;
@@ -168,5 +193,5 @@ fn class_in(name: &str, text: &str) -> Option<String> {
 pub(crate) fn fuzz(bytes: &[u8]) {
     let mut samples = Vec::new();
     // Whatever it answers: it must answer.
-    let _ = read_shard(Path::new("fuzz.tar"), std::io::Cursor::new(bytes), &mut samples);
+    let _ = read_shard(&Path::new("fuzz.tar").into(), std::io::Cursor::new(bytes), &mut samples);
 }

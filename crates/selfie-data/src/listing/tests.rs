@@ -94,7 +94,7 @@ fn links_in_a_circle_end_and_names_that_are_no_unicode_are_read() {
     let paths: Vec<PathBuf> = [listing.train, listing.test].concat().iter().map(Entry::path).collect();
     assert!(paths.contains(&folder.path().join("b").join(odd)));
     assert!(paths.contains(&folder.path().join("a/gone.jpg")), "it is found to be unreadable when it is read");
-    assert_eq!((paths.len(), listing.n_ignored), (5, 3));
+    assert_eq!((paths.len(), listing.n_ignored), (6, 2));
 }
 
 #[test]
@@ -149,6 +149,53 @@ fn shards_give_images_with_the_class_beside_them() {
     assert_eq!(read, [(b"first".to_vec(), 1), (b"second image".to_vec(), 0)]);
     assert_eq!(listing.test.len(), 1);
     assert!(listing.train[0].path().ends_with("train-0000.tar/d/0.jpg"));
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_shards_are_read_like_others_and_one_after_the_other() {
+    let [plain, packed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for shard_idx in 0..3_u8 {
+        let names: Vec<String> = (0..5).flat_map(|i| [format!("{i}.jpg"), format!("{i}.cls")]).collect();
+        let contents: Vec<Vec<u8>> = (0..5).flat_map(|i| [vec![shard_idx, i], vec![b'a' + i % 2]]).collect();
+        let entries: Vec<_> = names.iter().zip(&contents).map(|(n, c)| (n.as_str(), c.as_slice(), FILE)).collect();
+        let bytes = shard(&entries);
+        fs::write(plain.path().join(format!("{shard_idx}.tar")), &bytes).unwrap();
+        let end = if shard_idx == 1 { "tgz" } else { "tar.gz" };
+        fs::write(packed.path().join(format!("{shard_idx}.{end}")), gzipped(&bytes)).unwrap();
+    }
+    let [plain, packed] = [plain, packed].map(|folder| (Listing::find(folder.path()).unwrap(), folder));
+    let read = |entries: &[Entry]| -> Vec<(Vec<u8>, u16)> {
+        chunks(entries, 4).flatten().map(|entry| (entry.read().unwrap(), entry.label)).collect()
+    };
+    assert_eq!(read(&plain.0.train), read(&packed.0.train));
+    assert_eq!(read(&plain.0.test), read(&packed.0.test));
+    assert_eq!(chunks(&plain.0.train, 100).count(), 1);
+    let sizes: Vec<usize> = chunks(&packed.0.train, 100).map(<[Entry]>::len).collect();
+    assert!(sizes.len() == 3 && one_shard_if_packed(&packed.0.train).len() == sizes[0], "{sizes:?}");
+}
+
+#[test]
+fn damaged_and_endless_compressed_shards_are_bad_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.tar.gz");
+    let whole = gzipped(&shard(&[("ok.jpg", &[7; 2000], FILE)]));
+    let mut changed = whole.clone();
+    let last = changed.len() - 6;
+    changed[last] ^= 1;
+    for bytes in [&whole[..whole.len() - 9], &changed, &gzipped(&vec![0; 50 << 20]), b"no gzip"] {
+        fs::write(&path, bytes).unwrap();
+        let error = Listing::find(&path).unwrap_err();
+        assert_eq!(error.kind(), DataErrorKind::BadData, "{error}");
+    }
+    fs::write(&path, whole).unwrap();
+    assert_eq!(Listing::find(&path).unwrap().train[0].read().unwrap(), [7; 2000]);
 }
 
 #[test]

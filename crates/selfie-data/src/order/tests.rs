@@ -33,3 +33,26 @@ fn a_batch_larger_than_the_data_is_full() {
 fn no_examples_are_refused() {
     assert!(ExampleOrder::new(0, 0).is_err());
 }
+
+#[test]
+fn the_parts_of_several_processes_are_disjoint_and_together_the_order_of_one() {
+    let order = ExampleOrder::new(7, 53).unwrap();
+    for world_size in 1..=4 {
+        let shards: Vec<ExampleOrder> =
+            (0..world_size).map(|rank| order.sharded(Shard::new(rank, world_size).unwrap())).collect();
+        for step in [0, 1, 12, 1 << 40] {
+            let together: Vec<(u32, u32)> = shards.iter().flat_map(|shard| shard.batch(step, 5)).collect();
+            let alone: Vec<(u32, u32)> = order.batch(step, 5 * world_size as usize).collect();
+            assert_eq!(together, alone, "{world_size} processes, step {step}");
+        }
+        // Over a whole epoch no two processes see the same example.
+        let n_steps = 53 / (5 * u64::from(world_size));
+        let mut seen: Vec<(u32, u32)> =
+            (0..n_steps).flat_map(|step| shards.iter().flat_map(move |shard| shard.batch(step, 5))).collect();
+        let n = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), n);
+    }
+    assert!(Shard::new(1, 1).is_err() && Shard::new(0, 0).is_err() && Shard::new(4, 4).is_err());
+}

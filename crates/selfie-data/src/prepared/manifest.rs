@@ -9,7 +9,7 @@ use crate::images::Moments;
 use crate::{DataError, N_CHANNELS};
 
 /// The format's name and version.
-const FORMAT: &str = "selfie data 1";
+const FORMAT: &str = "selfie data 2";
 const MAX_SIDE: usize = 1024;
 
 /// The manifest of a prepared set.
@@ -22,6 +22,8 @@ pub(super) struct Manifest {
     pub(super) class_names: Vec<String>,
     pub(super) train: SplitManifest,
     pub(super) test: SplitManifest,
+    /// BLAKE3 of the manifest without it, hexadecimal.
+    hash: String,
 }
 
 /// One split.
@@ -49,13 +51,37 @@ pub(crate) enum Kind {
 
 impl Manifest {
     pub(super) fn new(side: usize, class_names: Vec<String>, train: SplitManifest, test: SplitManifest) -> Self {
-        Self { format: FORMAT.to_owned(), side, class_names, train, test }
+        Self { format: FORMAT.to_owned(), side, class_names, train, test, hash: String::new() }
     }
 
-    /// Refuses another version and sizes that cannot be.
-    pub(super) fn check(&self, path: &Path) -> Result<(), DataError> {
+    /// The text of the file, with its hash.
+    pub(super) fn sealed(mut self, path: &Path) -> Result<String, DataError> {
+        self.hash = self.content_hash(path)?;
+        Ok(self.text(path)? + "\n")
+    }
+
+    /// The hash of the text without a hash.
+    fn content_hash(&mut self, path: &Path) -> Result<String, DataError> {
+        let stored = std::mem::take(&mut self.hash);
+        let hash = self.text(path).map(|text| blake3::hash(text.as_bytes()).to_hex().to_string());
+        self.hash = stored;
+        hash
+    }
+
+    fn text(&self, path: &Path) -> Result<String, DataError> {
+        serde_json::to_string_pretty(self)
+            .map_err(|error| DataError::Write { path: path.to_owned(), source: std::io::Error::other(error) })
+    }
+
+    /// Refuses another version, a changed manifest, and sizes that cannot be.
+    pub(super) fn check(&mut self, path: &Path) -> Result<(), DataError> {
         if self.format != FORMAT {
-            return Err(DataError::malformed(path, "format", FORMAT, self.format.clone()));
+            let expected = format!("{FORMAT}; import the set again");
+            return Err(DataError::malformed(path, "format", expected, self.format.clone()));
+        }
+        let hash = self.content_hash(path)?;
+        if self.hash != hash {
+            return Err(DataError::malformed(path, "hash", self.hash.clone(), format!("{hash}; it was changed")));
         }
         if !(1..=MAX_SIDE).contains(&self.side) {
             return Err(DataError::malformed(path, "side", format!("1 to {MAX_SIDE}"), self.side.to_string()));

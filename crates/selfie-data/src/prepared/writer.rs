@@ -116,9 +116,7 @@ pub(crate) fn publish(
         write(&partial.join(BAD_SAMPLES), lines.as_bytes())?;
     }
     let path = partial.join(MANIFEST);
-    let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|error| DataError::Write { path: path.clone(), source: io::Error::other(error) })?;
-    write(&path, (text + "\n").as_bytes())?;
+    write(&path, manifest.sealed(&path)?.as_bytes())?;
     let failed = |source| DataError::Write { path: out.to_owned(), source };
     if out.exists() {
         // Empty, as was made sure when this began.

@@ -28,5 +28,5 @@ fn a_given_folder_that_is_not_there_is_not_replaced_by_another() {
     let error = locate(SetName::Cifar10, Some(Path::new("no/such/folder")), Some(root.path())).unwrap_err();
     assert_eq!(error.kind(), DataErrorKind::MissingInput);
     let message = error.to_string();
-    assert!(message.contains("no/such/folder") && message.contains("--data hub:"), "{message}");
+    assert!(message.contains("no/such/folder") && message.contains("data fetch cifar10"), "{message}");
 }

@@ -39,6 +39,31 @@ fn batches_do_not_depend_on_the_number_of_workers() {
 }
 
 #[test]
+fn the_batches_of_several_processes_are_together_the_batch_of_one() {
+    for world_size in 1..=4_u32 {
+        let of_one = PretrainSettings { batch: 6 * world_size as usize, ..settings() };
+        let one = PretrainSource::new(images(), None, of_one).unwrap();
+        let shard = |rank| Shard::new(rank, world_size).unwrap();
+        let each = |rank| PretrainSource::new(images(), None, settings()).unwrap().sharded(shard(rank));
+        let sources: Vec<PretrainSource> = (0..world_size).map(each).collect();
+        for step in 0..5 {
+            let batches: Vec<PretrainBatch> = sources.iter().map(|source| source.batch(step).unwrap()).collect();
+            let alone = one.batch(step).unwrap();
+            assert_eq!(batches.iter().flat_map(|batch| batch.examples.clone()).collect::<Vec<_>>(), alone.examples);
+            assert_eq!(batches.iter().flat_map(|batch| batch.order.clone()).collect::<Vec<_>>(), alone.order);
+            assert!(batches.iter().flat_map(|batch| batch.patches.clone()).eq(alone.patches));
+        }
+    }
+    let labelled = |rank, world| {
+        let source = LabelledSource::new(images(), (0..20).collect(), SETTINGS).unwrap();
+        source.sharded(Shard::new(rank, world).unwrap()).batch(3).unwrap()
+    };
+    let chosen = [labelled(0, 2).examples, labelled(1, 2).examples].concat();
+    let both = LabelledSettings { batch: 12, ..SETTINGS };
+    assert_eq!(LabelledSource::new(images(), (0..20).collect(), both).unwrap().batch(3).unwrap().examples, chosen);
+}
+
+#[test]
 fn unaugmented_patches_are_cut_from_the_image_of_their_example() {
     let images = images();
     let settings = PretrainSettings { augmentation: None, ..settings() };

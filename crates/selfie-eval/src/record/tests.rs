@@ -105,6 +105,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         config: serde_json::json!({"model": {"width": 16}}),
         config_sources: BTreeMap::from([("model.width".into(), "recipe cifar10-small".into())]),
         data_dir: None,
+        data_name: None,
         data_hashes: BTreeMap::from([("train".into(), "cd".into())]),
         subset_hash: Some("ef".into()),
         split: None,

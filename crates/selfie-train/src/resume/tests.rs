@@ -18,6 +18,7 @@ fn record(task: Task, set: &[&str]) -> RunRecord {
         config: resolved.to_json(),
         config_sources: resolved.sources(),
         data_dir: None,
+        data_name: None,
         data_hashes: BTreeMap::from([("train".into(), "aa".into())]),
         subset_hash: None,
         split: None,
@@ -81,4 +82,21 @@ fn a_record_read_back_from_json_is_the_same_run() {
         assert_eq!(differences(&was, &now).unwrap(), [], "{value}");
         assert_eq!(identity_hash(&was).unwrap(), identity_hash(&now).unwrap(), "{value}");
     }
+}
+
+#[test]
+fn a_run_from_before_a_key_was_there_goes_on_with_its_default_and_with_no_other_value() {
+    let now = record(Task::Pretrain, &[]);
+    let mut was = now.clone();
+    let data = was.config["data"].as_object_mut().unwrap();
+    data.remove("colour_jitter").unwrap();
+    data.remove("patch_jitter_fill").unwrap();
+    was.config["pretrain"].as_object_mut().unwrap().remove("ema_decay").unwrap();
+    assert_eq!(differences(&was, &now).unwrap(), []);
+    let changed = record(Task::Pretrain, &["ema_decay=0.9", "data.patch_jitter_fill=\"resize\""]);
+    let keys: Vec<String> = differences(&was, &changed).unwrap().into_iter().map(|d| d.key).collect();
+    assert_eq!(keys, ["data.patch_jitter_fill", "pretrain.ema_decay"]);
+    // A run of so many epochs has no steps, and does not get the default's.
+    let epochs = record(Task::Pretrain, &["epochs=2"]);
+    assert_eq!(differences(&epochs, &now).unwrap().len(), 2);
 }

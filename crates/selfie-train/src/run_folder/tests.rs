@@ -19,6 +19,7 @@ fn record(seed: u64) -> RunRecord {
         config: serde_json::json!({"pretrain": {"batch": 8}}),
         config_sources: BTreeMap::new(),
         data_dir: None,
+        data_name: None,
         data_hashes: BTreeMap::new(),
         subset_hash: None,
         split: None,
