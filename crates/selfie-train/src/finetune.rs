@@ -70,7 +70,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let source = LabelledSource::new(images.clone(), examples, settings(&plan, session))?;
+    let source = LabelledSource::new(images.clone(), examples, settings(&plan, session.seed))?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(RunRecord { subset_hash: Some(subset_hash), ..record(resolved, data, labels) });
@@ -132,13 +132,9 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     run.finish(&weights, outcome(&evaluated.meter, data.train.class_names(), labels.split)?, training.batch)
 }
 
-fn settings(plan: &FinetunePlan, session: &Session) -> LabelledSettings {
-    LabelledSettings {
-        augmentation: plan.data.augmentation,
-        mixing: plan.mixing,
-        seed: session.seed,
-        batch: plan.training.batch,
-    }
+/// How the batches of a plan are made.
+pub(crate) fn settings(plan: &FinetunePlan, seed: u64) -> LabelledSettings {
+    LabelledSettings { augmentation: plan.data.augmentation, mixing: plan.mixing, seed, batch: plan.training.batch }
 }
 
 /// The examples to train on, their hash, and the validation examples where those are what is measured.
