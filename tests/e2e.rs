@@ -17,6 +17,8 @@ mod damage;
 mod datasets;
 #[path = "e2e/disk.rs"]
 mod disk;
+#[path = "e2e/memory.rs"]
+mod memory;
 #[path = "e2e/mistakes.rs"]
 mod mistakes;
 #[path = "e2e/program.rs"]

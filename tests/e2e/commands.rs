@@ -144,6 +144,20 @@ fn a_bench_shows_what_was_asked_and_where_the_time_goes() {
 }
 
 #[test]
+fn a_bench_of_the_loader_makes_the_batches_of_either_task() {
+    let folder = Folder::new();
+    for task in ["pretrain", "finetune"] {
+        let arguments = format!("bench loader tiny.toml --data cifar --task {task} --batch 8 --workers 2 --batches 3");
+        let json = folder.run(&format!("{arguments} --json")).ends_with(0).json();
+        let asked = [("batch", 8), ("workers", 2), ("batches", 3), ("n_examples", 100), ("n_bad", 0)];
+        assert!(asked.iter().all(|(key, value)| json[*key] == *value), "{json}");
+        assert!(json["images_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{json}");
+        folder.run(&arguments).ends_with(0).prints(&["images/s", "3 batches of 8 out of 100 images, 2 workers"]);
+    }
+    folder.run("bench loader imagenet224 --data cifar").ends_with(66);
+}
+
+#[test]
 fn a_bench_measures_bf16_as_it_does_f32() {
     let folder = Folder::new();
     for task in ["pretrain", "finetune", "embed"] {
@@ -184,7 +198,7 @@ fn help_lists_every_command_and_each_has_help_of_its_own() {
     let options = ["--device", "--dtype", "--threads", "--seed", "--data", "--out", "--set", "--steps", "--stop-after"];
     let pretrain = folder.run("pretrain --help").ends_with(0).prints(&options);
     pretrain.prints(&["--json", "--quiet", "--dry-run"]);
-    folder.run("bench --help").ends_with(0).prints(&["step", "rate"]);
+    folder.run("bench --help").ends_with(0).prints(&["step", "rate", "loader"]);
     let options = ["--task", "--image-size", "--width", "--batch", "--micro-batch", "--dtype", "--steps", "--profile"];
     folder.run("bench step --help").ends_with(0).prints(&options).prints(&["--threads", "--device", "--json"]);
 }

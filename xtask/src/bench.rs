@@ -1,6 +1,7 @@
-//! `cargo xtask bench peer`: ours and PyTorch in turns on this machine, in the same minutes.
+//! `cargo xtask bench peer`: ours and PyTorch in turns on this machine, in the same minutes; `loader.rs` has its loading.
 
 mod environment;
+mod loader;
 mod machine;
 mod measure;
 mod options;
@@ -11,7 +12,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -26,6 +27,9 @@ const RECORD: &str = "docs/performance.md";
 /// Measures what the arguments after `bench peer` ask for.
 pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let arguments: Vec<String> = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    if arguments.first().is_some_and(|first| first == "loader") {
+        return loader::run(root, &arguments[1..]);
+    }
     let options = match options::parse(&arguments) {
         Ok(Parsed::Help) => {
             print(options::HELP)?;
@@ -37,12 +41,9 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
             return Ok(ExitCode::from(crate::USAGE));
         }
     };
-    let selfie = match &options.selfie {
-        Some(selfie) => selfie.clone(),
-        None => match launch::build(root, "")? {
-            Ok(selfie) => selfie,
-            Err(status) => return Ok(exit_code(status)),
-        },
+    let selfie = match selfie(root, options.selfie.as_deref())? {
+        Ok(selfie) => selfie,
+        Err(code) => return Ok(code),
     };
     let target = environment::target_dir(root);
     let python = environment::python(options.peer_env.as_deref(), &target)?;
@@ -56,6 +57,14 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         say(&format!("xtask: appended to {RECORD}"));
     }
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The binary that was named, or the one that is built; the exit code of a build that failed.
+fn selfie(root: &Path, named: Option<&Path>) -> Result<std::result::Result<PathBuf, ExitCode>> {
+    if let Some(named) = named {
+        return Ok(Ok(named.to_owned()));
+    }
+    Ok(launch::build(root, "")?.map_err(exit_code))
 }
 
 fn append(path: &Path, section: &str) -> Result<()> {

@@ -26,6 +26,7 @@ Usage: cargo xtask COMMAND…
   cargo xtask ci               fmt, tidy, deny, clippy, doc, the feature hub, all tests: stops at the first failure
   cargo xtask tidy             the rules no compiler checks: crate arrows, ARCHITECTURE.md's paths, file sizes
   cargo xtask bench peer       ours and PyTorch in turns on this CPU, and how they compare: `cargo xtask bench peer --help`
+  cargo xtask bench peer loader  the same of loading, against torchvision
   cargo xtask --help           this page
 
 A command of selfie is built with `cargo build --release -p selfie-cli` and then replaces this process: signals and exit

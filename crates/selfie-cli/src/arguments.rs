@@ -46,6 +46,8 @@ impl Command {
             Self::Predict(arguments) => Some(&arguments.compute),
             Self::Bench(Bench { command: BenchCommand::Step(step) }) => Some(&step.compute),
             Self::Bench(Bench { command: BenchCommand::Rate(rate) }) => Some(&rate.compute),
+            // It makes as many threads as its recipe's workers, and computes nothing.
+            Self::Bench(Bench { command: BenchCommand::Loader(_) }) => None,
             Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) => None,
         }
     }
@@ -353,6 +355,8 @@ pub(crate) enum BenchCommand {
     Step(BenchStep),
     /// The rate of one large product: what bounds every step
     Rate(BenchRate),
+    /// Images a second of the threads that prepare batches, on a data set, without training
+    Loader(BenchLoader),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -401,6 +405,36 @@ pub(crate) struct BenchRate {
     pub(crate) products: u16,
     #[command(flatten)]
     pub(crate) compute: Compute,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchLoader {
+    /// A recipe's name, or the path of a TOML file: it says what is done to images
+    pub(crate) recipe: String,
+    /// Whose batches: patches and masks of pretraining, or images and labels of fine-tuning
+    #[arg(long, value_enum, default_value = "pretrain")]
+    pub(crate) task: TaskName,
+    /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Images a batch
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+    /// Threads that prepare batches; 0: the one that takes them
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: u16,
+    /// Batches to measure
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batches: u32,
+    /// Seed of every draw
+    #[arg(long, default_value_t = 1, env = "SELFIE_SEED")]
+    pub(crate) seed: u64,
+    /// Set a key of the configuration
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use selfie_data::augment::{Draw, MixedLabels};
+use selfie_data::augment::{Draw, MixedLabels, Operation, Step, colour};
+use selfie_data::decode::{Rgb, decode};
 use selfie_data::{
     Augmentation, ColourDrop, ColourJitter, Crop, DroppedChannels, Images, JitterFill, LabelledSettings,
     LabelledSource, MaskSampler, Mixing, PatchAugmentation, PatchGrid, PatchJitter, PretrainSettings, PretrainSource,
@@ -91,13 +92,9 @@ fn images(bencher: Bencher, augmentation: Augmentation, (source_side, side): (us
         example += 1;
         let draw = Draw { seed: 0, epoch: 0, example };
         let start = example as usize * 1009 * 3 % (LARGE.len() - source_bytes);
-        let image = &LARGE[start..][..source_bytes];
-        if source_side == side {
-            augmentation.apply(image, side, draw, &mut out);
-        } else {
-            let size = (source_side, source_side);
-            augmentation.apply_resized((image, size), side, draw, &mut out).unwrap();
-        }
+        let pixels = (&LARGE[start..][..source_bytes]).into();
+        let image = Rgb { width: source_side, height: source_side, pixels };
+        augmentation.apply(&image, side, draw, &mut out);
         black_box(out[0])
     });
 }
@@ -119,13 +116,65 @@ fn colour_jitter_224(bencher: Bencher) {
     images(bencher, Augmentation { colour_jitter: Some(jitter), ..Augmentation::NONE }, (224, 224));
 }
 
+/// One operation on one 224-px image after the other, in place: what one changed, the next sees.
+fn in_place(bencher: Bencher, change: impl Fn(&mut [u8])) {
+    let side = 224;
+    let mut example = 0;
+    let sources: Vec<Vec<u8>> = LARGE.chunks_exact(side * side * 3).take(8).map(<[u8]>::to_vec).collect();
+    let mut image = sources[0].clone();
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        example += 1;
+        image.copy_from_slice(&sources[example % sources.len()]);
+        change(&mut image);
+        black_box(image[0])
+    });
+}
+
+#[divan::bench(args = ["brightness", "contrast", "saturation", "hue", "grayscale"])]
+fn colour_224(bencher: Bencher, name: &str) {
+    in_place(bencher, |image| match name {
+        "brightness" => colour::adjust_brightness(image, 1.3),
+        "contrast" => colour::adjust_contrast(image, 1.3),
+        "saturation" => colour::adjust_saturation(image, 1.3),
+        "hue" => colour::adjust_hue(image, 0.1),
+        _ => colour::grayscale(image),
+    });
+}
+
 #[divan::bench]
 fn rand_augment_224(bencher: Bencher) {
     let rand_augment = Some(RandAugment { n_operations: 2, magnitude: 9 });
     images(bencher, Augmentation { rand_augment, ..Augmentation::NONE }, (224, 224));
 }
 
+#[divan::bench(args = Operation::ALL)]
+fn rand_augment_operation_224(bencher: Bencher, operation: Operation) {
+    in_place(bencher, |image| Step { operation, bin: 9, negative: false }.apply(image, 224));
+}
+
 #[divan::bench]
-fn grayscale_224(bencher: Bencher) {
-    images(bencher, Augmentation { grayscale: 1.0, ..Augmentation::NONE }, (224, 224));
+fn padded_crop_and_flip_224(bencher: Bencher) {
+    images(bencher, Augmentation::default(), (224, 224));
+}
+
+/// A JPEG of smooth colours with a little noise, about as large as a photograph's.
+fn jpeg((width, height): (u32, u32)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let wave = |x: f32, period: f32| (x / period).sin().mul_add(100.0, 128.0);
+    let pixel = |x: u32, y: u32| {
+        let noise = (x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(40_503)) >> 22 & 15) as f32;
+        let channel = |period: f32| (wave((x + y / 2) as f32, period) + noise) as u8;
+        image::Rgb([channel(17.0), channel(31.0), channel(53.0)])
+    };
+    let picture = image::RgbImage::from_fn(width, height, pixel);
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&picture).unwrap();
+    bytes
+}
+
+/// The sizes of ImageNet's files as they are published, and resized.
+#[divan::bench(args = [(224, 224), (500, 375)])]
+fn decode_jpeg(bencher: Bencher, size: (u32, u32)) {
+    let bytes = jpeg(size);
+    let path = std::path::Path::new("a.jpg");
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| decode(&bytes, path).unwrap());
 }

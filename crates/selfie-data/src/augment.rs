@@ -7,6 +7,7 @@
 
 use selfie_random::{Purpose, Stream};
 
+use crate::decode::Rgb;
 use crate::{DataError, N_CHANNELS};
 
 pub mod colour;
@@ -119,62 +120,35 @@ impl Augmentation {
         crop.draw(self.flip, &mut draw.stream(Purpose::Augmentation))
     }
 
-    /// Writes an appearance of a square image.
+    /// Whether the crop is taken from an image as it is stored, whatever its size, and not from a square of the side.
+    #[must_use]
+    pub fn takes_any_size(&self) -> bool {
+        matches!(self.crop, Crop::Resized(_))
+    }
+
+    /// Writes an appearance of an image.
     ///
     /// # Shapes
     ///
-    /// `image` and `out`: `[H, W, C]` with H = W = `side`
+    /// - `image`: `[H, W, C]`; H = W = `side` but where [`Augmentation::takes_any_size`]
+    /// - `out`: `[S, S, C]`, S = `side`
     ///
     /// # Panics
     ///
-    /// If a slice has another size, or if [`Augmentation::check`] would refuse the side.
-    pub fn apply(&self, image: &[u8], side: usize, draw: Draw, out: &mut [u8]) {
+    /// If the image or `out` has another size, or if [`Augmentation::check`] would refuse the side.
+    pub fn apply(&self, image: &Rgb<'_>, side: usize, draw: Draw, out: &mut [u8]) {
         let shift = self.shift(draw);
         match self.crop {
-            Crop::Padded(crop) => crop.apply(image, side, shift, out),
+            Crop::Padded(crop) => crop.apply(&image.pixels, side, shift, out),
             Crop::Resized(crop) => {
-                let window = crop.draw(side, side, &mut draw.stream(Purpose::ResizedCrop));
-                resize(image, (side, side), window, side, out);
+                let window = crop.draw(image.height, image.width, &mut draw.stream(Purpose::ResizedCrop));
+                resize(&image.pixels, (image.height, image.width), window, side, out);
                 if shift.flip {
                     flip(out, side);
                 }
             }
         }
         self.change_colours_and_shapes(side, draw, out);
-    }
-
-    /// Writes an appearance of an image of any size, by a resized crop.
-    ///
-    /// # Shapes
-    ///
-    /// - `image`: `[H, W, C]` with (H, W) = `size`
-    /// - `out`: `[S, S, C]`, S = `side`
-    ///
-    /// # Errors
-    ///
-    /// If the crop is not a resized one.
-    ///
-    /// # Panics
-    ///
-    /// If a slice has another size.
-    pub fn apply_resized(
-        &self,
-        (image, size): (&[u8], (usize, usize)),
-        side: usize,
-        draw: Draw,
-        out: &mut [u8],
-    ) -> Result<(), DataError> {
-        let Crop::Resized(crop) = self.crop else {
-            let expected = "a resized crop, for images that have not the side asked for";
-            return Err(DataError::setting("augmentation crop", expected, "a padded crop"));
-        };
-        let window = crop.draw(size.0, size.1, &mut draw.stream(Purpose::ResizedCrop));
-        resize(image, size, window, side, out);
-        if self.shift(draw).flip {
-            flip(out, side);
-        }
-        self.change_colours_and_shapes(side, draw, out);
-        Ok(())
     }
 
     /// What comes after crop and flip.

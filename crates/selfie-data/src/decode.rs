@@ -3,6 +3,7 @@
 //! JPEG, PNG, WebP and BMP, told apart by their content. Grey, CMYK, 16 bits and palettes become 8-bit RGB; alpha is
 //! dropped, and so is the orientation that a camera notes. What becomes of pixels afterwards is not here.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -15,6 +16,8 @@ use crate::{DataError, N_CHANNELS};
 
 mod jpeg;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 
 /// The longest side that is decoded.
@@ -26,15 +29,15 @@ const MAX_EXTRA_BYTES: u64 = 16 << 20;
 /// What it may ask for a pixel: 16-bit RGBA, twice.
 const MAX_PIXEL_BYTES: u64 = 16;
 
-/// A decoded image of any size: `[H, W, C]`.
+/// The pixels of an image of any size: `[H, W, C]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rgb {
+pub struct Rgb<'a> {
     /// W.
     pub width: usize,
     /// H.
     pub height: usize,
     /// Row by row.
-    pub pixels: Vec<u8>,
+    pub pixels: Cow<'a, [u8]>,
 }
 
 /// Decodes the bytes of an image file; `path` is what errors call it.
@@ -43,7 +46,7 @@ pub struct Rgb {
 ///
 /// [`DataError::Image`] if it is no whole JPEG, PNG, WebP or BMP image, or one of a side above [`MAX_SIDE`] or of more
 /// than [`MAX_PIXELS`] pixels, which is refused by its header.
-pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb, DataError> {
+pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb<'static>, DataError> {
     // The decoders are other people's: a defect of theirs costs one image, not the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_limited(bytes)));
     decoded
@@ -64,7 +67,7 @@ pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError
     Ok((width as usize, height as usize))
 }
 
-fn decode_limited(bytes: &[u8]) -> Result<Rgb, String> {
+fn decode_limited(bytes: &[u8]) -> Result<Rgb<'static>, String> {
     let (format, mut decoder) = decoder(bytes)?;
     let (width, height) = checked_dimensions(&decoder)?;
     let n_pixels = u64::from(width) * u64::from(height);
@@ -75,7 +78,7 @@ fn decode_limited(bytes: &[u8]) -> Result<Rgb, String> {
     }
     let decoded = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?.into_rgb8();
     let (width, height) = decoded.dimensions();
-    Ok(Rgb { width: width as usize, height: height as usize, pixels: decoded.into_raw() })
+    Ok(Rgb { width: width as usize, height: height as usize, pixels: decoded.into_raw().into() })
 }
 
 fn limits(max_alloc: u64) -> Limits {
@@ -108,7 +111,7 @@ fn checked_dimensions(decoder: &impl ImageDecoder) -> Result<(u32, u32), String>
     Ok((width, height))
 }
 
-impl Rgb {
+impl Rgb<'_> {
     /// The shorter side resized to `side` by an antialiasing bilinear filter, then the centre: `[side, side, C]`, as
     /// selfie-model takes an image for inference. An image of that size is left as it is.
     ///

@@ -186,9 +186,9 @@ impl Images {
     /// # Panics
     ///
     /// If there is no image `idx`.
-    pub fn picture(&self, idx: usize) -> Result<Rgb, DataError> {
+    pub fn picture(&self, idx: usize) -> Result<Rgb<'_>, DataError> {
         match &self.samples {
-            Samples::Raw(_) => Ok(Rgb { width: self.side, height: self.side, pixels: self.stored(idx).to_vec() }),
+            Samples::Raw(_) => Ok(Rgb { width: self.side, height: self.side, pixels: self.stored(idx).into() }),
             Samples::Encoded(files) => decode(files.file(idx), &self.path(idx)),
         }
     }

@@ -1,4 +1,4 @@
-//! Measurements of this machine: a step on a resident synthetic batch, and the product rate that bounds it.
+//! Measurements of this machine: a step on a resident synthetic batch, the product rate that bounds it, and the loader alone.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use crate::session::device_name;
 use crate::{NumberType, TrainError};
 
 mod flop;
+mod loader;
 mod profile;
 mod rate;
 mod work;
@@ -17,6 +18,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use loader::{BenchLoader, LoaderResult, loader};
 pub use profile::ProfileLine;
 pub use rate::{BenchRate, RateResult, rate};
 

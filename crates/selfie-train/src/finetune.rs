@@ -82,7 +82,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let source = LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session))?;
+    let source =
+        LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session.seed))?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let (fraction, subset_hash) = (Some(fraction), Some(subset.hash.clone()));
@@ -148,13 +149,9 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     run.finish(&weights, outcome(&evaluated.meter, data.train.class_names(), labels.split)?, training.batch)
 }
 
-fn settings(plan: &FinetunePlan, session: &Session) -> LabelledSettings {
-    LabelledSettings {
-        augmentation: plan.data.augmentation,
-        mixing: plan.mixing,
-        seed: session.seed,
-        batch: plan.training.batch,
-    }
+/// How the batches of a plan are made.
+pub(crate) fn settings(plan: &FinetunePlan, seed: u64) -> LabelledSettings {
+    LabelledSettings { augmentation: plan.data.augmentation, mixing: plan.mixing, seed, batch: plan.training.batch }
 }
 
 /// The examples to train on, and the validation examples where those are what is measured.

@@ -64,11 +64,32 @@ pub fn peak_rss_mib() -> u64 {
 /// Pages that the system has brought in for this process so far, without reading a disk; `None` where it does not say.
 #[must_use]
 pub fn page_faults() -> Option<u64> {
-    minor_faults(&std::fs::read_to_string("/proc/self/stat").ok()?)
+    stat_field(&std::fs::read_to_string("/proc/self/stat").ok()?, MINOR_FAULTS)
 }
 
-/// The tenth field of `/proc/self/stat`; the second is the program's name in brackets, which may hold anything.
-fn minor_faults(stat: &str) -> Option<u64> {
+/// Time that this process's threads have computed so far, s, in steps of a hundredth; `None` where the system does not say.
+#[must_use]
+pub fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let ticks = stat_field(&stat, USER_TICKS)? + stat_field(&stat, SYSTEM_TICKS)?;
+    Some(ticks as f64 / TICKS_PER_SECOND)
+}
+
+/// Memory of this process that no file backs, MiB: what maps of data sets do not count in. `None` where the system does not say.
+#[must_use]
+pub fn anonymous_mib() -> Option<u64> {
+    field(&std::fs::read_to_string("/proc/self/status").ok()?, "RssAnon").and_then(mebibytes)
+}
+
+/// Fields of `/proc/self/stat`, numbered as in proc(5).
+const MINOR_FAULTS: usize = 10;
+const USER_TICKS: usize = 14;
+const SYSTEM_TICKS: usize = 15;
+/// Of Linux on every processor, for programs.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A field from the third on; the second is the program's name in brackets, which may hold anything.
+fn stat_field(stat: &str, number: usize) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(7)?.parse().ok()
+    after_name.split_whitespace().nth(number - 3)?.parse().ok()
 }

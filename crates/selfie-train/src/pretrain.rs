@@ -30,17 +30,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     let config = network_config(&plan.model, &plan.data, images);
     let network = Selfie::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
-    let (grid, masks) = grid_and_masks(&plan.data)?;
     let training = &plan.training;
-    let settings = PretrainSettings {
-        grid,
-        masks,
-        augmentation: plan.data.augmentation,
-        patches: plan.data.patches,
-        seed: session.seed,
-        batch: training.batch,
-    };
-    let source = PretrainSource::new(images.clone(), None, settings)?;
+    let source = PretrainSource::new(images.clone(), None, settings(&plan, session.seed)?)?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(record(resolved, data));
@@ -92,6 +83,13 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     }
     let outcome = run.pretext_outcome()?;
     run.finish(&optimizer.averaged(network.weights()?)?, outcome, training.batch)
+}
+
+/// How the batches of a plan are made.
+pub(crate) fn settings(plan: &PretrainPlan, seed: u64) -> Result<PretrainSettings, TrainError> {
+    let (grid, masks) = grid_and_masks(&plan.data)?;
+    let (augmentation, patches) = (plan.data.augmentation, plan.data.patches);
+    Ok(PretrainSettings { grid, masks, augmentation, patches, seed, batch: plan.training.batch })
 }
 
 /// Numbers the forward passes of a run, so that no two share their dropout.

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::say;
 
-/// What the peer imports; PyTorch warns at every start where numpy is missing.
-const PACKAGES: [&str; 2] = ["torch", "numpy"];
-/// Written last, so that an interrupted installation is taken up again.
+/// What the peers import; PyTorch warns at every start where numpy is missing, and torchvision brings Pillow.
+const PACKAGES: [&str; 3] = ["torch", "numpy", "torchvision"];
+/// Written last, with the packages in it, so that an installation that was interrupted, or lacks one, is taken up again.
 const READY: &str = "ready";
 
 /// Where cargo builds, as far as the environment says.
@@ -32,11 +32,12 @@ pub(super) fn python(named: Option<&Path>, target: &Path) -> Result<PathBuf> {
     }
     let dir = target.join("peer-env");
     let python = interpreter(&dir);
-    if !dir.join(READY).exists() {
-        say(&format!("xtask: making a Python environment with {} in {}", PACKAGES.join(", "), dir.display()));
+    let packages = PACKAGES.join(", ");
+    if fs::read_to_string(dir.join(READY)).unwrap_or_default() != packages {
+        say(&format!("xtask: making a Python environment with {packages} in {}", dir.display()));
         run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
         run(Command::new(&python).args(["-m", "pip", "install"]).args(PACKAGES))?;
-        fs::write(dir.join(READY), "").with_context(|| format!("cannot write into {}", dir.display()))?;
+        fs::write(dir.join(READY), &packages).with_context(|| format!("cannot write into {}", dir.display()))?;
     }
     Ok(python)
 }

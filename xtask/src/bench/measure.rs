@@ -200,6 +200,6 @@ fn sample(answer: &Value) -> Result<Sample> {
     Ok(Sample { images_per_s: number(answer, "images_per_s")?, peak_rss_mib: number(answer, "peak_rss_mb")? })
 }
 
-fn number(answer: &Value, key: &str) -> Result<f64> {
+pub(super) fn number(answer: &Value, key: &str) -> Result<f64> {
     answer[key].as_f64().with_context(|| format!("expected a number `{key}` in {answer}"))
 }

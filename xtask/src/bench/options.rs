@@ -25,6 +25,8 @@ Usage: cargo xtask bench peer [OPTIONS]
       --peer-env DIR     a Python environment with torch; without it one is made from PyPI, once, in the target folder
       --selfie FILE      a selfie binary; without it one is built
       --append           append the table to docs/performance.md
+
+`cargo xtask bench peer loader --help`: the same of loading.
 ";
 
 /// A step to measure.
@@ -234,7 +236,7 @@ fn number<T: FromStr>(value: &str) -> Result<T> {
     value.parse().ok().context("expected a whole number")
 }
 
-fn positive(value: &str) -> Result<u32> {
+pub(super) fn positive(value: &str) -> Result<u32> {
     let number = number(value)?;
     if number == 0 {
         bail!("expected a number above 0");

@@ -39,7 +39,7 @@ pub(super) fn section(date: &str, machine: &str, options: &Options, report: &Rep
     text
 }
 
-fn count(n: u32, what: &str) -> String {
+pub(super) fn count(n: u32, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 

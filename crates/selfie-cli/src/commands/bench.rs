@@ -1,8 +1,10 @@
 //! `selfie bench`
 
-use selfie_train::bench::{self, BenchResult, ProfileLine};
+use selfie_eval::record::Task;
+use selfie_train::bench::{self, BenchResult, LoaderResult, ProfileLine};
+use selfie_train::config::{Base, FlagValue, Overrides, resolve};
 
-use crate::arguments::{Bench, BenchCommand, BenchRate, BenchStep, BenchTask, ImageSize};
+use crate::arguments::{Bench, BenchCommand, BenchLoader, BenchRate, BenchStep, BenchTask, ImageSize, TaskName};
 use crate::context;
 use crate::output;
 
@@ -10,6 +12,7 @@ pub(crate) fn run(arguments: &Bench) -> anyhow::Result<u8> {
     match &arguments.command {
         BenchCommand::Step(arguments) => step(arguments),
         BenchCommand::Rate(arguments) => rate(arguments),
+        BenchCommand::Loader(arguments) => loader(arguments),
     }
 }
 
@@ -55,6 +58,44 @@ fn rate(arguments: &BenchRate) -> anyhow::Result<u8> {
         output::print(&format!("{best:.1} GFLOP/s; median product {median:.1}"))?;
     }
     Ok(0)
+}
+
+fn loader(arguments: &BenchLoader) -> anyhow::Result<u8> {
+    let task = match arguments.task {
+        TaskName::Pretrain => Task::Pretrain,
+        TaskName::Finetune => Task::Finetune,
+    };
+    let flag = |flag: &str, key: &str, value: String| FlagValue { flag: flag.to_owned(), key: key.to_owned(), value };
+    let flags = vec![
+        flag("--batch", "batch", arguments.batch.to_string()),
+        flag("--workers", "loader.workers", arguments.workers.to_string()),
+    ];
+    let overrides = Overrides { environment: std::env::vars_os().collect(), set: arguments.set.clone(), flags };
+    let resolved = resolve(task, &Base::from_argument(&arguments.recipe)?, &overrides)?;
+    let data = context::data_set(&resolved.config.data.set, arguments.data.as_deref())?;
+    let asked = bench::BenchLoader { task, batches: arguments.batches.into(), seed: arguments.seed };
+    let measured = bench::loader(&resolved, &data, asked)?;
+    if arguments.json {
+        output::print(&serde_json::to_string(&measured)?)?;
+    } else {
+        output::print(&describe_loader(&measured))?;
+    }
+    Ok(0)
+}
+
+fn describe_loader(measured: &LoaderResult) -> String {
+    let LoaderResult { images_per_s, workers, n_examples, batch, asked, .. } = measured;
+    let per_core =
+        measured.images_per_cpu_s.map(|rate| format!("; {rate:.0} a second of computing")).unwrap_or_default();
+    let memory = measured.anonymous_mib_before.zip(measured.anonymous_mib_most);
+    let memory = memory.map(|(before, most)| format!("; memory beside maps {before} MiB before, at most {most} MiB"));
+    let bad = if measured.n_bad > 0 { format!("; {} bad images", measured.n_bad) } else { String::new() };
+    let n_batches = asked.batches;
+    format!(
+        "{images_per_s:.0} images/s{per_core}; {n_batches} batches of {batch} out of {n_examples} images, {workers} workers\
+         {}{bad}",
+        memory.unwrap_or_default()
+    )
 }
 
 fn describe(measured: &BenchResult) -> String {

@@ -84,7 +84,7 @@ struct Saturation {
 impl Change for Saturation {
     #[inline(always)]
     fn change(&self, rgb: [f32; N_CHANNELS]) -> [f32; N_CHANNELS] {
-        let grey = f32::from(weighted(rgb) as u8);
+        let grey = weighted(rgb).floor();
         rgb.map(|value| (self.kept * value + self.other * grey).clamp(0.0, 255.0))
     }
 }
@@ -175,19 +175,21 @@ fn to_hsv([r, g, b]: [f32; N_CHANNELS]) -> [f32; 3] {
 #[inline(always)]
 fn to_rgb([h, s, v]: [f32; 3]) -> [f32; N_CHANNELS] {
     let sixths = h * 6.0;
-    let passed = |border: f32| if sixths >= border { 1.0 } else { 0.0 };
-    let sector = passed(1.0) + passed(2.0) + passed(3.0) + passed(4.0) + passed(5.0) + passed(6.0);
+    let sector = sixths.floor();
     let f = sixths - sector;
     let sector = if sector == 6.0 { 0.0 } else { sector };
     let p = (v * (1.0 - s)).clamp(0.0, 1.0);
     let q = (v * (1.0 - s * f)).clamp(0.0, 1.0);
     let t = (v * (1.0 - s * (1.0 - f))).clamp(0.0, 1.0);
-    let choose = |of: [f32; 6]| {
-        let mut chosen = of[0];
-        for (idx, value) in of.into_iter().enumerate().skip(1) {
-            chosen = if sector == idx as f32 { value } else { chosen };
-        }
-        chosen
-    };
-    [choose([v, q, p, p, t, v]), choose([t, v, v, q, p, p]), choose([p, p, t, v, v, q])]
+    // One choice a line: compilers do not make vectors of a table that is looked through.
+    let r = if sector == 1.0 { q } else { v };
+    let r = if (sector == 2.0) | (sector == 3.0) { p } else { r };
+    let r = if sector == 4.0 { t } else { r };
+    let g = if sector == 0.0 { t } else { v };
+    let g = if sector == 3.0 { q } else { g };
+    let g = if sector >= 4.0 { p } else { g };
+    let b = if sector <= 1.0 { p } else { v };
+    let b = if sector == 2.0 { t } else { b };
+    let b = if sector == 5.0 { q } else { b };
+    [r, g, b]
 }

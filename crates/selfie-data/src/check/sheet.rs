@@ -27,7 +27,7 @@ pub fn contact_sheet(images: &Images, path: &Path) -> Result<(), DataError> {
         for (column, &example) in examples.iter().enumerate() {
             // A bad sample leaves its place dark.
             let Ok(pixels) = images.image(example) else { continue };
-            let image = Rgb { width: images.side(), height: images.side(), pixels: pixels.into_owned() };
+            let image = Rgb { width: images.side(), height: images.side(), pixels };
             let mut small = vec![0; tile * tile * N_CHANNELS];
             image.square(tile, &mut small)?;
             let (top, left) = (GAP + row * (tile + GAP), GAP + column * (tile + GAP));

@@ -1,12 +1,12 @@
 //! The images a source chooses from, and how one appearance of one of them looks.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use selfie_random::{Purpose, Stream};
 
 use super::LabelledBatch;
 use crate::augment::Draw;
+use crate::decode::Rgb;
 use crate::{Augmentation, BadSample, DataError, Images};
 
 /// Other examples that are tried in the place of one that cannot be read.
@@ -56,19 +56,35 @@ impl Examples {
         out: &mut [u8],
         bad: &mut Vec<BadSample>,
     ) -> Result<u32, DataError> {
-        let (example, image) = self.readable(draw, bad)?;
-        match augmentation {
-            None => out.copy_from_slice(&image),
-            Some(augmentation) => augmentation.apply(&image, self.images.side(), draw, out),
-        }
+        let Some(augmentation) = augmentation else {
+            let (example, pixels) = self.readable(draw, bad, |idx| self.images.image(idx))?;
+            out.copy_from_slice(&pixels);
+            return Ok(example);
+        };
+        let side = self.images.side();
+        // A window of random size is taken from the whole image: of its centre square at the side, less would be seen,
+        // and a small window would be blurred.
+        let (example, image) = match augmentation.takes_any_size() {
+            true => self.readable(draw, bad, |idx| self.images.picture(idx))?,
+            false => {
+                self.readable(draw, bad, |idx| Ok(Rgb { width: side, height: side, pixels: self.images.image(idx)? }))?
+            }
+        };
+        augmentation.apply(&image, side, draw, out);
         Ok(example)
     }
 
-    fn readable(&self, draw: Draw, bad: &mut Vec<BadSample>) -> Result<(u32, Cow<'_, [u8]>), DataError> {
+    /// The draw's example and what is read of it, or the first other example that can be read.
+    fn readable<T>(
+        &self,
+        draw: Draw,
+        bad: &mut Vec<BadSample>,
+        read: impl Fn(usize) -> Result<T, DataError>,
+    ) -> Result<(u32, T), DataError> {
         let mut draws = Stream::new(draw.seed, Purpose::Replacement, draw.epoch, draw.example);
         let mut example = draw.example;
         for _ in 0..=MAX_TRIES {
-            match self.images.image(example as usize) {
+            match read(example as usize) {
                 Ok(image) => return Ok((example, image)),
                 Err(error) => bad.push(BadSample::new(TRAIN, example as usize, &error)),
             }

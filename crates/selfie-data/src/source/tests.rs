@@ -196,3 +196,50 @@ fn where_nothing_can_be_read_the_batch_is_an_error_and_no_endless_search() {
     assert!(error.to_string().contains("an empty file"), "{error}");
     assert_eq!(images.bad_samples("train").len(), 20);
 }
+
+/// Noise of 60 × 40 pixels whose outer columns are red: no centre square has any of them.
+fn wide_files(n: usize) -> Arc<Images> {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for idx in 0..n {
+        let pixel = |x: u32, y: u32| match x {
+            10..50 => image::Rgb([0, (x * 5 + idx as u32) as u8, (y * 6) as u8]),
+            _ => image::Rgb([255, 0, 0]),
+        };
+        let mut file = std::io::Cursor::new(Vec::new());
+        image::RgbImage::from_fn(60, 40, pixel).write_to(&mut file, image::ImageFormat::Png).unwrap();
+        bytes.extend(file.into_inner());
+        ends.push(bytes.len() as u64);
+    }
+    let names = crate::images::Names::Numbered("test".into());
+    let files = crate::images::Encoded { bytes: crate::images::Bytes::Memory(bytes), ends, names };
+    let samples = crate::images::Samples::Encoded(files);
+    Arc::new(Images::of_samples(32, samples, vec![0; n], vec!["one".to_owned()]).unwrap())
+}
+
+#[test]
+fn resized_crops_are_taken_from_files_as_they_are_and_not_from_their_centres() {
+    let images = wide_files(12);
+    let crop = Crop::Resized(crate::ResizedCrop { min_scale: 0.5 });
+    let is_red = |batch: &LabelledBatch| batch.images.chunks_exact(3).any(|pixel| pixel[0] > 200);
+    let batch = |augmentation| {
+        let settings = LabelledSettings { augmentation: Some(augmentation), ..SETTINGS };
+        LabelledSource::new(images.clone(), (0..12).collect(), settings).unwrap().batch(0).unwrap()
+    };
+    assert!(is_red(&batch(Augmentation { crop, ..Augmentation::default() })));
+    assert!(!is_red(&batch(Augmentation::default())));
+}
+
+#[test]
+fn crops_of_files_do_not_depend_on_the_number_of_workers() {
+    let crop = Crop::Resized(crate::ResizedCrop::default());
+    let settings =
+        LabelledSettings { augmentation: Some(Augmentation { crop, ..Augmentation::default() }), ..SETTINGS };
+    let source = Arc::new(LabelledSource::new(wide_files(12), (0..12).collect(), settings).unwrap());
+    let inline: Vec<_> = (0..25).map(|step| source.batch(step).unwrap()).collect();
+    for workers in [1, 2, 4] {
+        let source = source.clone();
+        let loaded: Vec<_> =
+            Loader::new(move |step| source.batch(step), 0..25, workers, 3).map(Result::unwrap).collect();
+        assert!(loaded == inline, "{workers} workers");
+    }
+}

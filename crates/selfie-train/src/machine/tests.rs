@@ -14,10 +14,11 @@ fn this_machine_has_a_core() {
 }
 
 #[test]
-fn page_faults_are_read_behind_any_program_name() {
+fn numbers_are_read_behind_any_program_name() {
     let stat = "42 (a) 1 (b) S 1 2 3 0 -1 4194560 1234 0 5 0 7 8 0 0 20 0";
-    assert_eq!(minor_faults(stat), Some(1234));
-    assert_eq!(minor_faults("42 (a"), None);
+    assert_eq!(stat_field(stat, MINOR_FAULTS), Some(1234));
+    assert_eq!((stat_field(stat, USER_TICKS), stat_field(stat, SYSTEM_TICKS)), (Some(7), Some(8)));
+    assert_eq!(stat_field("42 (a", MINOR_FAULTS), None);
 }
 
 #[test]
@@ -26,4 +27,13 @@ fn fresh_memory_costs_page_faults() {
     let before = page_faults().unwrap();
     let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
     assert!(page_faults().unwrap() >= before + 16, "{} bytes were written", bytes.len());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn fresh_memory_is_anonymous_and_computing_takes_processor_time() {
+    let (memory, seconds) = (anonymous_mib().unwrap(), cpu_seconds().unwrap());
+    let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
+    assert!(anonymous_mib().unwrap() >= memory + 32, "{} bytes were written", bytes.len());
+    while cpu_seconds().unwrap() < seconds + 0.02 {}
 }
