@@ -9,3 +9,4 @@ pub(crate) mod evaluate;
 pub(crate) mod finetune;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod replay;
