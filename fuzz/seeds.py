@@ -3,7 +3,7 @@
 
     python3 fuzz/seeds.py && cargo fuzz run pickle
 """
-import io, pathlib, pickle, tarfile
+import io, json, pathlib, pickle, tarfile
 import numpy as np
 from PIL import Image
 
@@ -58,3 +58,32 @@ save("cifar", "python", tar("w:gz", [("cifar-10-batches-py/test_batch", python)]
 # Written by testdata/parquet.py, which needs more packages.
 for path in sorted((corpus.parent.parent / "crates/selfie-data/tests/parquet").glob("*.parquet")):
     save("parquet", path.stem, path.read_bytes())
+
+def safetensors(metadata, tensors):
+    offsets, data = {}, b""
+    for tensor, (shape, n_bytes) in tensors.items():
+        offsets[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + n_bytes]}
+        data += bytes(n_bytes)
+    header = json.dumps({"__metadata__": {"selfie": json.dumps(metadata)}, **offsets}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+network = {
+    "architecture": "resnet50v2", "width": 1, "depths": [1, 1, 1, 1], "stem": "3x3", "image_size": 32, "patch_size": 8,
+    "n_targets": 4, "heads": 1, "ffn": 1, "layers": 1, "dropout": 0.0, "norm_first": False, "positions": "per_patch",
+    "context_positions": True, "logit_scale": "inverse_sqrt", "temperature": 0.1,
+    "normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
+}
+save("weights", "pretraining", safetensors({"holds": "pretraining", **network}, {"a": ([2], 8)}))
+classifier = {"holds": "classifier", "network": network, "kind": "stage4", "classes": ["a", "b"]}
+save("weights", "classifier", safetensors(classifier, {"head.fc.bias": ([2], 8)}))
+manifest = {"format": 1, "step": 1, "metrics_len": 2, "config_hash": "a", "manifest_hash": "b",
+            "files": {"weights.safetensors": {"bytes": 1, "blake3": "c", "tensors": {"d": {"start": 8, "end": 9, "blake3": "e"}}}}}
+save("manifest", "manifest", json.dumps(manifest, indent=2).encode() + b"\n")
+for recipe in sorted((corpus.parent.parent / "configs").glob("*.toml")):
+    save("config", recipe.stem, recipe.read_bytes())
+time = {"step_s": 0.1, "images_per_s": 1.0, "data_wait": 0.0}
+metrics = {"step": 1, "loss": 1.0, "accuracy": 0.5, "chance": 0.25, "lr": 0.1, "grad_norm": 1.0, "time": time}
+save("records", "metrics", json.dumps(metrics).encode() + b"\n")
+event = {"step": 1, "event": "non_finite", "place": "the loss", "action": "skip", "examples": [1]}
+save("records", "event", json.dumps(event).encode() + b"\n")

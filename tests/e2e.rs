@@ -17,13 +17,21 @@ mod damage;
 mod datasets;
 #[path = "e2e/disk.rs"]
 mod disk;
+#[path = "e2e/errors.rs"]
+mod errors;
+#[path = "e2e/golden.rs"]
+mod golden;
 #[path = "e2e/memory.rs"]
 mod memory;
 #[path = "e2e/mistakes.rs"]
 mod mistakes;
+#[path = "e2e/network.rs"]
+mod network;
 #[path = "e2e/program.rs"]
 mod program;
 #[path = "e2e/resume.rs"]
 mod resume;
 #[path = "e2e/signals.rs"]
 mod signals;
+#[path = "e2e/torture.rs"]
+mod torture;

@@ -9,8 +9,8 @@ const SMALL: &str = "--set model.width=2 --set model.depths=[1,1,1,1] --set mode
     --set model.layers=1 --set batch=8 --set checkpoint.every_steps=4 --steps 8";
 
 /// Every command of the contract that this version has.
-const COMMANDS: [&str; 9] =
-    ["demo", "pretrain", "finetune", "evaluate", "predict", "config", "checkpoint", "data", "bench"];
+const COMMANDS: [&str; 10] =
+    ["demo", "pretrain", "finetune", "evaluate", "predict", "config", "checkpoint", "replay", "data", "bench"];
 
 #[test]
 fn shapes32_is_pretrained_fine_tuned_evaluated_and_predicted_without_any_data_folder() {
@@ -48,7 +48,8 @@ fn shapes32_is_pretrained_fine_tuned_evaluated_and_predicted_without_any_data_fo
 fn a_run_folder_has_its_six_parts_and_a_finished_run_prints_its_result_again() {
     let folder = Folder::new();
     let first = folder.run("pretrain tiny.toml --data cifar --out run --json").ends_with(0);
-    let parts = ["checkpoints", "metrics.jsonl", "result.json", "run.json", "train.log", "weights.safetensors"];
+    let parts =
+        ["checkpoints", "events.jsonl", "metrics.jsonl", "result.json", "run.json", "train.log", "weights.safetensors"];
     let names = folder.names("run");
     assert!(parts.iter().all(|part| names.iter().any(|name| name == part)), "{names:?}");
     assert_eq!(folder.names("run/checkpoints"), ["step-00000015", "step-00000020"]);

@@ -61,3 +61,41 @@ fn a_run_without_an_intact_checkpoint_is_refused_not_started_anew() {
     refused.says(&["run/checkpoints is corrupt: no checkpoint is intact", "step-00000005", "remove the folder"]);
     assert_eq!(folder.metrics("run").len(), 10);
 }
+
+#[test]
+fn diff_says_which_tensors_of_two_checkpoints_differ_and_by_how_much() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out run")).ends_with(0);
+    folder.run(&format!("{COMMAND} --out other --seed 2")).ends_with(0);
+    let same = folder.run("checkpoint diff run run").ends_with(0);
+    same.prints(&["0 tensors differ"]);
+    let steps = "checkpoint diff run/checkpoints/step-00000015 run/checkpoints/step-00000020";
+    let differ = folder.run(&format!("{steps} --json")).ends_with(1).json();
+    let tensors = differ["tensors"].as_array().unwrap();
+    let largest = |tensor: &serde_json::Value| tensor["max_abs"].as_f64().unwrap();
+    assert!(!tensors.is_empty() && tensors.iter().all(|tensor| largest(tensor) > 0.0), "{differ}");
+    let step = differ["facts"].as_array().unwrap().iter().find(|fact| fact["key"] == "step").unwrap();
+    assert_eq!((&step["left"], &step["right"]), (&"15".into(), &"20".into()));
+    let seeds = folder.run("checkpoint diff run other").ends_with(1);
+    seeds.prints(&["seed: 1 and 2", "weights.safetensors ", "optimizer.safetensors ", "at most by "]);
+    folder.run("checkpoint diff run/weights.safetensors run").ends_with(0).prints(&["0 tensors differ"]);
+}
+
+#[test]
+fn a_flipped_bit_is_told_with_its_tensor() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out run --stop-after 10")).ends_with(0);
+    let file = "run/checkpoints/step-00000010/weights.safetensors";
+    let mut bytes = folder.bytes(file);
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let first: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let tensors = first.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+    let (name, _) = tensors.min_by_key(|(_, tensor)| tensor["data_offsets"][0].as_u64()).unwrap();
+    bytes[header] ^= 1;
+    fs::write(folder.path(file), &bytes).unwrap();
+    folder.run("checkpoint verify run").ends_with(65).prints(&[&format!("tensor `{name}` differs")]);
+    bytes[header] ^= 1;
+    bytes[header - 2] ^= 1;
+    fs::write(folder.path(file), &bytes).unwrap();
+    folder.run("checkpoint verify run").ends_with(65).prints(&["its header differs"]);
+}

@@ -6,9 +6,9 @@ use std::fs;
 use crate::program::{Folder, red_bmp};
 
 /// A mistake, its exit code and what its message must have.
-type Mistake = (&'static str, i32, &'static [&'static str]);
+pub(crate) type Mistake = (&'static str, i32, &'static [&'static str]);
 
-const OF_USAGE: [Mistake; 7] = [
+pub(crate) const OF_USAGE: [Mistake; 7] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
     ("pretrain", 2, &["RECIPE: expected a recipe, or a folder of images as --data"]),
     ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
@@ -18,7 +18,7 @@ const OF_USAGE: [Mistake; 7] = [
     ("finetune tiny.toml --data cifar --from scratch --fraction 1.5", 2, &["--fraction", "'1.5'", "at most 1"]),
 ];
 
-const OF_CONFIGURATION: [Mistake; 6] = [
+pub(crate) const OF_CONFIGURATION: [Mistake; 6] = [
     (
         "pretrain tiny.toml --data cifar --set learning_rat=1",
         78,
@@ -31,7 +31,7 @@ const OF_CONFIGURATION: [Mistake; 6] = [
     ("pretrain broken.toml --data cifar", 78, &["broken.toml is not valid TOML", "line 2"]),
 ];
 
-const OF_INPUT: [Mistake; 11] = [
+pub(crate) const OF_INPUT: [Mistake; 11] = [
     ("pretrain missing.toml", 66, &["missing.toml is missing: expected a recipe", "path of a TOML file"]),
     ("pretrain tiny.toml --data nowhere", 66, &["data set cifar10", "expected it in nowhere", "--data"]),
     ("pretrain tiny.toml", 66, &["expected it in data/cifar10", "--data"]),
@@ -122,6 +122,36 @@ fn a_changed_key_is_refused_on_resume_with_the_difference() {
     fs::write(&path, &data).unwrap();
     fs::write(folder.path("cifar/data_batch_1.bin"), &data).unwrap();
     folder.run(command).ends_with(78).says(&["data.train: was"]);
+}
+
+#[test]
+fn an_allowed_change_goes_on_from_the_checkpoint_and_is_recorded() {
+    let folder = Folder::new();
+    let command = "pretrain tiny.toml --data cifar --out run";
+    folder.run(&format!("{command} --stop-after 10")).ends_with(0);
+    let before = folder.bytes("run/run.json");
+    let slower = "--set learning_rate=0.01";
+    let refused = folder.run(&format!("{command} {slower} --seed 2 --allow-change seed")).ends_with(78);
+    refused.says(&["pretrain.learning_rate: was 0.05, now 0.01 (--set)", "--allow-change KEY"]);
+
+    for (set, tensor) in [
+        ("--set model.width=4 --allow-change model.width", "`stages.0.blocks.0.conv1.weight`"),
+        ("--set model.architecture=resnet50v15 --allow-change architecture", "is missing"),
+        ("--set optimizer=adamw --allow-change optimizer", "`first_moment."),
+    ] {
+        let other = folder.run(&format!("{command} {set}")).ends_with(78);
+        other.says(&["run/checkpoints/step-00000010/", tensor, "take the change back"]);
+        assert!(folder.bytes("run/run.json") == before, "{set}: a change that does not fit is not recorded");
+    }
+
+    let went_on = folder.run(&format!("{command} {slower} --allow-change learning_rate --stop-after 12")).ends_with(0);
+    went_on.says(&["resuming run after step 10", "changed: pretrain.learning_rate: was 0.05, now 0.01"]);
+    let record: serde_json::Value = serde_json::from_slice(&folder.bytes("run/run.json")).unwrap();
+    let change = &record["changes"][0];
+    assert_eq!((&change["key"], &change["step"]), (&"pretrain.learning_rate".into(), &10.into()), "{record}");
+    folder.run(command).ends_with(78).says(&["pretrain.learning_rate: was 0.01, now 0.05"]);
+    folder.run(&format!("{command} {slower}")).ends_with(0).says(&["resuming run after step 12"]);
+    assert_eq!(folder.metrics("run").len(), 20);
 }
 
 #[test]

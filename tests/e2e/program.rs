@@ -81,8 +81,13 @@ impl Folder {
     }
 
     pub(crate) fn start(&self, arguments: &str) -> Started {
-        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Started { arguments: arguments.to_owned(), child: Some(child) }
+        self.start_command(arguments, self.command(arguments)).unwrap()
+    }
+
+    /// Starts another command than [`Self::command`]'s in its place, such as one that starts that.
+    pub(crate) fn start_command(&self, arguments: &str, mut command: Command) -> std::io::Result<Started> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        Ok(Started { arguments: arguments.to_owned(), child: Some(child) })
     }
 
     /// The bytes of a file.

@@ -1,4 +1,4 @@
-//! Launches `selfie` on the right backend; `ci`, `tidy` and `bench peer`. Run it as `cargo xtask`.
+//! Launches `selfie` on the right backend; `ci`, `tidy`, `torture`, `renew` and `bench peer`. Run it as `cargo xtask`.
 //!
 //! Links no candle, so that it builds in seconds; what trains, evaluates and draws lives in the other crates.
 
@@ -8,6 +8,7 @@ mod ci;
 mod launch;
 mod process;
 mod tidy;
+mod torture;
 
 use std::env;
 use std::ffi::OsString;
@@ -25,6 +26,8 @@ Usage: cargo xtask COMMAND…
                                `cargo xtask COMMAND --help` explains one
   cargo xtask ci               fmt, tidy, deny, clippy, doc, the feature hub, all tests: stops at the first failure
   cargo xtask tidy             the rules no compiler checks: crate arrows, ARCHITECTURE.md's paths, file sizes
+  cargo xtask torture          kill, signal and repeat runs some hundred times: `cargo xtask torture --help`
+  cargo xtask renew            write the golden losses and error messages anew, on purpose
   cargo xtask bench peer       ours and PyTorch in turns on this CPU, and how they compare: `cargo xtask bench peer --help`
   cargo xtask bench peer loader  the same of loading, against torchvision
   cargo xtask --help           this page
@@ -72,11 +75,13 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
             process::print(HELP)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(own @ ("ci" | "tidy")) if arguments.len() > 1 => {
+        Some(own @ ("ci" | "tidy" | "renew")) if arguments.len() > 1 => {
             process::say(&format!("error: `cargo xtask {own}` takes no arguments"));
             Ok(ExitCode::from(USAGE))
         }
         Some("bench") if arguments.get(1).is_some_and(|a| a == "peer") => bench::run(&root, &arguments[2..]),
+        Some("torture") => torture::run(&root, &arguments[1..]),
+        Some("renew") => torture::renew(&root),
         Some("ci") => ci::run(&root),
         Some("tidy") => tidy::run(&root),
         Some(_) => launch::run(&root, arguments),

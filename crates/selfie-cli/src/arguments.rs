@@ -27,8 +27,10 @@ pub(crate) enum Command {
     Predict(Predict),
     /// The resolved configuration
     Config(Config),
-    /// Look into checkpoints and verify them
+    /// Look into checkpoints, compare and verify them
     Checkpoint(Checkpoint),
+    /// Make a step again whose loss or gradient was not finite
+    Replay(Replay),
     /// Look into data sets and check them
     Data(Data),
     /// Measure this machine
@@ -44,6 +46,7 @@ impl Command {
             Self::Finetune(arguments) => Some(&arguments.train.compute),
             Self::Evaluate(arguments) => Some(&arguments.compute),
             Self::Predict(arguments) => Some(&arguments.compute),
+            Self::Replay(arguments) => Some(&arguments.compute),
             Self::Bench(Bench { command: BenchCommand::Step(step) }) => Some(&step.compute),
             Self::Bench(Bench { command: BenchCommand::Rate(rate) }) => Some(&rate.compute),
             // It makes as many threads as its recipe's workers, and computes nothing.
@@ -84,6 +87,9 @@ pub(crate) struct Train {
     /// Set a key of the configuration, e.g. batch=32 or model.width=32; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Resume although this key is not what it was, e.g. learning_rate or pretrain.batch; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub(crate) allow_change: Vec<String>,
     /// Length of the schedule in updates
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u64>,
@@ -250,11 +256,32 @@ pub(crate) enum CheckpointCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Which tensors of two checkpoints differ and by how much, and what else does; exit code 1 if anything differs
+    Diff {
+        /// A run folder (its newest checkpoint counts), a checkpoint or a weights file
+        left: PathBuf,
+        /// What to compare it with
+        right: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check every byte against the manifests' hashes; exit code 65 if one differs
     Verify {
         /// A run folder or a checkpoint
         path: PathBuf,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// A file in the folder `faults` of a run
+    pub(crate) capture: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

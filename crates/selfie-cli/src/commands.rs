@@ -10,3 +10,4 @@ mod fetch;
 pub(crate) mod finetune;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod replay;

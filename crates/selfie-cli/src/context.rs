@@ -105,5 +105,7 @@ pub(crate) fn session(train: &Train, data_dir: Option<PathBuf>, out: PathBuf) ->
         number_type: train.dtype.number_type(),
         progress: Mode::detect(train.quiet),
         signals: Some(Signals::install()?),
+        allow_change: train.allow_change.clone(),
+        inject: Vec::new(),
     })
 }

@@ -40,6 +40,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Config(arguments) => commands::config::run(&arguments),
         Command::Checkpoint(arguments) => commands::checkpoint::run(&arguments),
+        Command::Replay(arguments) => commands::replay::run(&arguments),
         Command::Data(arguments) => commands::data::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
     }

@@ -79,8 +79,8 @@ mod subset;
 mod tables;
 
 pub use augment::{
-    Augmentation, ColourDrop, ColourJitter, Crop, DroppedChannels, JitterFill, Mixing, PaddedCrop, Padding,
-    PatchAugmentation, PatchJitter, RandAugment, ResizedCrop,
+    Augmentation, ColourDrop, ColourJitter, Crop, DroppedChannels, JitterFill, MixedLabels, Mixing, PaddedCrop,
+    Padding, PatchAugmentation, PatchJitter, RandAugment, ResizedCrop,
 };
 pub use bad::{BAD_SAMPLES, BadSample, require_few};
 pub use check::{ClassCount, SetReport, SplitReport, contact_sheet};

@@ -1,4 +1,4 @@
-//! The formats of a run folder's records: `run.json`, a line of `metrics.jsonl`, `result.json`.
+//! The formats of a run folder's records: `run.json`, lines of `metrics.jsonl` and `events.jsonl`, `result.json`.
 //!
 //! Only the formats live here; `selfie-train` writes and reads the files. A reader accepts keys it does not know, so
 //! that an older program can read a newer run.
@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
+mod events;
+
 #[cfg(test)]
 mod tests;
+
+pub use events::{Action, Event, Happened};
 
 /// The two kinds of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,6 +148,24 @@ pub struct RunRecord {
     pub machine: Machine,
     /// When the run began, UTC, RFC 3339.
     pub created: String,
+    /// What was changed when the run was resumed, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// A value that a resumption changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The key, with its table where it has one.
+    pub key: String,
+    /// Its value before, as JSON.
+    pub was: String,
+    /// Its value since, as JSON.
+    pub now: String,
+    /// The step after which it changed.
+    pub step: u64,
+    /// The hash of the run's identity before, which the checkpoints until then have.
+    pub config_hash: String,
 }
 
 impl RunRecord {
@@ -170,6 +192,7 @@ impl RunRecord {
             split: None,
             machine,
             created: String::new(),
+            changes: Vec::new(),
         }
     }
 }
@@ -239,12 +262,17 @@ impl StepMetrics {
     ///
     /// If a complete line is not a metrics object; the message names the line.
     pub fn parse_lines(text: &str) -> Result<Vec<Self>, EvalError> {
-        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let parse = |(line_idx, line)| {
-            serde_json::from_str(line).map_err(|source| json_error(&format!("metrics line {}", line_idx + 1), source))
-        };
-        complete.lines().enumerate().map(parse).collect()
+        parse_lines("metrics", text)
     }
+}
+
+/// Every whole line of a file of JSON lines.
+fn parse_lines<T: DeserializeOwned>(what: &str, text: &str) -> Result<Vec<T>, EvalError> {
+    let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    let parse = |(line_idx, line)| {
+        serde_json::from_str(line).map_err(|source| json_error(&format!("{what} line {}", line_idx + 1), source))
+    };
+    complete.lines().enumerate().map(parse).collect()
 }
 
 /// Test accuracy of one class.

@@ -46,7 +46,26 @@ impl Classifier {
     /// If the configuration is illegal or the device out of memory.
     pub fn new(config: &ClassifierConfig, dtype: DType, device: &Device, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
-        let build = Build::new(dtype, device, seed);
+        Ok(Self::build(config, Build::new(dtype, device, seed))?)
+    }
+
+    /// The classifier that a weights file holds; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// If the file is of a pretraining network, its configuration is illegal, or its tensors do not fit it.
+    pub fn of_file(file: &WeightsFile, path: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        let Metadata::Classifier(config) = &file.metadata else {
+            let (expected, got) = ("a classifier", file.metadata.kind());
+            return Err(ModelError::Kind { path: path.to_owned(), expected, got });
+        };
+        config.check()?;
+        let network = file.build(path, |budget| Self::build(config, Build::new(dtype, device, 0).within(budget)))?;
+        network.load(file)?;
+        Ok(network)
+    }
+
+    fn build(config: &ClassifierConfig, build: Build<'_>) -> Result<Self> {
         let network = &config.network;
         let v2 = network.architecture == Architecture::Resnet50V2;
         let (body, pooling, feature_width) = match config.kind {

@@ -48,15 +48,11 @@ impl InferenceModel {
         let file = WeightsFile::read(&path)?;
         let image_size = file.metadata.network().image_size;
         let network = match &file.metadata {
-            Metadata::Pretraining(config) => {
-                let network = Selfie::new(config, DType::F32, device, 0)?;
-                network.load(&file)?;
-                Network::Pretraining(Box::new(network))
+            Metadata::Pretraining(_) => {
+                Network::Pretraining(Box::new(Selfie::of_file(&file, &path, DType::F32, device)?))
             }
-            Metadata::Classifier(config) => {
-                let network = Classifier::new(config, DType::F32, device, 0)?;
-                network.load(&file)?;
-                Network::Classifier(Box::new(network))
+            Metadata::Classifier(_) => {
+                Network::Classifier(Box::new(Classifier::of_file(&file, &path, DType::F32, device)?))
             }
         };
         Ok(Self { network, device: device.clone(), path, image_size })

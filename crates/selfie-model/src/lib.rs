@@ -55,7 +55,7 @@ pub use config::{
 pub use error::ModelError;
 pub use image::RgbImage;
 pub use inference::InferenceModel;
-pub use mode::{Mode, Training};
+pub use mode::{Mode, Training, is_finite};
 pub use resnet::StageMaps;
 pub use selfie::{Prediction, Selfie};
 pub use tensors::{tensors_from_bytes, tensors_to_bytes};

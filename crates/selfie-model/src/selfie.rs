@@ -53,7 +53,26 @@ impl Selfie {
     /// If the configuration is illegal or the device out of memory.
     pub fn new(config: &SelfieConfig, dtype: DType, device: &Device, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
-        let build = Build::new(dtype, device, seed);
+        Ok(Self::build(config, Build::new(dtype, device, seed))?)
+    }
+
+    /// The network that a weights file holds; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// If the file is of a classifier, its configuration is illegal, or its tensors do not fit it.
+    pub fn of_file(file: &WeightsFile, path: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        let Metadata::Pretraining(config) = &file.metadata else {
+            let (expected, got) = ("a pretraining network", file.metadata.kind());
+            return Err(ModelError::Kind { path: path.to_owned(), expected, got });
+        };
+        config.check()?;
+        let network = file.build(path, |budget| Self::build(config, Build::new(dtype, device, 0).within(budget)))?;
+        network.load(file)?;
+        Ok(network)
+    }
+
+    fn build(config: &SelfieConfig, build: Build<'_>) -> Result<Self> {
         Ok(Self {
             config: config.clone(),
             dtype: build.dtype,

@@ -1,9 +1,10 @@
 //! The parameters and running statistics of one fused operation, and their names.
 
 use crate::initialize::initial_values;
-use crate::mode::{Mode, Training};
+use crate::mode::{Mode, Training, is_finite};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use selfie_ops::{NormMode, Normalised, ParameterKind, ParameterSpec, Precision, UnitLayout};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
@@ -29,14 +30,52 @@ pub(crate) struct Build<'a> {
     pub(crate) precision: Precision,
     pub(crate) device: &'a Device,
     pub(crate) seed: u64,
+    budget: Option<&'a Budget>,
 }
 
 impl<'a> Build<'a> {
     /// With bf16 the parameters stay f32; the operations round what they multiply and keep.
     pub(crate) fn new(dtype: DType, device: &'a Device, seed: u64) -> Self {
+        let budget = None;
         match dtype {
-            DType::BF16 => Self { dtype: DType::F32, precision: Precision::Bf16, device, seed },
-            dtype => Self { dtype, precision: Precision::Full, device, seed },
+            DType::BF16 => Self { dtype: DType::F32, precision: Precision::Bf16, device, seed, budget },
+            dtype => Self { dtype, precision: Precision::Full, device, seed, budget },
+        }
+    }
+
+    /// The same, of no more numbers than `budget` has.
+    pub(crate) fn within(self, budget: &'a Budget) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+}
+
+/// How many numbers a network may have: those of the file that says what network it is of. A small file could otherwise
+/// ask for any amount of memory.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: Cell<usize>,
+    is_exceeded: Cell<bool>,
+}
+
+impl Budget {
+    pub(crate) fn new(n_numbers: usize) -> Self {
+        Self { left: Cell::new(n_numbers), is_exceeded: Cell::new(false) }
+    }
+
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.is_exceeded.get()
+    }
+
+    fn take(&self, n: usize) -> Result<()> {
+        match self.left.get().checked_sub(n) {
+            Some(left) => {
+                self.left.set(left);
+                Ok(())
+            }
+            None => {
+                self.is_exceeded.set(true);
+                bail!("the file holds fewer numbers than its network")
+            }
         }
     }
 }
@@ -44,6 +83,7 @@ impl<'a> Build<'a> {
 impl ParameterUnit {
     pub(crate) fn new(prefix: impl Into<String>, layout: UnitLayout, build: Build<'_>) -> Result<Self> {
         let prefix = prefix.into();
+        build.budget.map_or(Ok(()), |budget| budget.take(layout.n_parameters() + layout.n_statistics()))?;
         let parameters = initial_values(&prefix, &layout, build.seed);
         let mut statistics = vec![0f32; layout.n_statistics()];
         for norm in layout.norms() {
@@ -101,6 +141,21 @@ impl ParameterUnit {
             named.push((name, statistics.narrow(0, range.start, range.len())?.contiguous()?));
         }
         Ok(named)
+    }
+
+    /// The first of its norms, by its full name, of which `training` took statistics that are not finite.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor cannot be read.
+    pub fn non_finite_norm(&self, training: &Training) -> Result<Option<String>> {
+        let Some(statistics) = training.statistics_of(&self.prefix) else { return Ok(None) };
+        for norm in self.layout.norms() {
+            if !is_finite(&statistics.narrow(0, norm.range.start, norm.range.len())?)? {
+                return Ok(Some(format!("{}{}", self.prefix, norm.name)));
+            }
+        }
+        Ok(None)
     }
 
     fn statistics_names(&self) -> impl Iterator<Item = (String, Range<usize>)> + '_ {

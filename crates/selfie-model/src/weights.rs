@@ -3,7 +3,7 @@
 use crate::config::{ClassifierConfig, Normalization, SelfieConfig};
 use crate::error::{ModelError, Result};
 use crate::tensors::{tensors_from_bytes, tensors_to_bytes};
-use crate::unit::ParameterUnit;
+use crate::unit::{Budget, ParameterUnit};
 use candle_core::Tensor;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,18 @@ impl WeightsFile {
         let metadata: Metadata =
             serde_json::from_str(text).map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))?;
         Ok(Self { metadata, tensors: tensors_from_bytes(bytes, path)? })
+    }
+
+    /// Builds the network that the file is of, which must not be larger than the file.
+    pub(crate) fn build<T>(&self, path: &Path, build: impl FnOnce(&Budget) -> Result<T>) -> Result<T, ModelError> {
+        let budget = Budget::new(self.tensors.values().map(Tensor::elem_count).sum());
+        build(&budget).map_err(|error| {
+            if budget.is_exceeded() {
+                let reason = "it holds fewer numbers than the network that it says it is of".to_owned();
+                return ModelError::Format { path: path.to_owned(), reason };
+            }
+            error.into()
+        })
     }
 
     /// The bytes of a file, a function of the content alone.

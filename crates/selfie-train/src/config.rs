@@ -185,6 +185,20 @@ pub struct TrainingConfig {
     pub ema_decay: f64,
     /// Share of the target probability spread over all classes, in 0–1.
     pub label_smoothing: f64,
+    /// What is done about a step whose loss or gradient is not finite.
+    pub on_non_finite: OnNonFinite,
+}
+
+/// What is done about a step whose loss or gradient is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNonFinite {
+    /// The run ends with an error.
+    Abort,
+    /// The batch is left out.
+    Skip,
+    /// Weights and optimizer state go back to the last checkpoint, and the batches since are left out.
+    RollBack,
 }
 
 /// Rule of the update.
@@ -288,6 +302,7 @@ impl Default for TrainingConfig {
             clip_norm: 0.0,
             ema_decay: 0.0,
             label_smoothing: 0.0,
+            on_non_finite: OnNonFinite::Abort,
         }
     }
 }

@@ -8,6 +8,7 @@ use selfie_eval::EvalError;
 use selfie_model::ModelError;
 
 use crate::config::Source;
+use crate::fault::Fault;
 use crate::resume::Difference;
 
 /// What can stop a command. [`TrainError::exit_code`] is the code the program ends with.
@@ -68,7 +69,7 @@ pub enum TrainError {
     },
     /// A run folder that was started with other values.
     #[error(
-        "{folder} was started with other values:\n{}\nresume it with the values it was started with, or choose another --out",
+        "{folder} was started with other values:\n{}\nresume it with the values it was started with, choose another --out, or allow a change with --allow-change KEY",
         Difference::lines(differences)
     )]
     ConfigChanged {
@@ -95,6 +96,17 @@ pub enum TrainError {
         /// Which tensors do not fit.
         source: ModelError,
     },
+    /// A checkpoint of another network or optimizer than the one that the configuration, in which a change was allowed, asks
+    /// for.
+    #[error(
+        "{path}: {reason}; a run goes on with the network and the optimizer it was started with: take the change back, or choose another --out"
+    )]
+    OtherState {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which tensors do not fit.
+        reason: String,
+    },
     /// An input that is not there.
     #[error("{path} is missing: {hint}")]
     Missing {
@@ -110,6 +122,16 @@ pub enum TrainError {
         what: String,
         /// The step that produced it, if known.
         step: Option<u64>,
+    },
+    /// A step whose loss, gradient or statistics are not finite.
+    #[error("{fault}; {}{}", what_to_do_about(*refused), replay_with(captured.as_deref()))]
+    Fault {
+        /// The step, the layer and the examples.
+        fault: Fault,
+        /// Why a policy did not go on past it.
+        refused: Option<&'static str>,
+        /// What replays it.
+        captured: Option<PathBuf>,
     },
     /// A file or folder that cannot be created.
     #[error("cannot create {path}: {source}; choose a writable --out")]
@@ -180,14 +202,15 @@ impl TrainError {
             Self::Model(error) | Self::Misfit { source: error, .. } => model_exit_code(error),
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. }) => 65,
             Self::Missing { .. } => 66,
-            Self::NonFinite { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
+            Self::NonFinite { .. } | Self::Fault { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
             Self::CannotCreate { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
             Self::Io { .. } => 74,
             Self::UnknownKey { .. }
             | Self::BadValue { .. }
             | Self::WrongType { .. }
             | Self::Toml { .. }
-            | Self::ConfigChanged { .. } => 78,
+            | Self::ConfigChanged { .. }
+            | Self::OtherState { .. } => 78,
         }
     }
 
@@ -244,6 +267,17 @@ fn what_to_do(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "; check its owner and permissions",
         _ => "",
     }
+}
+
+fn what_to_do_about(refused: Option<&'static str>) -> &'static str {
+    refused.unwrap_or(
+        "lower the learning rate or set clip_norm, with another --out, or go on past it: \
+         --set on_non_finite=skip --allow-change on_non_finite",
+    )
+}
+
+fn replay_with(captured: Option<&Path>) -> String {
+    captured.map_or_else(String::new, |path| format!("; `selfie replay {}` repeats it", path.display()))
 }
 
 fn at_step(step: Option<u64>) -> String {

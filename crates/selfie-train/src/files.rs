@@ -1,81 +1,123 @@
 //! Files that are either whole or not there: temporary name, fsync, rename, fsync of the folder.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::TrainError;
 
+mod operations;
+
+#[cfg(test)]
+pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
+
+use operations::{Disk, FileOperations};
 
 /// Every temporary name begins with this; nothing reads such a name.
 pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// Writes a file under a temporary name, makes it durable and gives it its name. On an error nothing is left behind.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let (folder, name) = split(path)?;
-    let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}"));
-    let written = write_durable(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path).map_err(|source| TrainError::writing(path, source)))
-        .and_then(|()| sync_folder(folder));
-    if written.is_err() {
-        // The write's own error says more than a failed clean-up would.
-        let _ = fs::remove_file(&temporary);
+/// What this crate does with files, each action made of [`FileOperations`] in an order that a crash at any of them
+/// survives.
+#[derive(Clone, Debug)]
+pub(crate) struct Files(Arc<dyn FileOperations>);
+
+impl Files {
+    /// The files of the machine.
+    pub(crate) fn disk() -> Self {
+        Self(Arc::new(Disk))
     }
-    written
-}
 
-/// Creates a file with these bytes and makes its content durable.
-pub(crate) fn write_durable(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let mut file = File::create(path).map_err(|source| TrainError::creating(path, source))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| TrainError::writing(path, source))
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), TrainError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|source| TrainError::writing(path, source))
-}
-
-/// Creates a folder and those above it.
-pub(crate) fn create_folder(path: &Path) -> Result<(), TrainError> {
-    fs::create_dir_all(path).map_err(|source| TrainError::creating(path, source))
-}
-
-/// Names in a folder, sorted; none if the folder is not there.
-pub(crate) fn names(path: &Path) -> Result<Vec<String>, TrainError> {
-    let reading = |source| TrainError::reading(path, source, "a folder");
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(reading)?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry.map_err(reading)?.file_name().to_string_lossy().into_owned());
+    /// Writes a file under a temporary name, makes it durable and gives it its name. On an error nothing is left behind.
+    pub(crate) fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+        let (folder, name) = split(path)?;
+        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}"));
+        let written = self.write_durable(&temporary, bytes).and_then(|()| self.rename(&temporary, path));
+        if written.is_err() {
+            // The write's own error says more than a failed clean-up would.
+            let _ = self.0.remove(&temporary);
+        }
+        written?;
+        self.sync_folder(folder)
     }
-    names.sort();
-    Ok(names)
-}
 
-/// Removes what an interrupted write left in a folder.
-pub(crate) fn remove_temporaries(folder: &Path) -> Result<(), TrainError> {
-    for name in names(folder)?.iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)) {
-        remove(&folder.join(name))?;
+    /// Creates a file with these bytes and makes its content durable.
+    pub(crate) fn write_durable(&self, path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+        let mut file = self.0.create_file(path).map_err(|source| TrainError::creating(path, source))?;
+        file.write_all(bytes).and_then(|()| file.sync()).map_err(|source| TrainError::writing(path, source))
     }
-    Ok(())
-}
 
-/// Removes a file or a folder with its content.
-pub(crate) fn remove(path: &Path) -> Result<(), TrainError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    removed.map_err(|source| TrainError::Io { action: "remove", path: path.to_owned(), source })
+    /// Makes the names in a folder durable.
+    pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), TrainError> {
+        self.0.sync_folder(path).map_err(|source| TrainError::writing(path, source))
+    }
+
+    /// Creates a folder and those above it, and makes their names durable: also the name of one that is there, because the
+    /// process that created it may have died before.
+    pub(crate) fn create_folder(&self, path: &Path) -> Result<(), TrainError> {
+        let above = match path.parent() {
+            Some(above) if !above.as_os_str().is_empty() => above,
+            _ => Path::new("."),
+        };
+        if !self.0.exists(path) && path.parent().is_some() && above != Path::new(".") {
+            self.create_folder(above)?;
+        }
+        self.0.create_folder(path).map_err(|source| TrainError::creating(path, source))?;
+        self.sync_folder(above)
+    }
+
+    /// Gives a file or folder another name in the same folder, in the place of a file that has it.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), TrainError> {
+        self.0.rename(from, to).map_err(|source| TrainError::writing(to, source))
+    }
+
+    /// Whether there is a file or folder at `path`.
+    pub(crate) fn exists(&self, path: &Path) -> bool {
+        self.0.exists(path)
+    }
+
+    /// Size of a file, B.
+    pub(crate) fn n_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.0.n_bytes(path)
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+
+    /// Names in a folder, sorted; none if the folder is not there.
+    pub(crate) fn names(&self, path: &Path) -> Result<Vec<String>, TrainError> {
+        match self.0.names(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => {
+                let mut names = names.map_err(|source| TrainError::reading(path, source, "a folder"))?;
+                names.sort();
+                Ok(names)
+            }
+        }
+    }
+
+    /// Removes what an interrupted write left in a folder.
+    pub(crate) fn remove_temporaries(&self, folder: &Path) -> Result<(), TrainError> {
+        for name in self.names(folder)?.iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)) {
+            self.remove(&folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file or a folder with its content.
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), TrainError> {
+        self.0.remove(path).map_err(|source| TrainError::Io { action: "remove", path: path.to_owned(), source })
+    }
 }
 
 /// BLAKE3 of a file's bytes, hexadecimal.
 pub(crate) fn hash_file(path: &Path) -> Result<String, TrainError> {
     let reading = |source| TrainError::reading(path, source, "a file to hash");
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path).map_err(reading)?).map_err(reading)?;
+    hasher.update_reader(std::fs::File::open(path).map_err(reading)?).map_err(reading)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use selfie_data::{
-    DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, Splits, Subset, SubsetFile,
+    DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, MixedLabels, Splits, Subset, SubsetFile,
     labelled_subset,
 };
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
@@ -17,12 +17,14 @@ use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
+use crate::fault::{self, About, Capture, Fault};
 use crate::files;
 use crate::network::{network_config, require_side};
+use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{ClassifierPlan, FinetunePlan, Request};
 use crate::pretrain::{pass_number, top1_share};
-use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
+use crate::session::{At, Ended, Measured, Opened, Run, Session, go_on_from};
 
 /// The labelled examples of a run, in the run folder.
 pub const SUBSET: &str = "subset.txt";
@@ -82,8 +84,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let started_from = start_from(&network, &plan, labels)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
-    let source =
-        LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session.seed))?;
+    let source = LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session.seed))?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let (fraction, subset_hash) = (Some(fraction), Some(subset.hash.clone()));
@@ -94,8 +95,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     };
     match &resumed {
         Some(checkpoint) => {
-            network.load(&weights_of(checkpoint, &network.config().network)?)?;
-            optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
+            go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?;
         }
         None => {
             run.progress.note(&started_from);
@@ -106,29 +106,27 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 
     run.bad_samples.allow(plan.loader.max_bad_share, images.len());
-    run.start_clock();
+    run.start()?;
     for step_idx in run.remaining() {
         let Some(batch) = loader.next_batch() else { break };
         let batch = batch?;
         run.bad_samples.note(&batch.bad, &mut run.progress)?;
-        let mut measured = Measured::start(training.schedule.at(step_idx), 1.0 / images.n_classes() as f64);
-        let mut passes = Vec::with_capacity(training.n_micro_batches());
-        for micro in 0..training.n_micro_batches() {
-            let pass = Training::new(session.seed, pass_number(step_idx, micro, training.n_micro_batches()));
-            let of = micro * training.micro_batch..(micro + 1) * training.micro_batch;
-            let logits = network.forward(&pixels(&batch, &plan, of.clone(), session)?, Mode::Training(&pass))?.logits;
-            let (loss, accuracy) = loss(&logits, &batch, of, training.label_smoothing)?;
-            measured.add(&loss, accuracy, training.n_micro_batches())?;
-            optimizer.add(backward(&(loss / training.n_micro_batches() as f64)?)?)?;
-            passes.push(pass);
-        }
         let step = step_idx + 1;
-        measured.grad_norm = optimizer.gradient_norm()?;
-        run.require_finite(step, &measured, &batch.examples)?;
-        optimizer.update(measured.lr, measured.grad_norm, step)?;
-        passes.iter().try_for_each(|pass| network.follow(pass))?;
-        optimizer.average(step)?;
-        run.record(step, training.batch, &measured, loader.waited())?;
+        let at = At { step_idx, device: &session.device, injected: session.injected(step) };
+        let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+        if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
+            optimizer.drop_gradients();
+            let capture =
+                |fault: &Fault| capture(&network, &batch, About::new(&record, request.n_examples as usize, fault, at));
+            if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
+                go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
+            }
+        } else {
+            optimizer.update(measured.lr, measured.grad_norm, step)?;
+            passes.iter().try_for_each(|pass| network.follow(pass))?;
+            optimizer.average(step)?;
+            run.record(step, &batch.examples, &measured, loader.waited())?;
+        }
         let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
         if let Some(ended) = run.save_when_due(step, snapshot)? {
             return Ok(ended);
@@ -152,6 +150,83 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
 /// How the batches of a plan are made.
 pub(crate) fn settings(plan: &FinetunePlan, seed: u64) -> LabelledSettings {
     LabelledSettings { augmentation: plan.data.augmentation, mixing: plan.mixing, seed, batch: plan.training.batch }
+}
+
+/// One step's passes: what they measured; their gradients are in `optimizer`.
+fn passes(
+    network: &Classifier,
+    optimizer: &mut Optimizer<'_>,
+    batch: &LabelledBatch,
+    plan: &FinetunePlan,
+    at: At<'_>,
+) -> Result<(Measured, Vec<Training>), TrainError> {
+    let training = &plan.training;
+    let n = training.n_micro_batches();
+    let chance = 1.0 / network.config().classes.len() as f64;
+    let mut measured = Measured::start(training.schedule.at(at.step_idx), chance);
+    let mut passes = Vec::with_capacity(n);
+    for micro in 0..n {
+        let pass = Training::new(training.seed, pass_number(at.step_idx, micro, n));
+        let of = micro * training.micro_batch..(micro + 1) * training.micro_batch;
+        let images = at.batch(pixels(batch, plan, of.clone(), at.device)?)?;
+        let logits = network.forward(&images, Mode::Training(&pass))?.logits;
+        let (loss, accuracy) = loss(&logits, batch, of, training.label_smoothing)?;
+        let loss = at.loss(loss)?;
+        measured.add(&loss, accuracy, n)?;
+        optimizer.add(backward(&(loss / n as f64)?)?)?;
+        passes.push(pass);
+    }
+    at.gradient(optimizer)?;
+    measured.grad_norm = optimizer.gradient_norm()?;
+    Ok((measured, passes))
+}
+
+/// What repeats a step whose numbers are not finite.
+fn capture(network: &Classifier, batch: &LabelledBatch, about: About) -> Result<Capture, TrainError> {
+    let mut indices = BTreeMap::from([(LABELS.to_owned(), batch.labels.clone())]);
+    if let Some(mixed) = &batch.mixed {
+        indices.insert(MIXED_LABELS.to_owned(), mixed.labels.clone());
+    }
+    Ok(Capture {
+        about: About { mixed_share: batch.mixed.as_ref().map(|mixed| mixed.share), ..about },
+        weights: network.weights()?.to_bytes()?,
+        pixels: batch.images.clone(),
+        indices,
+    })
+}
+
+/// The names of a batch's labels in a capture.
+const LABELS: &str = "labels";
+const MIXED_LABELS: &str = "mixed_labels";
+
+/// Makes the passes of a captured step again; `path` is the capture's, for messages.
+pub(crate) fn replay(
+    mut capture: Capture,
+    resolved: &Resolved,
+    path: &Path,
+    device: &Device,
+) -> Result<Option<Fault>, TrainError> {
+    let weights = capture.weights_file(path)?;
+    let About { record, n_examples, fault, injected, mixed_share } = capture.about.clone();
+    let request = Request { n_examples, seed: record.seed, stop_after: None };
+    let plan = FinetunePlan::new(resolved, request, record.fraction.unwrap_or(1.0))?;
+    let network = Classifier::of_file(&weights, path, NumberType::named(&record.dtype)?.on(device)?, device)?;
+    let (b, side, n_classes) = (plan.training.batch, plan.data.image_size, network.config().classes.len());
+    let mixed = match mixed_share {
+        Some(share) => Some(MixedLabels { labels: capture.take(MIXED_LABELS, b, n_classes, path)?, share }),
+        None => None,
+    };
+    let batch = LabelledBatch {
+        images: capture.take_pixels(b * side * side * 3, path)?,
+        labels: capture.take(LABELS, b, n_classes, path)?,
+        examples: fault.examples,
+        mixed,
+        bad: Vec::new(),
+    };
+    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
+    let at = At { step_idx: fault.step.saturating_sub(1), device, injected };
+    let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+    fault::find(fault.step, &measured, &passes, &optimizer, &batch.examples)
 }
 
 /// The examples to train on, and the validation examples where those are what is measured.
@@ -233,12 +308,12 @@ fn pixels(
     batch: &LabelledBatch,
     plan: &FinetunePlan,
     micro: Range<usize>,
-    session: &Session,
+    device: &Device,
 ) -> Result<Tensor, TrainError> {
     let side = plan.data.image_size;
     let image = side * side * 3;
     let pixels = &batch.images[micro.start * image..micro.end * image];
-    Ok(Tensor::from_slice(pixels, (micro.len(), side, side, 3), &session.device)?)
+    Ok(Tensor::from_slice(pixels, (micro.len(), side, side, 3), device)?)
 }
 
 /// Mean cross entropy of a micro-batch's `[B, L]` logits, and the share of images whose best class is the right one; of mixed images,

@@ -42,6 +42,13 @@ pub fn check_instruction_set() -> Result<(), TrainError> {
     })
 }
 
+/// This machine's name; only Linux tells it.
+#[must_use]
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "this machine".to_owned() } else { name.trim().to_owned() }
+}
+
 /// The value of the first `name : value` line.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
-use selfie_model::{ParameterUnit, WeightsFile, tensors_from_bytes, tensors_to_bytes};
+use selfie_model::{ParameterUnit, Training, WeightsFile, is_finite, tensors_from_bytes, tensors_to_bytes};
 use selfie_ops::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, global_norm, sgd_nesterov};
 
 use crate::TrainError;
@@ -69,6 +69,16 @@ impl Gradient {
             Self::Sum(var) => var.as_tensor(),
         }
     }
+}
+
+fn non_finite(tensors: Vec<(String, Tensor)>) -> Result<Vec<String>, TrainError> {
+    let mut names = Vec::new();
+    for (name, tensor) in tensors {
+        if !is_finite(&tensor)? {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 impl<'a> Optimizer<'a> {
@@ -153,6 +163,50 @@ impl<'a> Optimizer<'a> {
         Ok(())
     }
 
+    /// Drops this step's gradients.
+    pub(crate) fn drop_gradients(&mut self) {
+        self.units.iter_mut().for_each(|state| state.gradient = None);
+    }
+
+    /// The tensors whose gradient is not finite, by name.
+    pub(crate) fn non_finite_gradients(&self) -> Result<Vec<String>, TrainError> {
+        let mut names = Vec::new();
+        for state in &self.units {
+            if let Some(gradient) = &state.gradient {
+                names.extend(non_finite(state.unit.named(gradient.tensor())?)?);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The parameters that are not finite, by name.
+    pub(crate) fn non_finite_parameters(&self) -> Result<Vec<String>, TrainError> {
+        let mut names = Vec::new();
+        for state in &self.units {
+            names.extend(non_finite(state.unit.named(&state.unit.parameters().as_detached_tensor())?)?);
+        }
+        Ok(names)
+    }
+
+    /// The first norm of a unit, by name, of which `pass` took statistics that are not finite.
+    pub(crate) fn non_finite_norm(&self, unit: &str, pass: &Training) -> Result<Option<String>, TrainError> {
+        let found = self.units.iter().find(|state| state.unit.prefix() == unit);
+        Ok(found.map(|state| state.unit.non_finite_norm(pass)).transpose()?.flatten())
+    }
+
+    /// Makes a number of the first unit's gradient not finite: for tests of what happens then.
+    pub(crate) fn damage_gradient(&mut self) -> Result<(), TrainError> {
+        if let Some(state) = self.units.first_mut()
+            && let Some(gradient) = state.gradient.take()
+        {
+            let mut values = gradient.tensor().flatten_all()?.to_vec1::<f32>()?;
+            values.iter_mut().take(1).for_each(|value| *value = f32::NAN);
+            let damaged = Tensor::from_vec(values, gradient.tensor().shape(), gradient.tensor().device())?;
+            state.gradient = Some(Gradient::One(damaged));
+        }
+        Ok(())
+    }
+
     fn slot_names(&self) -> &'static [&'static str] {
         match self.plan {
             OptimizerPlan::Sgd { .. } => &["momentum"],
@@ -178,11 +232,11 @@ impl<'a> Optimizer<'a> {
 
     /// Takes over what [`Self::to_bytes`] wrote; `path` is for messages.
     pub(crate) fn load(&mut self, bytes: &[u8], path: &Path) -> Result<(), TrainError> {
-        let corrupt = |reason| TrainError::Corrupt { path: path.to_owned(), reason };
+        let other = |reason| TrainError::OtherState { path: path.to_owned(), reason };
         let mut tensors = tensors_from_bytes(bytes, path)?;
         let mut take = |slot: &str, name: &str| {
             let full = format!("{slot}.{name}");
-            tensors.remove(&full).ok_or_else(|| corrupt(format!("tensor `{full}` is missing")))
+            tensors.remove(&full).ok_or_else(|| other(format!("tensor `{full}` of the optimizer state is missing")))
         };
         let slot_names = self.slot_names();
         for state in &self.units {
@@ -193,7 +247,8 @@ impl<'a> Optimizer<'a> {
                     let part = take(slot, &name)?;
                     parts.insert(name, part);
                 }
-                flat.set(&state.unit.assemble(&parts)?)?;
+                let assembled = state.unit.assemble(&parts).map_err(|error| other(format!("{slot}: {error}")))?;
+                flat.set(&assembled)?;
             }
             for (name, average) in state.average.iter().flat_map(|average| &average.statistics) {
                 average.set(&take("average", name)?.to_dtype(average.dtype())?.to_device(average.device())?)?;
@@ -201,7 +256,7 @@ impl<'a> Optimizer<'a> {
         }
         match tensors.keys().next() {
             None => Ok(()),
-            Some(extra) => Err(corrupt(format!("tensor `{extra}` is unexpected"))),
+            Some(extra) => Err(other(format!("tensor `{extra}` of the optimizer state is unexpected"))),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use selfie_data::{Augmentation, Mixing, PatchAugmentation, SetName};
 
-use crate::config::{Architecture, Positions, Stem};
+use crate::config::{Architecture, OnNonFinite, Positions, Stem};
 use crate::schedule::Schedule;
 
 mod augment;
@@ -178,6 +178,8 @@ pub struct TrainingPlan {
     pub ema_decay: Option<f64>,
     /// Share of the target probability spread over all classes, in 0–1, 1 excluded.
     pub label_smoothing: f64,
+    /// What is done about a step whose loss or gradient is not finite.
+    pub on_non_finite: OnNonFinite,
 }
 
 impl TrainingPlan {

@@ -1,8 +1,9 @@
 //! Pretraining: which hidden patch belongs at which hidden place.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use selfie_data::{DataSet, Loader, PretrainBatch, PretrainSettings, PretrainSource};
 use selfie_eval::collapse;
 use selfie_eval::record::{RunRecord, Task};
@@ -11,10 +12,12 @@ use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
+use crate::fault::{self, About, Capture, Fault};
 use crate::network::{grid_and_masks, network_config, require_side};
+use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{PretrainPlan, Request};
-use crate::session::{Ended, Measured, Opened, Run, Session, weights_of};
+use crate::session::{At, Ended, Measured, Opened, Run, Session, go_on_from};
 
 /// Pretrains on all training images of `data`, from where the run folder stands.
 ///
@@ -40,39 +43,32 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
     if let Some(checkpoint) = &resumed {
-        network.load(&weights_of(checkpoint, &config)?)?;
-        optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path)?;
+        go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?;
     }
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
 
     run.bad_samples.allow(plan.loader.max_bad_share, images.len());
-    run.start_clock();
+    run.start()?;
     for step_idx in run.remaining() {
         let Some(batch) = loader.next_batch() else { break };
         let batch = batch?;
         run.bad_samples.note(&batch.bad, &mut run.progress)?;
-        let mut measured = Measured::start(training.schedule.at(step_idx), 1.0 / plan.data.n_targets as f64);
-        let mut passes = Vec::with_capacity(training.n_micro_batches());
-        for micro in 0..training.n_micro_batches() {
-            let pass = Training::new(session.seed, pass_number(step_idx, micro, training.n_micro_batches()));
-            let (patches, order) = tensors(&batch, &plan, micro, session)?;
-            let prediction = network.forward(&patches, &order, Mode::Training(&pass))?;
-            let (loss, accuracy) = pretext_loss(&prediction.logits, training.label_smoothing)?;
-            measured.add(&loss, accuracy, training.n_micro_batches())?;
-            if micro == 0 {
-                measured.collapse = spread(&prediction)?;
-            }
-            optimizer.add(backward(&(loss / training.n_micro_batches() as f64)?)?)?;
-            passes.push(pass);
-        }
         let step = step_idx + 1;
-        measured.grad_norm = optimizer.gradient_norm()?;
-        run.require_finite(step, &measured, &batch.examples)?;
-        optimizer.update(measured.lr, measured.grad_norm, step)?;
-        passes.iter().try_for_each(|pass| network.follow(pass))?;
-        optimizer.average(step)?;
-        run.record(step, training.batch, &measured, loader.waited())?;
+        let at = At { step_idx, device: &session.device, injected: session.injected(step) };
+        let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+        if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
+            optimizer.drop_gradients();
+            let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, images.len(), fault, at));
+            if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
+                go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
+            }
+        } else {
+            optimizer.update(measured.lr, measured.grad_norm, step)?;
+            passes.iter().try_for_each(|pass| network.follow(pass))?;
+            optimizer.average(step)?;
+            run.record(step, &batch.examples, &measured, loader.waited())?;
+        }
         let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
         if let Some(ended) = run.save_when_due(step, snapshot)? {
             return Ok(ended);
@@ -90,6 +86,74 @@ pub(crate) fn settings(plan: &PretrainPlan, seed: u64) -> Result<PretrainSetting
     let (grid, masks) = grid_and_masks(&plan.data)?;
     let (augmentation, patches) = (plan.data.augmentation, plan.data.patches);
     Ok(PretrainSettings { grid, masks, augmentation, patches, seed, batch: plan.training.batch })
+}
+
+/// One step's passes: what they measured; their gradients are in `optimizer`.
+fn passes(
+    network: &Selfie,
+    optimizer: &mut Optimizer<'_>,
+    batch: &PretrainBatch,
+    plan: &PretrainPlan,
+    at: At<'_>,
+) -> Result<(Measured, Vec<Training>), TrainError> {
+    let training = &plan.training;
+    let n = training.n_micro_batches();
+    let mut measured = Measured::start(training.schedule.at(at.step_idx), 1.0 / plan.data.n_targets as f64);
+    let mut passes = Vec::with_capacity(n);
+    for micro in 0..n {
+        let pass = Training::new(training.seed, pass_number(at.step_idx, micro, n));
+        let (patches, order) = tensors(batch, plan, micro, at.device)?;
+        let prediction = network.forward(&at.batch(patches)?, &order, Mode::Training(&pass))?;
+        let (loss, accuracy) = pretext_loss(&prediction.logits, training.label_smoothing)?;
+        let loss = at.loss(loss)?;
+        measured.add(&loss, accuracy, n)?;
+        if micro == 0 {
+            measured.collapse = spread(&prediction)?;
+        }
+        optimizer.add(backward(&(loss / n as f64)?)?)?;
+        passes.push(pass);
+    }
+    at.gradient(optimizer)?;
+    measured.grad_norm = optimizer.gradient_norm()?;
+    Ok((measured, passes))
+}
+
+/// What repeats a step whose numbers are not finite.
+fn capture(network: &Selfie, batch: &PretrainBatch, about: About) -> Result<Capture, TrainError> {
+    Ok(Capture {
+        about,
+        weights: network.weights()?.to_bytes()?,
+        pixels: batch.patches.clone(),
+        indices: BTreeMap::from([(ORDER.to_owned(), batch.order.clone())]),
+    })
+}
+
+/// The name of a batch's orders in a capture.
+const ORDER: &str = "order";
+
+/// Makes the passes of a captured step again; `path` is the capture's, for messages.
+pub(crate) fn replay(
+    mut capture: Capture,
+    resolved: &Resolved,
+    path: &Path,
+    device: &Device,
+) -> Result<Option<Fault>, TrainError> {
+    let weights = capture.weights_file(path)?;
+    let About { record, n_examples, fault, injected, .. } = capture.about.clone();
+    let plan = PretrainPlan::new(resolved, Request { n_examples, seed: record.seed, stop_after: None })?;
+    let network = Selfie::of_file(&weights, path, NumberType::named(&record.dtype)?.on(device)?, device)?;
+    let (b, n) = (plan.training.batch, plan.data.n_patches);
+    let n_pixels = b * n * plan.data.patch_size * plan.data.patch_size * 3;
+    let batch = PretrainBatch {
+        patches: capture.take_pixels(n_pixels, path)?,
+        order: capture.take(ORDER, b * n, n, path)?,
+        examples: fault.examples,
+        bad: Vec::new(),
+    };
+    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
+    let at = At { step_idx: fault.step.saturating_sub(1), device, injected };
+    let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+    fault::find(fault.step, &measured, &passes, &optimizer, &batch.examples)
 }
 
 /// Numbers the forward passes of a run, so that no two share their dropout.
@@ -110,16 +174,13 @@ fn tensors(
     batch: &PretrainBatch,
     plan: &PretrainPlan,
     micro: usize,
-    session: &Session,
+    device: &Device,
 ) -> Result<(Tensor, Tensor), TrainError> {
     let (b, n, p) = (plan.training.micro_batch, plan.data.n_patches, plan.data.patch_size);
     let image = n * p * p * 3;
     let patches = &batch.patches[micro * b * image..(micro + 1) * b * image];
     let order = &batch.order[micro * b * n..(micro + 1) * b * n];
-    Ok((
-        Tensor::from_slice(patches, (b, n, p, p, 3), &session.device)?,
-        Tensor::from_slice(order, (b, n), &session.device)?,
-    ))
+    Ok((Tensor::from_slice(patches, (b, n, p, p, 3), device)?, Tensor::from_slice(order, (b, n), device)?))
 }
 
 /// Mean cross entropy of `[B, T, T]` logits and the share of queries whose best candidate is the right one.

@@ -1,4 +1,4 @@
-//! The recipes: `configs/*.toml`, embedded in the binary.
+//! The recipes: `configs/*.toml`, embedded in the binary. The crate has a link to that folder, so that it can be packaged.
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +23,7 @@ impl Recipe {
 
 macro_rules! recipe {
     ($name:literal) => {
-        Recipe { name: $name, text: include_str!(concat!("../../../configs/", $name, ".toml")) }
+        Recipe { name: $name, text: include_str!(concat!("../configs/", $name, ".toml")) }
     };
 }
 

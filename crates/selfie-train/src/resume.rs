@@ -1,9 +1,10 @@
 //! What may change when a run is resumed, and a readable difference of the rest.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use selfie_eval::record::{RunRecord, Task, to_pretty_json};
-use serde_json::{Value, json};
+use selfie_eval::record::{Change, RunRecord, to_pretty_json};
+use serde_json::{Map, Value, json};
 
 use crate::TrainError;
 use crate::config::Config;
@@ -24,13 +25,16 @@ pub struct Difference {
     pub source: Option<String>,
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = self.source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
+        write!(f, "{}: was {}, now {}{source}", self.key, self.was, self.now)
+    }
+}
+
 impl Difference {
     pub(crate) fn lines(differences: &[Self]) -> String {
-        let line = |difference: &Self| {
-            let source = difference.source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
-            format!("  {}: was {}, now {}{source}", difference.key, difference.was, difference.now)
-        };
-        differences.iter().map(line).collect::<Vec<_>>().join("\n")
+        differences.iter().map(|difference| format!("  {difference}")).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -39,8 +43,8 @@ impl Difference {
 ///
 /// Left out, because they may change from one resumption to the next: the loader's and the checkpoints' tables, the
 /// other task's table, the program's version, the machine and every path.
-fn identity(record: &RunRecord) -> Value {
-    let table = |name: &str| record.config.get(name).cloned().unwrap_or(Value::Null);
+fn identity(record: &RunRecord, defaults: &Value) -> Value {
+    let table = |name: &str| completed(record.config.get(name), defaults.get(name));
     json!({
         "task": record.task,
         "seed": record.seed,
@@ -55,31 +59,84 @@ fn identity(record: &RunRecord) -> Value {
     })
 }
 
+/// A table with the keys that did not exist yet when it was stored, at their defaults: a run goes on with a newer program.
+fn completed(stored: Option<&Value>, defaults: Option<&Value>) -> Value {
+    let Some(stored) = stored else { return Value::Null };
+    let (Some(keys), Some(defaults)) = (stored.as_object(), defaults.and_then(Value::as_object)) else {
+        return stored.clone();
+    };
+    // A length that is not set is a null, and no missing key.
+    let mut all: Map<String, Value> = defaults.clone();
+    all.retain(|key, _| !LENGTHS.contains(&key.as_str()));
+    all.extend(keys.clone());
+    Value::Object(all)
+}
+
+/// The keys of which a training table holds one.
+const LENGTHS: [&str; 3] = ["steps", "epochs", "examples"];
+
+/// The default of every key.
+fn defaults() -> Result<Value, TrainError> {
+    serde_json::to_value(Config::default()).map_err(|error| TrainError::Internal(error.to_string()))
+}
+
 /// A hash of what decides the bytes a run writes, stored in each checkpoint.
 ///
 /// # Errors
 ///
 /// If the record has no JSON form.
 pub fn identity_hash(record: &RunRecord) -> Result<String, TrainError> {
-    let text = to_pretty_json("the run's identity", &identity(record))?;
+    hash(&identity(record, &defaults()?))
+}
+
+/// The hashes that the checkpoints of a run may have: of what it is, of what it was before each change, and of its record
+/// as an older program, which had fewer keys, took it.
+pub(crate) fn accepted_hashes(record: &RunRecord) -> Result<Vec<String>, TrainError> {
+    let before = record.changes.iter().map(|change| change.config_hash.clone());
+    let mut hashes = vec![identity_hash(record)?, hash(&identity(record, &Value::Null))?];
+    hashes.extend(before);
+    Ok(hashes)
+}
+
+fn hash(identity: &Value) -> Result<String, TrainError> {
+    let text = to_pretty_json("the run's identity", identity)?;
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
-/// The values that make `now` another run than `was`; empty if `now` may resume it. A configuration key that `was` does not
-/// have, because the program that began it did not, counts as if it had its default.
+/// Whether one of the keys in `allowed`, each with its table or without, is this difference's.
+pub(crate) fn is_allowed(difference: &Difference, allowed: &[String]) -> bool {
+    let key = &difference.key;
+    allowed
+        .iter()
+        .map(|allowed| allowed.replace('-', "_"))
+        .any(|allowed| *key == allowed || key.strip_suffix(&allowed).is_some_and(|table| table.ends_with('.')))
+}
+
+/// The record of a run that goes on with the values of `now`, in which `differences` were allowed after `step`.
+pub(crate) fn changed(
+    was: RunRecord,
+    now: &RunRecord,
+    differences: Vec<Difference>,
+    step: u64,
+) -> Result<RunRecord, TrainError> {
+    let config_hash = identity_hash(&was)?;
+    let change = |Difference { key, was, now, .. }| Change { key, was, now, step, config_hash: config_hash.clone() };
+    let changes = was.changes.into_iter().chain(differences.into_iter().map(change)).collect();
+    Ok(RunRecord { created: was.created, changes, ..now.clone() })
+}
+
+/// The values that make `now` another run than `was`; empty if `now` may resume it.
 ///
 /// # Errors
 ///
 /// If a record has no JSON form.
 pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, TrainError> {
-    let task = now.task;
-    let (mut was, sources) = (leaves(was)?, &now.config_sources);
-    let now = leaves(now)?;
-    for (key, value) in defaults(task)? {
-        if now.contains_key(&key) {
-            was.entry(key).or_insert(value);
-        }
-    }
+    Ok(differences_of(&canonical(was)?, &canonical(now)?, &now.config_sources))
+}
+
+/// The leaves in which two values differ; `sources` says where values of now came from, by key.
+pub(crate) fn differences_of(was: &Value, now: &Value, sources: &BTreeMap<String, String>) -> Vec<Difference> {
+    let (was, now) = (leaves(was), leaves(now));
     let mut keys: Vec<&String> = was.keys().chain(now.keys()).collect();
     keys.sort();
     keys.dedup();
@@ -92,26 +149,20 @@ pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, 
         let key = key.strip_prefix("config.").unwrap_or(key).to_owned();
         (was != now).then(|| Difference { source: sources.get(&key).cloned(), key, was, now })
     };
-    Ok(keys.into_iter().filter_map(difference).collect())
+    keys.into_iter().filter_map(difference).collect()
 }
 
-/// The defaults of the configuration as [`leaves`] of a record; what is not set by default is none of them.
-fn defaults(task: Task) -> Result<BTreeMap<String, Value>, TrainError> {
-    let config = serde_json::to_value(Config::default()).map_err(|error| TrainError::Internal(error.to_string()))?;
-    let mut defaults = leaves(&RunRecord::new(task, "", config, BTreeMap::new()))?;
-    // The length of a run is one key of three, and never new.
-    defaults.retain(|key, value| key.starts_with("config.") && !value.is_null() && !key.ends_with(".steps"));
-    Ok(defaults)
+/// The identity, through JSON text, so that a stored number and a computed one compare equal.
+fn canonical(record: &RunRecord) -> Result<Value, TrainError> {
+    let text = to_pretty_json("the run's identity", &identity(record, &defaults()?))?;
+    Ok(selfie_eval::record::from_json("the run's identity", &text)?)
 }
 
-/// The identity as `path.to.value` → value. Both records pass through JSON text, so that a stored number and a computed
-/// one compare equal.
-fn leaves(record: &RunRecord) -> Result<BTreeMap<String, Value>, TrainError> {
-    let text = to_pretty_json("the run's identity", &identity(record))?;
-    let identity: Value = selfie_eval::record::from_json("the run's identity", &text)?;
+/// A value as `path.to.value` → value.
+fn leaves(value: &Value) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
-    collect_leaves("", &identity, &mut leaves);
-    Ok(leaves)
+    collect_leaves("", value, &mut leaves);
+    leaves
 }
 
 fn collect_leaves(path: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {

@@ -1,4 +1,5 @@
-//! The run folder: `run.json`, `metrics.jsonl`, `train.log`, `checkpoints/`, `weights.safetensors`, `result.json`.
+//! The run folder: `run.json`, `metrics.jsonl`, `events.jsonl`, `train.log`, `checkpoints/`, `faults/`,
+//! `weights.safetensors`, `result.json`.
 //!
 //! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process
 //! ends, however it ends.
@@ -12,20 +13,27 @@ use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task, from_json
 
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
-use crate::files;
-use crate::resume;
+use crate::files::{Files, TEMPORARY_PREFIX};
+use crate::machine;
+use crate::resume::{self, Difference};
 
-mod metrics;
+mod lines;
 
 #[cfg(test)]
 mod tests;
 
-pub use metrics::{MetricsLog, read_metrics};
+pub use lines::{LineLog, read_events, read_metrics};
 
 /// The run's record.
 pub const RECORD: &str = "run.json";
 /// One object a step.
 pub const METRICS: &str = "metrics.jsonl";
+/// One object for each step at which something happened.
+pub const EVENTS: &str = "events.jsonl";
+/// The folder of what replays numbers that were not finite.
+pub const CAPTURES: &str = "faults";
+/// Captures kept of a run: each is as large as the weights.
+const MAX_CAPTURES: usize = 3;
 /// What was printed.
 pub const LOG: &str = "train.log";
 /// The folder of checkpoints.
@@ -58,12 +66,19 @@ impl RunName {
 }
 
 /// Whether [`RunFolder::begin`] found a run to go on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Begin {
     /// The run starts now.
     Fresh,
-    /// The run was started before, with the same values.
-    Resumed,
+    /// The run was started before, with the same values; this is its record.
+    Resumed(RunRecord),
+    /// The run was started before, with other values, whose change is allowed. The record on disk is still the old one.
+    Changed {
+        /// That record.
+        was: RunRecord,
+        /// What differs.
+        differences: Vec<Difference>,
+    },
 }
 
 /// What [`RunFolder::finish`] cannot work out itself.
@@ -83,6 +98,7 @@ pub struct Finish {
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    files: Files,
     /// Dropped last: closing the file releases the lock.
     _lock: File,
 }
@@ -94,16 +110,17 @@ impl RunFolder {
     ///
     /// If the folder cannot be created or written to, belongs to something else, or another process trains in it.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        files::create_folder(path)?;
-        let names = files::names(path)?;
-        let ours = |name: &String| name.starts_with(files::TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str());
+        let files = Files::disk();
+        files.create_folder(path)?;
+        let names = files.names(path)?;
+        let ours = |name: &String| name.starts_with(TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str());
         if let Some(found) = names.iter().find(|name| !ours(name)).filter(|_| !path.join(RECORD).exists()) {
             return Err(TrainError::NotARunFolder { path: path.to_owned(), found: found.clone() });
         }
         let lock = lock(path)?;
-        files::remove_temporaries(path)?;
-        files::remove_temporaries(&path.join(CHECKPOINTS))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        files.remove_temporaries(path)?;
+        files.remove_temporaries(&path.join(CHECKPOINTS))?;
+        Ok(Self { path: path.to_owned(), files, _lock: lock })
     }
 
     /// The folder.
@@ -112,21 +129,36 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes `run.json`, or checks that this run is the one that is there; an existing record stays as it is.
+    /// Writes `run.json`, or checks that this run is the one that is there, but for the keys in `allowed`; an existing
+    /// record stays as it is.
     ///
     /// # Errors
     ///
-    /// [`TrainError::ConfigChanged`] with every difference, or if the record cannot be read or written.
-    pub fn begin(&self, record: &RunRecord) -> Result<Begin, TrainError> {
-        if let Some(was) = read_record(&self.path)? {
-            let differences = resume::differences(&was, record)?;
-            if differences.is_empty() {
-                return Ok(Begin::Resumed);
-            }
-            return Err(TrainError::ConfigChanged { folder: self.path.clone(), differences });
+    /// [`TrainError::ConfigChanged`] with every difference that is not allowed, or if the record cannot be read or written.
+    pub fn begin(&self, record: &RunRecord, allowed: &[String]) -> Result<Begin, TrainError> {
+        let Some(was) = read_record(&self.path)? else {
+            self.write_record(record)?;
+            return Ok(Begin::Fresh);
+        };
+        let differences = resume::differences(&was, record)?;
+        if differences.is_empty() {
+            return Ok(Begin::Resumed(was));
         }
-        files::write_atomic(&self.path.join(RECORD), to_pretty_json(RECORD, record)?.as_bytes())?;
-        Ok(Begin::Fresh)
+        if differences.iter().all(|difference| resume::is_allowed(difference, allowed)) {
+            return Ok(Begin::Changed { was, differences });
+        }
+        let differences =
+            differences.into_iter().filter(|difference| !resume::is_allowed(difference, allowed)).collect();
+        Err(TrainError::ConfigChanged { folder: self.path.clone(), differences })
+    }
+
+    /// Writes `run.json`, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn write_record(&self, record: &RunRecord) -> Result<(), TrainError> {
+        self.files.write_atomic(&self.path.join(RECORD), to_pretty_json(RECORD, record)?.as_bytes())
     }
 
     /// The folder's checkpoints, of which the last `keep` are kept.
@@ -140,8 +172,33 @@ impl RunFolder {
     /// # Errors
     ///
     /// If the file is shorter than that, does not end in a whole line there, or cannot be opened.
-    pub fn metrics(&self, metrics_len: u64) -> Result<MetricsLog, TrainError> {
-        MetricsLog::open(&self.path.join(METRICS), metrics_len)
+    pub fn metrics(&self, metrics_len: u64) -> Result<LineLog, TrainError> {
+        LineLog::open(&self.path.join(METRICS), metrics_len)
+    }
+
+    /// Opens `events.jsonl`, as [`Self::metrics`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::metrics`].
+    pub fn events(&self, events_len: u64) -> Result<LineLog, TrainError> {
+        LineLog::open(&self.path.join(EVENTS), events_len)
+    }
+
+    /// Keeps what replays a fault at `step`, and returns where. The folder is small: only the first few are kept.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn keep_capture(&self, step: u64, bytes: &[u8]) -> Result<Option<PathBuf>, TrainError> {
+        let folder = self.path.join(CAPTURES);
+        let path = folder.join(format!("step-{step:08}.safetensors"));
+        if !path.exists() && self.files.names(&folder)?.len() >= MAX_CAPTURES {
+            return Ok(None);
+        }
+        self.files.create_folder(&folder)?;
+        self.files.write_atomic(&path, bytes)?;
+        Ok(Some(path))
     }
 
     /// Opens `train.log` for appending.
@@ -166,8 +223,8 @@ impl RunFolder {
         let finished = utc(SystemTime::now());
         let result = ResultRecord { steps, outcome, weights_hash, wall_s, images_per_s, finished };
         let text = result.to_json()?;
-        files::write_atomic(&self.path.join(WEIGHTS), weights)?;
-        files::write_atomic(&self.path.join(RESULT), text.as_bytes())?;
+        self.files.write_atomic(&self.path.join(WEIGHTS), weights)?;
+        self.files.write_atomic(&self.path.join(RESULT), text.as_bytes())?;
         Ok(result)
     }
 }
@@ -214,7 +271,7 @@ pub fn finished_runs(runs: &Path, task: Task) -> Result<Vec<FinishedRun>, TrainE
         let result = read_result(&path).ok()??;
         (record.task == task).then_some(FinishedRun { path, record, result })
     };
-    let mut runs: Vec<FinishedRun> = files::names(runs)?.iter().filter_map(finished).collect();
+    let mut runs: Vec<FinishedRun> = Files::disk().names(runs)?.iter().filter_map(finished).collect();
     runs.sort_by(|left, right| (&right.result.finished, &left.path).cmp(&(&left.result.finished, &right.path)));
     Ok(runs)
 }
@@ -240,15 +297,15 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let read = file.read_to_string(&mut holder).is_ok();
-            let holder =
-                if read && !holder.is_empty() { format!(" (process {})", holder.trim()) } else { String::new() };
+            let holder = if read && !holder.is_empty() { format!(" ({})", holder.trim()) } else { String::new() };
             return Err(TrainError::Locked { path: folder.to_owned(), holder });
         }
         Err(TryLockError::Error(source)) => {
             return Err(TrainError::Io { action: "lock", path, source });
         }
     }
-    // Only the message of a second process reads the number: a full disk may lose it.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    // Only the message of a second process reads this: a full disk may lose it.
+    let holder = format!("process {} on {}, since {}", std::process::id(), machine::host(), utc(SystemTime::now()));
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{holder}"));
     Ok(file)
 }

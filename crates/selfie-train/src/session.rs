@@ -4,19 +4,23 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
-use selfie_eval::record::{Outcome, ResultRecord, RunRecord, StepMetrics, StepTime, utc};
-use selfie_model::{ModelError, SelfieConfig, WeightsFile};
+use selfie_eval::record::{Event, Happened, Outcome, ResultRecord, RunRecord, StepMetrics, StepTime, utc};
+use selfie_model::{ModelError, WeightsFile};
 
 use crate::TrainError;
 use crate::bad_samples::BadSamples;
-use crate::checkpoint::{CheckpointStore, Loaded, Snapshot};
+use crate::checkpoint::{Loaded, Saved, Saver, Snapshot};
+use crate::fault::{Injected, Injection, Spikes};
 use crate::machine;
 use crate::number_type::NumberType;
+use crate::optimizer::Optimizer;
 use crate::plan::{CheckpointPlan, TrainingPlan};
 use crate::progress::{self, Progress};
-use crate::resume::identity_hash;
-use crate::run_folder::{Begin, Finish, MetricsLog, RunFolder, read_metrics, read_record, read_result};
+use crate::resume::{accepted_hashes, changed, identity_hash};
+use crate::run_folder::{Begin, Finish, LineLog, RunFolder, read_events, read_metrics, read_result};
 use crate::signals::{Signals, StopSignal};
+
+mod past;
 
 /// Where and how a run runs; what it computes is in its configuration.
 #[derive(Clone, Debug)]
@@ -37,9 +41,18 @@ pub struct Session {
     pub progress: progress::Mode,
     /// Signals that end the run with a checkpoint.
     pub signals: Option<Signals>,
+    /// Keys that may differ from the run's that is there, each with its table or without.
+    pub allow_change: Vec<String>,
+    /// Numbers to make not finite, for tests of what happens then; elsewhere none.
+    pub inject: Vec<Injection>,
 }
 
 impl Session {
+    /// Where a number of this step is to be made not finite.
+    pub(crate) fn injected(&self, step: u64) -> Option<Injected> {
+        self.inject.iter().find(|injection| injection.step == step).map(|injection| injection.into)
+    }
+
     /// The part of a record that is the same for every run of this program on this machine.
     pub(crate) fn record(&self, record: RunRecord) -> RunRecord {
         RunRecord {
@@ -90,12 +103,21 @@ pub(crate) struct Run {
     pub(crate) bad_samples: BadSamples,
     /// Steps made before this process.
     pub(crate) start: u64,
+    /// Before the folder: a checkpoint that is being written needs the folder's lock.
+    saver: Saver,
     folder: RunFolder,
-    store: CheckpointStore,
     config_hash: String,
-    metrics: MetricsLog,
+    /// Those that the run's checkpoints may have.
+    config_hashes: Vec<String>,
+    /// The record of a run whose change was allowed, until it is on disk.
+    changed: Option<RunRecord>,
+    metrics: LineLog,
     /// Whether the last line could not be written.
     metrics_fail: bool,
+    events: LineLog,
+    spikes: Spikes,
+    /// The last steps whose numbers were not finite.
+    fault_steps: Vec<u64>,
     every_steps: u64,
     steps: u64,
     stop_at: u64,
@@ -110,6 +132,39 @@ pub(crate) enum Opened {
     Ready(Box<Run>, Option<Loaded>),
     /// It is finished.
     Finished(ResultRecord),
+}
+
+/// Where a step's passes are, beside the plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    /// The step, counted from 0.
+    pub(crate) step_idx: u64,
+    /// Where tensors live.
+    pub(crate) device: &'a Device,
+    /// Where a number is to be made not finite.
+    pub(crate) injected: Option<Injected>,
+}
+
+impl At<'_> {
+    /// The batch's pixels, as they are but for an injection.
+    pub(crate) fn batch(&self, pixels: Tensor) -> Result<Tensor, TrainError> {
+        if self.injected != Some(Injected::Batch) {
+            return Ok(pixels);
+        }
+        let mut values = pixels.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        values.iter_mut().take(1).for_each(|value| *value = f32::NAN);
+        Ok(Tensor::from_vec(values, pixels.shape(), self.device)?)
+    }
+
+    /// The loss, as it is but for an injection.
+    pub(crate) fn loss(&self, loss: Tensor) -> Result<Tensor, TrainError> {
+        Ok(if self.injected == Some(Injected::Loss) { (loss * f64::NAN)? } else { loss })
+    }
+
+    /// The step's gradients, as they are but for an injection.
+    pub(crate) fn gradient(&self, optimizer: &mut Optimizer<'_>) -> Result<(), TrainError> {
+        if self.injected == Some(Injected::Gradient) { optimizer.damage_gradient() } else { Ok(()) }
+    }
 }
 
 /// A step's measurements, without its times.
@@ -148,34 +203,49 @@ impl Run {
         checkpoint: CheckpointPlan,
     ) -> Result<Opened, TrainError> {
         let folder = RunFolder::open(&session.out)?;
-        let begin = folder.begin(record)?;
+        let begin = folder.begin(record, &session.allow_change)?;
         if let Some(result) = read_result(folder.path())? {
             return Ok(Opened::Finished(result));
         }
+        let config_hashes = match &begin {
+            Begin::Fresh => vec![identity_hash(record)?],
+            Begin::Resumed(was) | Begin::Changed { was, .. } => accepted_hashes(was)?,
+        };
         let store = folder.checkpoints(checkpoint.keep);
-        // Of the record that is stored: it may lack keys that this program has since been given.
-        let config_hash = identity_hash(read_record(folder.path())?.as_ref().unwrap_or(record))?;
-        let loaded = store.load_latest(&config_hash)?;
-        let start = loaded.as_ref().map_or(0, |loaded| loaded.snapshot.step);
-        let metrics = folder.metrics(loaded.as_ref().map_or(0, |loaded| loaded.snapshot.metrics_len))?;
-        let log = folder.train_log()?;
-        let mut progress = Progress::new(session.progress, training.steps, start, Some(log));
+        let loaded = store.load_latest(&config_hashes)?;
+        let snapshot = loaded.as_ref().map(|loaded| &loaded.snapshot);
+        let start = snapshot.map_or(0, |snapshot| snapshot.step);
+        let metrics = folder.metrics(snapshot.map_or(0, |snapshot| snapshot.metrics_len))?;
+        let events = folder.events(snapshot.map_or(0, |snapshot| snapshot.events_len))?;
+        let mut progress = Progress::new(session.progress, training.steps, start, Some(folder.train_log()?));
         for rejected in loaded.iter().flat_map(|loaded| &loaded.rejected) {
             progress.warn(&format!("passed over a checkpoint: {rejected}"));
         }
-        match begin {
-            Begin::Fresh => progress.note(&format!("run folder {}", folder.path().display())),
-            Begin::Resumed => progress.note(&format!("resuming {} after step {start}", folder.path().display())),
-        }
+        progress.note(&match &begin {
+            Begin::Fresh => format!("run folder {}", folder.path().display()),
+            _ => format!("resuming {} after step {start}", folder.path().display()),
+        });
+        let changed = match begin {
+            Begin::Changed { was, differences } => {
+                differences.iter().for_each(|difference| progress.note(&format!("changed: {difference}")));
+                Some(changed(was, record, differences, start)?)
+            }
+            _ => None,
+        };
         let run = Self {
             progress,
             bad_samples: BadSamples::open(folder.path())?,
             start,
-            folder,
-            store,
-            config_hash,
+            saver: Saver::new(store),
+            config_hash: identity_hash(record)?,
+            config_hashes,
+            changed,
             metrics,
             metrics_fail: false,
+            events,
+            spikes: Spikes::new(read_metrics(folder.path())?.iter().map(|metrics| metrics.loss)),
+            fault_steps: fault_steps(&read_events(folder.path())?),
+            folder,
             every_steps: checkpoint.every_steps,
             steps: training.steps,
             stop_at: training.stop_at,
@@ -191,34 +261,21 @@ impl Run {
         self.start..self.stop_at.max(self.start)
     }
 
-    /// Starts the first step's clock.
-    pub(crate) fn start_clock(&mut self) {
+    /// Writes what was allowed to change, now that the checkpoint fits it, and starts the first step's clock.
+    pub(crate) fn start(&mut self) -> Result<(), TrainError> {
+        if let Some(changed) = self.changed.take() {
+            self.folder.write_record(&changed)?;
+            self.config_hashes = accepted_hashes(&changed)?;
+        }
         self.clock = Instant::now();
-    }
-
-    /// Refuses a loss or gradient that is not finite, before the update.
-    pub(crate) fn require_finite(
-        &mut self,
-        step: u64,
-        measured: &Measured,
-        examples: &[u32],
-    ) -> Result<(), TrainError> {
-        let what = match (measured.loss.is_finite(), measured.grad_norm.is_finite()) {
-            (true, true) => return Ok(()),
-            (false, _) => "the loss",
-            (true, false) => "the gradient",
-        };
-        let shown: Vec<String> = examples.iter().take(8).map(u32::to_string).collect();
-        let more = if examples.len() > 8 { ", …" } else { "" };
-        let what = format!("{what} over training examples {}{more}", shown.join(", "));
-        Err(TrainError::NonFinite { what, step: Some(step) })
+        Ok(())
     }
 
     /// Records a step that is done; `waited` is the loader's total.
     pub(crate) fn record(
         &mut self,
         step: u64,
-        images: usize,
+        examples: &[u32],
         measured: &Measured,
         waited: Duration,
     ) -> Result<(), TrainError> {
@@ -226,10 +283,12 @@ impl Run {
         self.clock = Instant::now();
         let waited_s = (waited.saturating_sub(self.waited)).as_secs_f64();
         self.waited = waited;
-        let time = StepTime { step_s, images_per_s: images as f64 / step_s, data_wait: (waited_s / step_s).min(1.0) };
+        let time =
+            StepTime { step_s, images_per_s: examples.len() as f64 / step_s, data_wait: (waited_s / step_s).min(1.0) };
         let &Measured { loss, accuracy, chance, collapse, lr, grad_norm } = measured;
         let metrics = StepMetrics { step, loss, accuracy, chance, collapse, lr, grad_norm, time };
-        match self.metrics.append(&metrics) {
+        let line = metrics.to_line()?;
+        match self.metrics.append(&line) {
             Ok(()) => self.metrics_fail = false,
             // Once, not at every step of a full disk.
             Err(error) if !self.metrics_fail => {
@@ -238,19 +297,36 @@ impl Run {
             }
             Err(_) => {}
         }
+        if let Some(spike) = self.spikes.look(loss) {
+            let (median, deviation) = (spike.median, spike.deviation);
+            let what = Happened::LossSpike { loss, median, deviation };
+            self.log_event(&Event { step, what, examples: examples.to_vec() });
+            self.progress.warn(&format!("the loss spikes at step {step}: {loss:.4}, where {median:.4} is usual"));
+        }
         self.progress.step(&metrics);
         Ok(())
     }
 
+    /// A disk that does not take an event is told of at the next save.
+    fn log_event(&mut self, event: &Event) {
+        if let Err(error) = event.to_line().map_err(TrainError::from).and_then(|line| self.events.append(&line)) {
+            self.progress.warn(&error.to_string());
+        }
+    }
+
     /// Saves where a checkpoint is due, and says whether the run ends here.
     ///
-    /// A periodic save that fails is a warning: training goes on and the older checkpoints are intact. The first of this
-    /// process and the last must succeed, and a number that is not finite does not get better by waiting.
+    /// A periodic save is made beside training; one that fails is a warning: training goes on and the older checkpoints are
+    /// intact. The first of this process and the last are waited for and must succeed, and a number that is not finite
+    /// does not get better by waiting.
     pub(crate) fn save_when_due(
         &mut self,
         step: u64,
         snapshot: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>), TrainError>,
     ) -> Result<Option<Ended>, TrainError> {
+        if let Some(saved) = self.saver.finished() {
+            self.warn_of_failure(saved)?;
+        }
         let signal = self.signals.as_ref().and_then(Signals::received);
         let ends = step == self.stop_at || signal.is_some();
         let due = step.is_multiple_of(self.every_steps);
@@ -264,20 +340,42 @@ impl Run {
             }
             error => error,
         })?;
-        let saved = self.save(step, weights, optimizer);
-        match saved {
-            Ok(()) => {}
-            Err(error) if ends || first || matches!(error, TrainError::NonFinite { .. }) => return Err(error),
-            Err(error) => self.progress.warn(&format!("no checkpoint of step {step}: {error}; training goes on")),
+        if let Some(saved) = self.saver.wait() {
+            self.warn_of_failure(saved)?;
+        }
+        let mut failed = self.start_saving(step, weights, optimizer).err();
+        if let Some(Saved { outcome, .. }) = (ends || first).then(|| self.saver.wait()).flatten() {
+            failed = outcome.map(|hindered| self.warn_of_removal(hindered)).err();
+        }
+        match failed {
+            None => {}
+            Some(error) if ends || first => return Err(error),
+            Some(error) => self.warn_of_failure(Saved { step, outcome: Err(error) })?,
         }
         Ok((ends && step < self.steps).then_some(Ended::Stopped { step, signal }))
     }
 
-    fn save(&mut self, step: u64, weights: Vec<u8>, optimizer: Vec<u8>) -> Result<(), TrainError> {
-        let metrics_len = self.metrics.sync()?;
-        let config_hash = self.config_hash.clone();
-        self.store.save(&Snapshot { step, metrics_len, config_hash, weights, optimizer })?;
+    fn start_saving(&mut self, step: u64, weights: Vec<u8>, optimizer: Vec<u8>) -> Result<(), TrainError> {
+        let (metrics, events) = (self.metrics.mark()?, self.events.mark()?);
+        let (metrics_len, events_len, config_hash) = (metrics.len, events.len, self.config_hash.clone());
+        let snapshot = Snapshot { step, metrics_len, events_len, config_hash, weights, optimizer };
+        self.saver.start(snapshot, move || metrics.sync().and_then(|()| events.sync()))
+    }
+
+    /// The outcome of a periodic save.
+    fn warn_of_failure(&mut self, Saved { step, outcome }: Saved) -> Result<(), TrainError> {
+        match outcome {
+            Ok(hindered) => self.warn_of_removal(hindered),
+            Err(error @ TrainError::NonFinite { .. }) => return Err(error),
+            Err(error) => self.progress.warn(&format!("no checkpoint of step {step}: {error}; training goes on")),
+        }
         Ok(())
+    }
+
+    fn warn_of_removal(&mut self, hindered: Option<TrainError>) {
+        if let Some(error) = hindered {
+            self.progress.warn(&format!("an older checkpoint is left: {error}"));
+        }
     }
 
     /// How a run ended that was asked to stop at or before the step it stands at already.
@@ -309,13 +407,22 @@ impl Run {
     }
 }
 
-/// Reads the weights of a checkpoint to go on from, and checks that they are of the network of this run.
-pub(crate) fn weights_of(loaded: &Loaded, network: &SelfieConfig) -> Result<WeightsFile, TrainError> {
-    let path = loaded.path.join(crate::checkpoint::WEIGHTS);
-    let file = WeightsFile::from_bytes(&loaded.snapshot.weights, &path)?;
-    if file.metadata.network() != network {
-        let reason = "its network is not the one of this run's configuration".to_owned();
-        return Err(TrainError::Corrupt { path, reason });
-    }
-    Ok(file)
+/// Takes over a checkpoint, in this order: a network that does not fit names its tensors.
+pub(crate) fn go_on_from(
+    checkpoint: &Loaded,
+    load: impl FnOnce(&WeightsFile) -> Result<(), ModelError>,
+    optimizer: &mut Optimizer<'_>,
+) -> Result<(), TrainError> {
+    let path = checkpoint.path.join(crate::checkpoint::WEIGHTS);
+    let file = WeightsFile::from_bytes(&checkpoint.snapshot.weights, &path)?;
+    load(&file).map_err(|error| match error {
+        ModelError::Tensors { .. } => TrainError::OtherState { path, reason: error.to_string() },
+        error => error.into(),
+    })?;
+    optimizer.load(&checkpoint.snapshot.optimizer, &checkpoint.path.join(crate::checkpoint::OPTIMIZER))
+}
+
+fn fault_steps(events: &[Event]) -> Vec<u64> {
+    let faults = events.iter().filter(|event| matches!(event.what, Happened::NonFinite { .. }));
+    faults.map(|event| event.step).collect()
 }

@@ -51,7 +51,12 @@ fn a_named_device_is_built_where_there_is_only_the_toolkit() {
 
 #[test]
 fn selfie_features_goes_before_everything_else() {
-    let exactly = |features: &str| Request { features: Some(features.into()), hub: true, device: Some("metal".into()) };
+    let exactly = |features: &str| Request {
+        features: Some(features.into()),
+        hub: true,
+        fetch: true,
+        device: Some("metal".into()),
+    };
     assert_eq!(features(&exactly("cuda, cudnn"), PLAIN), "cuda,cudnn");
     assert_eq!(choose(&exactly("cudnn"), PLAIN).unwrap().backend, "cuda");
     assert_eq!(features(&exactly(""), GPU), "");

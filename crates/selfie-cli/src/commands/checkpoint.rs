@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::arguments::{Checkpoint, CheckpointCommand};
 use crate::output;
 
+mod diff;
+
 pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
     match &arguments.command {
         CheckpointCommand::Show { path, json } => {
@@ -15,6 +17,7 @@ pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
             output::print(&text)?;
             Ok(0)
         }
+        CheckpointCommand::Diff { left, right, json } => diff::run(left, right, *json),
         CheckpointCommand::Verify { path } => {
             let mut code = 0;
             for verified in checkpoint::verify(path)? {

@@ -21,6 +21,8 @@ pub(crate) fn run(arguments: &Demo) -> anyhow::Result<u8> {
         number_type: NumberType::F32,
         progress: Mode::detect(arguments.quiet),
         signals: Some(Signals::install()?),
+        allow_change: Vec::new(),
+        inject: Vec::new(),
     };
     let demonstration = match demo::run(arguments.seeds, &session)? {
         Ok(demonstration) => demonstration,

@@ -22,8 +22,7 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
         let (expected, got) = ("a classifier", file.metadata.kind());
         return Err(output::model(ModelError::Kind { path: weights, expected, got }));
     };
-    let network = Classifier::new(config, DType::F32, &device, 0).map_err(output::model)?;
-    network.load(&file).map_err(output::model)?;
+    let network = Classifier::of_file(&file, &weights, DType::F32, &device).map_err(output::model)?;
     let set = set_name(arguments)?;
     let dir = context::data_dir(arguments.data.as_deref(), Some(&arguments.run_or_weights))?;
     let data = context::data_set(&set, dir.as_deref())?;

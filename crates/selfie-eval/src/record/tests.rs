@@ -117,6 +117,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
             memory_mib: None,
         },
         created: "2025-01-01T00:00:00Z".into(),
+        changes: Vec::new(),
     };
     let mut value = serde_json::to_value(&record).unwrap();
     value["new_key"] = serde_json::json!(1);

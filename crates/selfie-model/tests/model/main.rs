@@ -1,6 +1,7 @@
 //! The networks against PyTorch, their weights files, and whether they learn.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
+mod hostile;
 mod inference;
 mod learns;
 mod oracle;

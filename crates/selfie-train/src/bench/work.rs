@@ -8,6 +8,7 @@ use selfie_random::{Purpose, Stream};
 
 use super::{BenchStep, BenchTask};
 use crate::TrainError;
+use crate::config::OnNonFinite;
 use crate::optimizer::Optimizer;
 use crate::plan::{OptimizerPlan, TrainingPlan};
 use crate::schedule::Schedule;
@@ -164,6 +165,7 @@ fn training_plan(asked: &BenchStep) -> TrainingPlan {
         clip_norm: None,
         ema_decay: None,
         label_smoothing: 0.0,
+        on_non_finite: OnNonFinite::Abort,
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
 use super::tensors::{self, TensorInfo};
-use super::{MANIFEST, OPTIMIZER, WEIGHTS, read_folder, step_folders};
+use super::{MANIFEST, OPTIMIZER, Snapshot, WEIGHTS, read_folder, step_folders};
 use crate::TrainError;
-use crate::files;
+use crate::files::{self, Files};
 use crate::run_folder;
 
 /// One verified thing: a checkpoint or the weights of a finished run.
@@ -59,7 +59,7 @@ pub fn verify(path: &Path) -> Result<Vec<Verified>, TrainError> {
     }
     let mut verified: Vec<Verified> = folders(path)?
         .into_iter()
-        .map(|folder| Verified { result: read_folder(&folder).map(content_of), path: folder })
+        .map(|folder| Verified { result: read_folder(&Files::disk(), &folder).map(content_of), path: folder })
         .collect();
     match run_folder::read_result(path) {
         Ok(None) => {}
@@ -79,22 +79,40 @@ pub fn verify(path: &Path) -> Result<Vec<Verified>, TrainError> {
 ///
 /// If there is none at `path` or it is corrupt.
 pub fn show(path: &Path) -> Result<Content, TrainError> {
+    let Stored { path, manifest, files } = stored(path)?;
+    let list = |(name, bytes): (String, Vec<u8>)| {
+        let tensors = tensors::list(&name, &bytes)
+            .map_err(|error| TrainError::Corrupt { path: path.clone(), reason: error.to_string() })?;
+        Ok((name, tensors))
+    };
+    let tensors = files.into_iter().map(list).collect::<Result<_, TrainError>>()?;
+    Ok(Content { path, manifest, tensors })
+}
+
+/// The bytes of one checkpoint or weights file.
+pub(super) struct Stored {
+    /// The checkpoint's folder, or the weights file.
+    pub(super) path: PathBuf,
+    /// A checkpoint's manifest.
+    pub(super) manifest: Option<Manifest>,
+    /// The safetensors files by name: a weights file goes by the name it has in a checkpoint.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Reads a weights file, a checkpoint, or a run folder's newest one. A checkpoint's hashes are checked.
+pub(super) fn stored(path: &Path) -> Result<Stored, TrainError> {
     if path.is_file() {
         let bytes = std::fs::read(path).map_err(|source| TrainError::reading(path, source, "a weights file"))?;
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let tensors = tensors::list(&name, &bytes)
-            .map_err(|error| TrainError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
-        return Ok(Content { path: path.to_owned(), manifest: None, tensors: BTreeMap::from([(name, tensors)]) });
+        let files = BTreeMap::from([(WEIGHTS.to_owned(), bytes)]);
+        return Ok(Stored { path: path.to_owned(), manifest: None, files });
     }
-    let Some(folder) = folders(path)?.pop() else {
+    let Some(path) = folders(path)?.pop() else {
         return Err(nothing_at(path));
     };
-    let snapshot = read_folder(&folder)?;
-    let tensors = BTreeMap::from([
-        (WEIGHTS.to_owned(), tensors::list("the weights", &snapshot.weights)?),
-        (OPTIMIZER.to_owned(), tensors::list("the optimizer state", &snapshot.optimizer)?),
-    ]);
-    Ok(Content { manifest: Some(Manifest::read(&folder)?), path: folder, tensors })
+    let Snapshot { weights, optimizer, .. } = read_folder(&Files::disk(), &path)?;
+    let manifest = Some(Manifest::read(&Files::disk(), &path)?);
+    let files = BTreeMap::from([(WEIGHTS.to_owned(), weights), (OPTIMIZER.to_owned(), optimizer)]);
+    Ok(Stored { path, manifest, files })
 }
 
 /// The checkpoint folders that `path` stands for, by step.
@@ -106,11 +124,11 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
         return Ok(vec![path.to_owned()]);
     }
     let inside = path.join(run_folder::CHECKPOINTS);
-    let folders = step_folders(if inside.is_dir() { &inside } else { path })?;
+    let folders = step_folders(&Files::disk(), if inside.is_dir() { &inside } else { path })?;
     Ok(folders.into_iter().map(|(_, folder)| folder).collect())
 }
 
-fn content_of(snapshot: super::Snapshot) -> VerifiedContent {
+fn content_of(snapshot: Snapshot) -> VerifiedContent {
     let bytes = (snapshot.weights.len() + snapshot.optimizer.len()) as u64;
     VerifiedContent::Checkpoint { step: snapshot.step, bytes }
 }

@@ -1,20 +1,22 @@
 use std::collections::BTreeMap;
+use std::fs;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::*;
 
-fn tensors(name: &str, values: &[f32]) -> Vec<u8> {
+pub(super) fn tensors(name: &str, values: &[f32]) -> Vec<u8> {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, vec![values.len()], &bytes).unwrap();
     safetensors::serialize(BTreeMap::from([(name.to_owned(), view)]), None).unwrap()
 }
 
-fn snapshot(step: u64) -> Snapshot {
+pub(super) fn snapshot(step: u64) -> Snapshot {
     Snapshot {
         step,
         metrics_len: 10 * step,
+        events_len: step / 2000,
         config_hash: "abc".into(),
         weights: tensors("stem.conv.weight", &[step as f32, 2.0]),
         optimizer: tensors("momentum.stem.conv.weight", &[0.5, -1.0]),
@@ -33,17 +35,17 @@ fn store() -> (tempfile::TempDir, CheckpointStore) {
 #[test]
 fn a_saved_checkpoint_is_loaded_byte_for_byte() {
     let (_folder, store) = store();
-    let loaded = store.load_latest("abc").unwrap().unwrap();
+    let loaded = store.load_latest(&["abc".to_owned()]).unwrap().unwrap();
     assert_eq!(loaded.snapshot, snapshot(2000));
     assert!(loaded.rejected.is_empty());
-    assert_eq!(files::names(&store.folder).unwrap(), ["step-00001000", "step-00002000"]);
-    assert_eq!(files::names(&loaded.path).unwrap(), [MANIFEST, OPTIMIZER, WEIGHTS]);
+    assert_eq!(Files::disk().names(&store.folder).unwrap(), ["step-00001000", "step-00002000"]);
+    assert_eq!(Files::disk().names(&loaded.path).unwrap(), [MANIFEST, OPTIMIZER, WEIGHTS]);
 }
 
 #[test]
 fn no_checkpoint_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(CheckpointStore::new(folder.path().join("none"), 2).load_latest("abc").unwrap().is_none());
+    assert!(CheckpointStore::new(folder.path().join("none"), 2).load_latest(&["abc".to_owned()]).unwrap().is_none());
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn any_flipped_byte_of_any_file_is_found_and_the_previous_checkpoint_loaded() {
             let mut damaged = intact.clone();
             damaged[position] ^= 1 << (position % 8);
             fs::write(&path, &damaged).unwrap();
-            let loaded = store.load_latest("abc").unwrap().unwrap();
+            let loaded = store.load_latest(&["abc".to_owned()]).unwrap().unwrap();
             assert_eq!(loaded.snapshot, snapshot(1000), "{name}, byte {position}");
             assert_eq!(loaded.rejected.len(), 1);
             assert_eq!(loaded.rejected[0].exit_code(), 65, "{}", loaded.rejected[0]);
@@ -75,14 +77,14 @@ fn a_truncated_extended_or_missing_file_is_found() {
         for damaged in [&intact[..intact.len() - 1], &[], &[intact.as_slice(), b"\n"].concat()] {
             fs::write(&path, damaged).unwrap();
             assert_eq!(
-                store.load_latest("abc").unwrap().unwrap().snapshot.step,
+                store.load_latest(&["abc".to_owned()]).unwrap().unwrap().snapshot.step,
                 1000,
                 "{name}, {} bytes",
                 damaged.len()
             );
         }
         fs::remove_file(&path).unwrap();
-        assert_eq!(store.load_latest("abc").unwrap().unwrap().snapshot.step, 1000, "{name} missing");
+        assert_eq!(store.load_latest(&["abc".to_owned()]).unwrap().unwrap().snapshot.step, 1000, "{name} missing");
     }
 }
 
@@ -90,7 +92,7 @@ fn a_truncated_extended_or_missing_file_is_found() {
 fn a_checkpoint_under_another_steps_name_is_found() {
     let (_folder, store) = store();
     fs::rename(store.folder.join("step-00001000"), store.folder.join("step-00003000")).unwrap();
-    let loaded = store.load_latest("abc").unwrap().unwrap();
+    let loaded = store.load_latest(&["abc".to_owned()]).unwrap().unwrap();
     assert_eq!((loaded.snapshot.step, loaded.rejected.len()), (2000, 1));
 }
 
@@ -100,7 +102,7 @@ fn only_damaged_checkpoints_are_an_error_and_never_a_fresh_start() {
     for step in ["step-00001000", "step-00002000"] {
         fs::remove_file(store.folder.join(step).join(MANIFEST)).unwrap();
     }
-    let error = store.load_latest("abc").unwrap_err();
+    let error = store.load_latest(&["abc".to_owned()]).unwrap_err();
     assert_eq!(error.exit_code(), 65);
     assert!(error.to_string().contains("step-00001000") && error.to_string().contains("step-00002000"), "{error}");
 }
@@ -108,7 +110,7 @@ fn only_damaged_checkpoints_are_an_error_and_never_a_fresh_start() {
 #[test]
 fn a_checkpoint_of_another_run_is_refused() {
     let (_folder, store) = store();
-    let error = store.load_latest("def").unwrap_err();
+    let error = store.load_latest(&["def".to_owned()]).unwrap_err();
     assert!(error.exit_code() == 65 && error.to_string().contains("expected def, got abc"), "{error}");
 }
 
@@ -119,13 +121,13 @@ fn leftovers_of_a_killed_write_are_ignored_and_removed() {
     fs::create_dir(&leftover).unwrap();
     fs::write(leftover.join(WEIGHTS), b"half").unwrap();
     fs::create_dir(store.folder.join("step-3")).unwrap();
-    assert_eq!(store.load_latest("abc").unwrap().unwrap().snapshot.step, 2000);
+    assert_eq!(store.load_latest(&["abc".to_owned()]).unwrap().unwrap().snapshot.step, 2000);
     // A leftover of the very step that is written next is in nobody's way.
     store.save(&snapshot(3000)).unwrap();
-    assert_eq!(store.load_latest("abc").unwrap().unwrap().snapshot, snapshot(3000));
+    assert_eq!(store.load_latest(&["abc".to_owned()]).unwrap().unwrap().snapshot, snapshot(3000));
     fs::create_dir(&leftover).unwrap();
     store.remove_temporaries().unwrap();
-    assert_eq!(files::names(&store.folder).unwrap(), ["step-00002000", "step-00003000", "step-3"]);
+    assert_eq!(Files::disk().names(&store.folder).unwrap(), ["step-00002000", "step-00003000", "step-3"]);
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn the_last_ones_are_kept_and_never_fewer_than_two() {
         for step in 1..=5 {
             store.save(&snapshot(step)).unwrap();
         }
-        assert_eq!(files::names(&store.folder).unwrap(), expected);
+        assert_eq!(Files::disk().names(&store.folder).unwrap(), expected);
     }
 }
 
@@ -148,7 +150,7 @@ fn checkpoints_of_a_timeline_given_up_are_removed_by_the_next_save() {
     fs::write(store.folder.join("step-00002000").join(WEIGHTS), b"damaged").unwrap();
     // Resumed from 1000 with a shorter cadence.
     store.save(&snapshot(1500)).unwrap();
-    assert_eq!(files::names(&store.folder).unwrap(), ["step-00001000", "step-00001500"]);
+    assert_eq!(Files::disk().names(&store.folder).unwrap(), ["step-00001000", "step-00001500"]);
 }
 
 #[test]
@@ -156,8 +158,8 @@ fn saving_a_step_again_replaces_it() {
     let (_folder, store) = store();
     let again = Snapshot { metrics_len: 7, ..snapshot(2000) };
     store.save(&again).unwrap();
-    assert_eq!(store.load_latest("abc").unwrap().unwrap().snapshot, again);
-    assert_eq!(files::names(&store.folder).unwrap(), ["step-00001000", "step-00002000"]);
+    assert_eq!(store.load_latest(&["abc".to_owned()]).unwrap().unwrap().snapshot, again);
+    assert_eq!(Files::disk().names(&store.folder).unwrap(), ["step-00001000", "step-00002000"]);
 }
 
 #[test]
@@ -174,7 +176,7 @@ fn a_non_finite_number_is_not_saved() {
             "{error}"
         );
     }
-    assert_eq!(files::names(&store.folder).unwrap(), ["step-00001000", "step-00002000"]);
+    assert_eq!(Files::disk().names(&store.folder).unwrap(), ["step-00001000", "step-00002000"]);
     assert!(require_finite_tensors("the weights", &tensors("w", &[f32::MAX, f32::MIN, 0.0]), None).is_ok());
 }
 
@@ -185,7 +187,7 @@ fn a_save_that_fails_leaves_nothing_behind() {
     fs::write(&blocked, b"a file where the folder should be").unwrap();
     let error = CheckpointStore::new(blocked, 2).save(&snapshot(1)).unwrap_err();
     assert_eq!(error.exit_code(), 73, "{error}");
-    assert_eq!(files::names(folder.path()).unwrap(), ["checkpoints"]);
+    assert_eq!(Files::disk().names(folder.path()).unwrap(), ["checkpoints"]);
 }
 
 #[test]

@@ -135,13 +135,17 @@ fn a_missing_or_extra_tensor_is_named() {
         let mut tensors = whole.clone();
         let tensor = tensors.remove(name).unwrap();
         let error = optimizer.load(&tensors_to_bytes(&tensors, HashMap::new()).unwrap(), path).unwrap_err();
-        assert_eq!(error.exit_code(), 65);
-        assert!(error.to_string().contains(&format!("{} is corrupt: tensor `{name}` is missing", path.display())));
+        assert_eq!(error.exit_code(), 78);
+        let expected = format!("{}: tensor `{name}` of the optimizer state is missing", path.display());
+        assert!(error.to_string().contains(&expected), "{error}");
 
         let mut tensors = whole.clone();
         tensors.insert(format!("{name}.more"), tensor);
         let error = optimizer.load(&tensors_to_bytes(&tensors, HashMap::new()).unwrap(), path).unwrap_err();
-        assert!(error.to_string().contains(&format!("tensor `{name}.more` is unexpected")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("tensor `{name}.more` of the optimizer state is unexpected")),
+            "{error}"
+        );
     }
     assert!(whole.keys().all(|name| slots.iter().any(|slot| name.starts_with(slot))));
 }

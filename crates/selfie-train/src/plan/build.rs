@@ -204,6 +204,7 @@ fn training_plan(resolved: &Resolved, task: Task, request: Request) -> Result<Tr
         clip_norm: (training.clip_norm > 0.0).then_some(training.clip_norm),
         ema_decay: (training.ema_decay > 0.0).then_some(training.ema_decay),
         label_smoothing: training.label_smoothing,
+        on_non_finite: training.on_non_finite,
     })
 }
 

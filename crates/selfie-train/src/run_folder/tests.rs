@@ -25,6 +25,7 @@ fn record(seed: u64) -> RunRecord {
         split: None,
         machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
+        changes: Vec::new(),
     }
 }
 
@@ -60,7 +61,7 @@ fn a_second_process_is_kept_out_until_the_first_ends() {
     let first = RunFolder::open(&path).unwrap();
     let error = RunFolder::open(&path).unwrap_err();
     assert_eq!(error.exit_code(), 73);
-    assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
+    assert!(error.to_string().contains(&format!("(process {} on ", std::process::id())), "{error}");
     drop(first);
     // The lock file is still there, as after a crash.
     assert!(path.join(LOCK).exists());
@@ -71,9 +72,9 @@ fn a_second_process_is_kept_out_until_the_first_ends() {
 fn the_same_command_resumes_and_another_one_is_refused_with_the_difference() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
-    assert_eq!(run.begin(&record(0)).unwrap(), Begin::Fresh);
-    assert_eq!(run.begin(&record(0)).unwrap(), Begin::Resumed);
-    let error = run.begin(&record(1)).unwrap_err();
+    assert_eq!(run.begin(&record(0), &[]).unwrap(), Begin::Fresh);
+    assert_eq!(run.begin(&record(0), &[]).unwrap(), Begin::Resumed(record(0)));
+    let error = run.begin(&record(1), &[]).unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("seed: was 0, now 1"), "{error}");
     assert_eq!(read_record(folder.path()).unwrap(), Some(record(0)));
@@ -85,7 +86,7 @@ fn a_folder_of_other_files_is_not_touched() {
     std::fs::write(folder.path().join("thesis.tex"), b"text").unwrap();
     let error = RunFolder::open(folder.path()).unwrap_err();
     assert!(error.exit_code() == 73 && error.to_string().contains("thesis.tex"), "{error}");
-    assert_eq!(files::names(folder.path()).unwrap(), ["thesis.tex"]);
+    assert_eq!(Files::disk().names(folder.path()).unwrap(), ["thesis.tex"]);
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn a_folder_that_a_crash_left_before_its_record_is_opened_again() {
         std::fs::write(folder.path().join(name), b"").unwrap();
     }
     let run = RunFolder::open(folder.path()).unwrap();
-    assert_eq!(run.begin(&record(0)).unwrap(), Begin::Fresh);
+    assert_eq!(run.begin(&record(0), &[]).unwrap(), Begin::Fresh);
     assert!(!folder.path().join(".tmp-run.json").exists());
 }
 
@@ -112,18 +113,18 @@ fn a_resume_cuts_the_metrics_to_the_checkpoints_length() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
     let mut log = run.metrics(0).unwrap();
-    log.append(&metrics(1)).unwrap();
+    log.append(&metrics(1).to_line().unwrap()).unwrap();
     let metrics_len = log.sync().unwrap();
-    log.append(&metrics(2)).unwrap();
+    log.append(&metrics(2).to_line().unwrap()).unwrap();
     drop(log);
     // As a killed process would leave it.
     let mut torn = File::options().append(true).open(folder.path().join(METRICS)).unwrap();
     torn.write_all(b"{\"step\":3,\"lo").unwrap();
 
     let mut log = run.metrics(metrics_len).unwrap();
-    assert_eq!(log.metrics_len(), metrics_len);
-    log.append(&metrics(2)).unwrap();
-    log.append(&metrics(3)).unwrap();
+    assert_eq!(log.n_bytes(), metrics_len);
+    log.append(&metrics(2).to_line().unwrap()).unwrap();
+    log.append(&metrics(3).to_line().unwrap()).unwrap();
     assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(1), metrics(2), metrics(3)]);
 }
 
@@ -131,8 +132,8 @@ fn a_resume_cuts_the_metrics_to_the_checkpoints_length() {
 fn a_fresh_start_empties_the_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
-    run.metrics(0).unwrap().append(&metrics(1)).unwrap();
-    assert_eq!(run.metrics(0).unwrap().metrics_len(), 0);
+    run.metrics(0).unwrap().append(&metrics(1).to_line().unwrap()).unwrap();
+    assert_eq!(run.metrics(0).unwrap().n_bytes(), 0);
     assert_eq!(read_metrics(folder.path()).unwrap(), []);
 }
 
@@ -141,32 +142,35 @@ fn metrics_that_do_not_reach_the_checkpoint_are_bad_data() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
     let mut log = run.metrics(0).unwrap();
-    log.append(&metrics(1)).unwrap();
+    log.append(&metrics(1).to_line().unwrap()).unwrap();
     let metrics_len = log.sync().unwrap();
     assert_eq!(run.metrics(metrics_len + 1).unwrap_err().exit_code(), 65);
     assert_eq!(run.metrics(metrics_len - 1).unwrap_err().exit_code(), 65);
-    assert_eq!(run.metrics(metrics_len).unwrap().metrics_len(), metrics_len);
+    assert_eq!(run.metrics(metrics_len).unwrap().n_bytes(), metrics_len);
 }
 
 #[test]
-fn a_non_finite_metric_leaves_the_file_as_it_was() {
+fn lines_after_a_cut_are_gone() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
     let mut log = run.metrics(0).unwrap();
-    assert!(log.append(&StepMetrics { loss: f64::NAN, ..metrics(1) }).is_err());
-    log.append(&metrics(2)).unwrap();
-    assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(2)]);
+    log.append(&metrics(1).to_line().unwrap()).unwrap();
+    let len = log.sync().unwrap();
+    log.append(&metrics(2).to_line().unwrap()).unwrap();
+    log.cut_to(len).unwrap();
+    log.append(&metrics(3).to_line().unwrap()).unwrap();
+    assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(1), metrics(3)]);
 }
 
 #[test]
 fn a_run_is_finished_once_its_result_is_there_and_its_weights_match() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::open(folder.path()).unwrap();
-    run.begin(&record(0)).unwrap();
+    run.begin(&record(0), &[]).unwrap();
     assert_eq!(read_result(folder.path()).unwrap(), None);
     let result = run.finish(&weights(1.0), finish()).unwrap();
     assert_eq!(read_result(folder.path()).unwrap().as_ref(), Some(&result));
-    assert_eq!(files::hash_file(&folder.path().join(WEIGHTS)).unwrap(), result.weights_hash);
+    assert_eq!(crate::files::hash_file(&folder.path().join(WEIGHTS)).unwrap(), result.weights_hash);
 
     assert!(crate::checkpoint::verify(folder.path()).unwrap()[0].result.is_ok());
     std::fs::write(folder.path().join(WEIGHTS), weights(2.0)).unwrap();
@@ -188,12 +192,12 @@ fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones(
         [("a", "2025-01-02T00:00:00Z"), ("b", "2025-01-03T00:00:00Z"), ("c", "2025-01-01T00:00:00Z")]
     {
         let run = RunFolder::open(&runs.path().join(name)).unwrap();
-        run.begin(&record(0)).unwrap();
+        run.begin(&record(0), &[]).unwrap();
         let mut result = run.finish(&weights(1.0), finish()).unwrap();
         result.finished = finished.into();
         std::fs::write(run.path().join(RESULT), result.to_json().unwrap()).unwrap();
     }
-    RunFolder::open(&runs.path().join("unfinished")).unwrap().begin(&record(0)).unwrap();
+    RunFolder::open(&runs.path().join("unfinished")).unwrap().begin(&record(0), &[]).unwrap();
     std::fs::create_dir(runs.path().join("damaged")).unwrap();
     std::fs::write(runs.path().join("damaged").join(RESULT), b"{").unwrap();
     let names = |task| -> Vec<String> {

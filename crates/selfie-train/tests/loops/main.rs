@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
 
+mod faults;
+mod flips;
 mod learns;
 mod resume;
 
@@ -52,6 +54,8 @@ pub(crate) fn session(out: &Path, stop_after: Option<u64>) -> Session {
         number_type: NumberType::F32,
         progress: Mode::Quiet,
         signals: None,
+        allow_change: Vec::new(),
+        inject: Vec::new(),
     }
 }
 
