@@ -18,7 +18,7 @@ use selfie_ops::{backward, cross_entropy};
 use crate::TrainError;
 use crate::config::Resolved;
 use crate::fault::{self, About, Capture, Fault};
-use crate::files;
+use crate::files::Files;
 use crate::network::{network_config, require_side};
 use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
@@ -99,7 +99,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         }
         None => {
             run.progress.note(&started_from);
-            files::write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
+            Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
         }
     }
     let mut loader =
