@@ -168,7 +168,13 @@ fn fetch_patiently(
     let part = folder.join(format!("{}.part", remote.name));
     let mut download = Download { remote, client: Client::new(patience.silence), patience, part: Part::open(&part)? };
     let was_begun = download.part.len > 0;
-    download.finish(&mut on_event)?;
+    if let Err(error) = download.finish(&mut on_event) {
+        if download.part.len == 0 {
+            // Of nothing, nothing is kept; the error says more than a failed clean-up would.
+            let _ = fs::remove_file(&part);
+        }
+        return Err(error);
+    }
     if let Err(error) = remote.checksum.require(&part) {
         download.part.cut(0)?;
         // What was there may have been of another version of the file.

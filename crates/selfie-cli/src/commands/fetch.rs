@@ -1,21 +1,20 @@
 //! `selfie data fetch`
 
-use crate::arguments::DataFetch;
+#[cfg(feature = "fetch")]
+pub(crate) use with_network::run;
 
 #[cfg(not(feature = "fetch"))]
-pub(crate) fn run(_: &DataFetch) -> anyhow::Result<u8> {
+pub(crate) fn run(_: &crate::arguments::DataFetch) -> anyhow::Result<u8> {
     Err(missing("fetch"))
 }
 
 /// A command that this build has no code for.
+#[cfg(not(feature = "hub"))]
 fn missing(feature: &str) -> anyhow::Error {
     let hint = format!("this program was built without network code; build it with --features {feature}");
     let path = std::path::PathBuf::from(format!("feature `{feature}`"));
     selfie_train::TrainError::Missing { path, hint }.into()
 }
-
-#[cfg(feature = "fetch")]
-pub(crate) use with_network::run;
 
 #[cfg(feature = "fetch")]
 mod with_network {

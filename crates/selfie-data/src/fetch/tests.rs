@@ -123,6 +123,7 @@ fn what_is_not_there_is_missing_input_at_once() {
         assert_eq!(error.kind(), DataErrorKind::MissingInput);
         assert!(error.to_string().contains(&status.to_string()), "{error}");
         assert_eq!(server.requests().len(), 1);
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 }
 

@@ -145,7 +145,7 @@ fn damaged_manifests_are_bad_data() {
         ("\"side\": 8", "\"side\": 4294967296"),
         ("\"n_images\": 18", "\"n_images\": 18446744073709551615"),
         ("\"kind\": \"pixels\"", "\"kind\": \"files\""),
-        ("\"cat\",", ""),
+        ("\"cat\",\n    ", ""),
         ("\"cat\"", "\"cow\""),
         ("{", ""),
     ] {

@@ -20,7 +20,7 @@ use crate::{configuration, images, session};
 const INTO: [Injected; 3] = [Injected::Batch, Injected::Loss, Injected::Gradient];
 
 fn try_train(resolved: &Resolved, task: Task, data: &DataSet, session: &Session) -> Result<Ended, TrainError> {
-    let labels = Labels { fraction: 1.0, pretrained: None, split: Split::Test };
+    let labels = Labels { fraction: 1.0, subset: None, pretrained: None, split: Split::Test };
     match task {
         Task::Pretrain => pretrain::run(resolved, data, session),
         Task::Finetune => finetune::run(resolved, data, &labels, session),

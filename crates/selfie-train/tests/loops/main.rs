@@ -61,7 +61,7 @@ pub(crate) fn session(out: &Path, stop_after: Option<u64>) -> Session {
 
 /// Trains from scratch in `out`, from where the folder stands.
 pub(crate) fn train(resolved: &Resolved, task: Task, data: &DataSet, session: &Session) -> Ended {
-    let labels = Labels { fraction: 1.0, pretrained: None, split: Split::Test };
+    let labels = Labels { fraction: 1.0, subset: None, pretrained: None, split: Split::Test };
     match task {
         Task::Pretrain => pretrain::run(resolved, data, session).unwrap(),
         Task::Finetune => finetune::run(resolved, data, &labels, session).unwrap(),

@@ -46,31 +46,17 @@ pub(super) fn footer(file: &impl ChunkReader) -> Result<(), Fault> {
     }
     let footer = file.get_bytes(len - TAIL_BYTES - n_bytes, n_bytes as usize).map_err(fault)?;
     let walked = walk(&footer, &mut |path, number| {
-        // Fields of FileMetaData: the schema, the row groups.
+        // Fields of FileMetaData: the schema; row groups and their columns; encodings, path, pairs and page statistics of a
+        // column; sorting columns, pairs of the file, column orders.
         let limit = match path {
-            [2] => MAX_COLUMNS,
+            [2] | [4, 1] => MAX_COLUMNS,
             [4] => MAX_ROW_GROUPS.min(n_bytes as i64 / 8),
+            [4, 1, 3, 2 | 3 | 8 | 13] | [4, 4] | [5] | [7] => MAX_LIST,
             _ => return Ok(()),
         };
-        require_at_most(number, limit, "elements of the schema or row groups")
+        require_at_most(number, limit, "elements of a list")
     })?;
-    if walked.is_none() {
-        return Err(wrong("one that is cut off".to_owned()));
-    }
-    lists(&footer)
-}
-
-/// Lists inside of row groups and columns are short.
-fn lists(footer: &[u8]) -> Result<(), Fault> {
-    walk(footer, &mut |path, number| {
-        // Columns of a row group; encodings, the path and page statistics of a column; metadata pairs.
-        match path {
-            [4, 1] => require_at_most(number, MAX_COLUMNS, "columns"),
-            [4, 1, 3, 2 | 3 | 13] | [4, 4] | [5] | [7] => require_at_most(number, MAX_LIST, "elements of a list"),
-            _ => Ok(()),
-        }
-    })?;
-    Ok(())
+    walked.map(|_| ()).ok_or_else(|| wrong("one that is cut off".to_owned()))
 }
 
 /// Refuses more rows than bytes.
@@ -89,7 +75,11 @@ pub(super) fn pages(file: &impl ChunkReader, start: u64, len: u64, kind: Type) -
     while at < end {
         let (header, n_bytes) = page_header(file, at, end)?;
         header.check(kind)?;
-        at += n_bytes + header.packed_bytes as u64;
+        at += n_bytes;
+        if header.packed_bytes as u64 > end - at {
+            return Err(Fault::wrong("a page", format!("at most the {} bytes left", end - at), header.packed_bytes));
+        }
+        at += header.packed_bytes as u64;
     }
     Ok(())
 }

@@ -174,7 +174,7 @@ fn sizes_that_a_page_cannot_have_are_refused_before_memory_is_reserved() {
         (page_header(1 << 31, 100, 1), "unpacked bytes"),
         (page_header(50, -1, 1), "sizes of at least 0"),
         (page_header(50, 100, 1 << 40), "values of a page"),
-        (page_header(50, 1 << 40, 1), "whole file"),
+        (page_header(50, 1 << 40, 1), "at most the 100 bytes left"),
     ] {
         let reason = check(header).map_err(|fault| fault.at(std::path::Path::new("x")).to_string()).unwrap_err();
         assert!(reason.contains(part), "{reason}");
