@@ -159,7 +159,8 @@ impl Progress {
         }
     }
 
-    fn log(&mut self, line: &str) {
+    /// Writes a line to `train.log` alone.
+    pub(crate) fn log(&mut self, line: &str) {
         if let Some(log) = &mut self.log {
             let _ = writeln!(log, "{} {line}", utc(SystemTime::now()));
         }

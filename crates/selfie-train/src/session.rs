@@ -325,7 +325,7 @@ impl Run {
         snapshot: impl FnOnce() -> Result<(Vec<u8>, Vec<u8>), TrainError>,
     ) -> Result<Option<Ended>, TrainError> {
         if let Some(saved) = self.saver.finished() {
-            self.warn_of_failure(saved)?;
+            self.note_saved(saved)?;
         }
         let signal = self.signals.as_ref().and_then(Signals::received);
         let ends = step == self.stop_at || signal.is_some();
@@ -334,6 +334,7 @@ impl Run {
             return Ok(None);
         }
         let first = self.start + self.every_steps >= step;
+        let begun = Instant::now();
         let (weights, optimizer) = snapshot().map_err(|error| match error {
             TrainError::Model(ModelError::NonFinite { tensor }) => {
                 TrainError::NonFinite { what: format!("tensor `{tensor}`"), step: Some(step) }
@@ -341,16 +342,17 @@ impl Run {
             error => error,
         })?;
         if let Some(saved) = self.saver.wait() {
-            self.warn_of_failure(saved)?;
+            self.note_saved(saved)?;
         }
-        let mut failed = self.start_saving(step, weights, optimizer).err();
-        if let Some(Saved { outcome, .. }) = (ends || first).then(|| self.saver.wait()).flatten() {
-            failed = outcome.map(|hindered| self.warn_of_removal(hindered)).err();
-        }
-        match failed {
-            None => {}
-            Some(error) if ends || first => return Err(error),
-            Some(error) => self.warn_of_failure(Saved { step, outcome: Err(error) })?,
+        let started = self.start_saving(step, weights, optimizer);
+        self.progress.log(&format!("checkpoint of step {step} begun: training waited {:.1?}", begun.elapsed()));
+        if ends || first {
+            started?;
+            if let Some(Saved { outcome, took, .. }) = self.saver.wait() {
+                self.note_saved(Saved { step, outcome: Ok(outcome?), took })?;
+            }
+        } else if let Err(error) = started {
+            self.note_saved(Saved { step, outcome: Err(error), took: Duration::ZERO })?;
         }
         Ok((ends && step < self.steps).then_some(Ended::Stopped { step, signal }))
     }
@@ -362,20 +364,19 @@ impl Run {
         self.saver.start(snapshot, move || metrics.sync().and_then(|()| events.sync()))
     }
 
-    /// The outcome of a periodic save.
-    fn warn_of_failure(&mut self, Saved { step, outcome }: Saved) -> Result<(), TrainError> {
+    /// Tells of a save that ended; a failure of a periodic one is a warning, unless a number was not finite.
+    fn note_saved(&mut self, Saved { step, outcome, took }: Saved) -> Result<(), TrainError> {
         match outcome {
-            Ok(hindered) => self.warn_of_removal(hindered),
+            Ok(None) => {}
+            Ok(Some(error)) => self.progress.warn(&format!("an older checkpoint is left: {error}")),
             Err(error @ TrainError::NonFinite { .. }) => return Err(error),
-            Err(error) => self.progress.warn(&format!("no checkpoint of step {step}: {error}; training goes on")),
+            Err(error) => {
+                self.progress.warn(&format!("no checkpoint of step {step}: {error}; training goes on"));
+                return Ok(());
+            }
         }
+        self.progress.log(&format!("checkpoint of step {step} written beside training in {took:.1?}"));
         Ok(())
-    }
-
-    fn warn_of_removal(&mut self, hindered: Option<TrainError>) {
-        if let Some(error) = hindered {
-            self.progress.warn(&format!("an older checkpoint is left: {error}"));
-        }
     }
 
     /// How a run ended that was asked to stop at or before the step it stands at already.

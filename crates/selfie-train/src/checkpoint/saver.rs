@@ -4,6 +4,7 @@
 //! written.
 
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::{CheckpointStore, Snapshot};
 use crate::TrainError;
@@ -18,7 +19,7 @@ pub(crate) struct Saver {
 #[derive(Debug)]
 struct Running {
     step: u64,
-    thread: JoinHandle<Outcome>,
+    thread: JoinHandle<(Outcome, Duration)>,
 }
 
 /// What [`CheckpointStore::save`] returns.
@@ -31,6 +32,8 @@ pub(crate) struct Saved {
     pub(crate) step: u64,
     /// What [`CheckpointStore::save`] returned.
     pub(crate) outcome: Outcome,
+    /// How long it took, beside training.
+    pub(crate) took: Duration,
 }
 
 impl Saver {
@@ -58,7 +61,10 @@ impl Saver {
             return Err(TrainError::Internal("two checkpoints were to be written at once".to_owned()));
         }
         let (store, step) = (self.store.clone(), snapshot.step);
-        let save = move || make_records_durable().and_then(|()| store.save(&snapshot));
+        let save = move || {
+            let begun = Instant::now();
+            (make_records_durable().and_then(|()| store.save(&snapshot)), begun.elapsed())
+        };
         let thread = std::thread::Builder::new().name("selfie-saver".to_owned()).spawn(save);
         let failed =
             |source| TrainError::Io { action: "start a thread to write", path: self.store.folder.clone(), source };
@@ -74,8 +80,12 @@ impl Saver {
     /// Waits for the save that is being made, if one is.
     pub(crate) fn wait(&mut self) -> Option<Saved> {
         let Running { step, thread } = self.running.take()?;
-        let panicked = |_| Err(TrainError::Internal("the thread that writes checkpoints panicked".to_owned()));
-        Some(Saved { step, outcome: thread.join().unwrap_or_else(panicked) })
+        let panicked = |_| {
+            let error = TrainError::Internal("the thread that writes checkpoints panicked".to_owned());
+            (Err(error), Duration::ZERO)
+        };
+        let (outcome, took) = thread.join().unwrap_or_else(panicked);
+        Some(Saved { step, outcome, took })
     }
 }
 

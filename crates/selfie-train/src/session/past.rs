@@ -73,7 +73,7 @@ impl Run {
     /// The last checkpoint; the metrics of the steps since are cut off.
     fn go_back(&mut self) -> Result<Option<Loaded>, TrainError> {
         if let Some(saved) = self.saver.wait() {
-            self.warn_of_failure(saved)?;
+            self.note_saved(saved)?;
         }
         let Some(loaded) = self.saver.store().load_latest(&self.config_hashes)? else { return Ok(None) };
         self.metrics.cut_to(loaded.snapshot.metrics_len)?;
