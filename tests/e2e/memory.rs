@@ -26,9 +26,17 @@ fn prepare(folder: &Folder, name: &str, n_images: u64) {
         json!({ "kind": "pixels", "n_images": n_images, "n_bytes": n_bytes, "moments": moments, "content_hash": "" })
     };
     let (train, test) = (split("train", n_images), split("test", 10));
-    let manifest =
-        json!({ "format": "selfie data 1", "side": 32, "class_names": ["one"], "train": train, "test": test });
-    fs::write(root.join("selfie-data.json"), manifest.to_string()).unwrap();
+    let path = root.join("selfie-data.json");
+    let manifest = |hash: &str| {
+        json!({
+            "format": "selfie data 2", "side": 32, "class_names": ["one"], "train": &train, "test": &test, "hash": hash,
+        })
+    };
+    // Which hash fits is what the program says of one that does not.
+    fs::write(&path, manifest("").to_string()).unwrap();
+    let refused = folder.run(&format!("data info imagenet32 --data {name}")).ends_with(65).stderr;
+    let hash = refused.split("got ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    fs::write(&path, manifest(hash).to_string()).unwrap();
 }
 
 fn anonymous_mib(measured: &Value) -> u64 {

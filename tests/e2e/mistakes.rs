@@ -135,8 +135,8 @@ fn an_allowed_change_goes_on_from_the_checkpoint_and_is_recorded() {
     refused.says(&["pretrain.learning_rate: was 0.05, now 0.01 (--set)", "--allow-change KEY"]);
 
     for (set, tensor) in [
-        ("--set model.width=4 --allow-change model.width", "`stages.0.blocks.0.conv1.weight`"),
-        ("--set model.architecture=resnet50v15 --allow-change architecture", "is missing"),
+        ("--set model.width=4 --allow-change model.width", "`attention_pooling.layers.0.linear1.weight`"),
+        ("--set model.architecture=resnet50v1.5 --allow-change architecture", "is missing"),
         ("--set optimizer=adamw --allow-change optimizer", "`first_moment."),
     ] {
         let other = folder.run(&format!("{command} {set}")).ends_with(78);

@@ -46,7 +46,7 @@ fn a_second_process_is_refused_and_the_first_goes_on() {
     let command = format!("pretrain tiny.toml --data cifar --steps {ENDLESS} --out run");
     let mut started = folder.start(&command);
     started.wait_for_steps(&folder.path("run"), 2);
-    let process = format!("(process {})", started.id());
+    let process = format!("(process {} on ", started.id());
     folder.run(&command).ends_with(73).says(&["run is in use by another process", &process, "choose another --out"]);
     let n_steps = folder.metrics("run").len();
     started.wait_for_steps(&folder.path("run"), n_steps + 2);

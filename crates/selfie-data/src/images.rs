@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use crate::decode::{Rgb, decode};
+use crate::decode::Rgb;
 use crate::{BadSample, DataError};
 
 mod moments;
@@ -189,7 +189,7 @@ impl Images {
     pub fn picture(&self, idx: usize) -> Result<Rgb<'_>, DataError> {
         match &self.samples {
             Samples::Raw(_) => Ok(Rgb { width: self.side, height: self.side, pixels: self.stored(idx).into() }),
-            Samples::Encoded(files) => decode(files.file(idx), &self.path(idx)),
+            Samples::Encoded(files) => files.picture(idx),
         }
     }
 
@@ -210,14 +210,6 @@ impl Images {
     #[must_use]
     pub fn is_encoded(&self) -> bool {
         matches!(self.samples, Samples::Encoded(_))
-    }
-
-    /// What messages call an image.
-    pub(crate) fn path(&self, idx: usize) -> PathBuf {
-        match &self.samples {
-            Samples::Raw(_) => samples::numbered(Path::new("pixels"), idx),
-            Samples::Encoded(files) => files.name(idx),
-        }
     }
 
     /// Decodes every image and returns those that cannot be; of images that lie as pixels there is none.

@@ -1,5 +1,6 @@
 //! What is at a path, read into memory or made into the prepared form.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -171,23 +172,34 @@ fn table_in_memory(side: usize, tables: &Tables, is_train: bool) -> Result<Image
         }
         Ok(())
     })?;
-    let samples = Samples::Encoded(Encoded { bytes: Bytes::Memory(bytes), ends, names: Names::Each(names) });
+    let samples = Samples::Encoded(Encoded {
+        bytes: Bytes::Memory(bytes),
+        ends,
+        names: Names::Each(names),
+        unread: BTreeMap::new(),
+    });
     Images::of_samples(side, samples, labels, tables.class_names.clone())
 }
 
-/// All files one behind the other. One that cannot be read has no bytes: it is refused, and counted, when it is used.
+/// All files one behind the other. One that cannot be read is refused, and counted, when it is used.
 fn in_memory(entries: &[Entry]) -> Encoded {
     let n_bytes: u64 = entries.par_iter().map(Entry::n_bytes).sum();
     let (mut bytes, mut ends) = (Vec::with_capacity(n_bytes as usize), Vec::with_capacity(entries.len()));
+    let mut unread = BTreeMap::new();
     for chunk in chunks(entries, CHUNK) {
-        let read: Vec<Vec<u8>> = chunk.par_iter().map(|entry| entry.read().unwrap_or_default()).collect();
+        let read: Vec<Result<Vec<u8>, String>> = chunk.par_iter().map(Entry::read).collect();
         for file in read {
-            bytes.extend_from_slice(&file);
+            match file {
+                Ok(file) => bytes.extend_from_slice(&file),
+                Err(reason) => {
+                    unread.insert(ends.len(), reason);
+                }
+            }
             ends.push(bytes.len() as u64);
         }
     }
     let names = Names::Each(entries.iter().map(Entry::path).collect());
-    Encoded { bytes: Bytes::Memory(bytes), ends, names }
+    Encoded { bytes: Bytes::Memory(bytes), ends, names, unread }
 }
 
 /// Makes the prepared form of what is at `settings.source`. Files are decoded to find those that are no images, which are

@@ -11,6 +11,7 @@
 //! and the same for `test`. The bytes follow from the images alone: no time, no path. The content hash is checked by
 //! [`Images::require_intact`], not whenever the set is opened, which would read all of it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,7 @@ fn images(folder: &Path, split: &str, manifest: &Manifest, of: &SplitManifest) -
             bytes: bytes(&path("files"), of.n_bytes)?,
             ends: numbers(&path("ends"), of.n_images, u64::from_le_bytes)?,
             names: Names::Numbered(path("files")),
+            unread: BTreeMap::new(),
         }),
     };
     let images = Images::of_samples(manifest.side, samples, labels, manifest.class_names.clone())?;

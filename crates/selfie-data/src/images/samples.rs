@@ -1,8 +1,11 @@
 //! Where the pixels of a split lie: in memory or on a map, as pixels or as image files.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use crate::DataError;
+use crate::decode::{Rgb, decode};
 use crate::map::Map;
 
 /// Bytes that are read only.
@@ -41,6 +44,8 @@ pub(crate) struct Encoded {
     /// Where each file ends; it begins where the one before it ends.
     pub(crate) ends: Vec<u64>,
     pub(crate) names: Names,
+    /// Why files could not be read, which have no bytes here.
+    pub(crate) unread: BTreeMap<usize, String>,
 }
 
 /// What messages call image files.
@@ -57,6 +62,14 @@ impl Encoded {
     pub(crate) fn file(&self, idx: usize) -> &[u8] {
         let start = if idx == 0 { 0 } else { self.ends[idx - 1] };
         &self.bytes[start as usize..self.ends[idx] as usize]
+    }
+
+    /// One file, decoded.
+    pub(crate) fn picture(&self, idx: usize) -> Result<Rgb<'_>, DataError> {
+        match self.unread.get(&idx) {
+            Some(reason) => Err(DataError::image(&self.name(idx), reason.clone())),
+            None => decode(self.file(idx), &self.name(idx)),
+        }
     }
 
     pub(crate) fn name(&self, idx: usize) -> PathBuf {

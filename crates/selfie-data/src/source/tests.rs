@@ -211,7 +211,8 @@ fn wide_files(n: usize) -> Arc<Images> {
         ends.push(bytes.len() as u64);
     }
     let names = crate::images::Names::Numbered("test".into());
-    let files = crate::images::Encoded { bytes: crate::images::Bytes::Memory(bytes), ends, names };
+    let files =
+        crate::images::Encoded { bytes: crate::images::Bytes::Memory(bytes), ends, names, unread: Default::default() };
     let samples = crate::images::Samples::Encoded(files);
     Arc::new(Images::of_samples(32, samples, vec![0; n], vec!["one".to_owned()]).unwrap())
 }
