@@ -17,7 +17,10 @@ const SMALL_BYTES: u64 = 1 << 20;
 
 /// The shard of a listing that was unpacked last.
 #[derive(Debug, Default)]
-pub(crate) struct Packed(Mutex<Option<(Arc<Path>, Arc<Vec<u8>>)>>);
+pub(crate) struct Packed(Mutex<Option<Unpacked>>);
+
+/// A shard's path and bytes.
+type Unpacked = (Arc<Path>, Arc<Vec<u8>>);
 
 impl Packed {
     /// Some bytes of an unpacked shard.

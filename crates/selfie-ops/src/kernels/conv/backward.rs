@@ -195,7 +195,7 @@ impl Conv {
         let mut rest = da;
         for (i, piece) in pieces.iter().enumerate() {
             if let Some(readings) = &shared.weight_readings {
-                self.weight_product_piece(readings, shared.backward, piece, (dw, i > 0), scratch);
+                self.weight_product_piece(readings, (shared.backward, piece), (dw, i > 0), scratch);
             }
             let (Some(product), Some(da)) = (&shared.input_product, rest.take()) else { continue };
             let own = piece.own_input(self);
@@ -212,8 +212,7 @@ impl Conv {
     fn weight_product_piece<M: Numbers>(
         &self,
         WeightReadings { readings, pairings }: &WeightReadings,
-        backward: &Backward<'_, M>,
-        piece: &Piece,
+        (backward, piece): (&Backward<'_, M>, &Piece),
         dw: (&mut [M::Sum], bool),
         scratch: &mut Scratch<M>,
     ) {
