@@ -94,9 +94,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
     match &resumed {
-        Some(checkpoint) => {
-            go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?;
-        }
+        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?,
         None => {
             run.progress.note(&started_from);
             Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
@@ -230,7 +228,9 @@ pub(crate) fn replay(
 }
 
 /// The examples to train on, and the validation examples where those are what is measured.
-fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<(Subset, Option<Arc<[u32]>>), TrainError> {
+type Chosen = (Subset, Option<Arc<[u32]>>);
+
+fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chosen, TrainError> {
     let splits = Splits::new(images.labels());
     let validates = labels.split == Split::Validation;
     let drawn = |fraction| labelled_subset(images.labels(), &splits.train, images.len(), fraction, seed);
