@@ -61,12 +61,12 @@ enum Killed {
 
 /// Starts `command`, whose run folder is `run`, and kills it: at a random moment, or inside a random one of its checkpoint
 /// writes.
-fn start_and_kill(folder: &Folder, command: &str, run: &str, takes: Duration, aim: bool, draws: &mut Draws) -> Killed {
+fn start_and_kill(folder: &Folder, command: &str, takes: Duration, aim: bool, draws: &mut Draws) -> Killed {
     let started = folder.start(command);
     let begun = Instant::now();
     std::thread::sleep(draws.duration(takes));
     if aim {
-        wait_for_a_write(&folder.path(run), begun + 2 * takes);
+        wait_for_a_write(&folder.path("run"), begun + 2 * takes);
         // A write of a tiny network takes a few milliseconds, most of them for the disk.
         std::thread::sleep(draws.duration(Duration::from_millis(3)));
     }
@@ -76,7 +76,7 @@ fn start_and_kill(folder: &Folder, command: &str, run: &str, takes: Duration, ai
             assert_eq!(code, 0, "{command} failed");
             Killed::TooLate
         }
-        None if is_half_written(&folder.path(run)) => Killed::InsideAWrite,
+        None if is_half_written(&folder.path("run")) => Killed::InsideAWrite,
         None => Killed::Elsewhere,
     }
 }
@@ -97,7 +97,7 @@ fn a_run_killed_anywhere_ends_with_the_bytes_of_one_that_was_not() {
         // Half of the kills aim at a checkpoint's write.
         let aim = (n_kills / RUNS.len()).is_multiple_of(2);
         let command = format!("{} --out run", RUNS[i]);
-        match start_and_kill(&folder, &command, "run", takes[i], aim, &mut draws) {
+        match start_and_kill(&folder, &command, takes[i], aim, &mut draws) {
             Killed::InsideAWrite => (n_kills, n_inside) = (n_kills + 1, n_inside + 1),
             Killed::Elsewhere => n_kills += 1,
             Killed::TooLate => n_too_late += 1,
@@ -126,8 +126,7 @@ fn a_run_killed_twenty_times_ends_with_the_bytes_of_one_that_was_not() {
         let life = begun.elapsed().mul_f64(0.08).max(Duration::from_millis(30));
         let (mut n_kills, mut n_inside) = (0, 0);
         while n_kills < 20 {
-            let killed =
-                start_and_kill(&folder, &format!("{command} --out run"), "run", life, n_kills % 2 == 1, &mut draws);
+            let killed = start_and_kill(&folder, &format!("{command} --out run"), life, n_kills % 2 == 1, &mut draws);
             assert_ne!(killed, Killed::TooLate, "the run ended after {n_kills} kills");
             n_kills += 1;
             n_inside += usize::from(killed == Killed::InsideAWrite);

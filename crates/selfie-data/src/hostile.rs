@@ -38,7 +38,7 @@ fn npz_bomb() -> Vec<u8> {
     const N_ROWS: usize = 65_104;
     let array = |header: &str, bytes: &[u8], n_times: usize| {
         let mut header = header.to_owned();
-        while (10 + header.len() + 1) % 64 != 0 {
+        while !(10 + header.len() + 1).is_multiple_of(64) {
             header.push(' ');
         }
         header.push('\n');

@@ -39,8 +39,11 @@ fn table(bytes: &[u8]) -> Result<Table<Bytes>, Fault> {
     Table::open(Bytes::copy_from_slice(bytes))
 }
 
-/// Every image and label, or the first fault.
-fn rows(bytes: &[u8]) -> Result<Vec<(Option<Vec<u8>>, Option<i64>)>, Fault> {
+/// The image file and the label of a row.
+type Row = (Option<Vec<u8>>, Option<i64>);
+
+/// Every row, or the first fault.
+fn rows(bytes: &[u8]) -> Result<Vec<Row>, Fault> {
     let table = table(bytes)?;
     let (mut rows, mut all) = (table.rows(), Vec::new());
     loop {
