@@ -330,7 +330,7 @@ pub(crate) struct DataFetch {
     /// Fetch the set's parquet files from the Hugging Face hub into its cache
     #[arg(long)]
     pub(crate) hub: bool,
-    /// The folder to write to [default: `$SELFIE_DATA/<set>`, else `data/<set>`]
+    /// The folder to write to; if not given `$SELFIE_DATA/<set>`, else `data/<set>`
     #[arg(long, value_name = "DIR", conflicts_with = "hub")]
     pub(crate) out: Option<PathBuf>,
     /// Print as JSON
