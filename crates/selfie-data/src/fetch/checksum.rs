@@ -72,7 +72,7 @@ impl Checksum {
     }
 
     /// Refuses a file of other bytes.
-    pub(super) fn require(&self, path: &Path) -> Result<(), DataError> {
+    pub(crate) fn require(&self, path: &Path) -> Result<(), DataError> {
         let hashed = File::open(path).and_then(|file| self.algorithm.of(file));
         let hex = hashed.map_err(|source| DataError::io("reading", path, source))?;
         if hex == self.hex {
