@@ -131,6 +131,11 @@ pub(crate) fn changed(
 ///
 /// If a record has no JSON form.
 pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, TrainError> {
+    if was.task != now.task {
+        // Every key of both tables would follow.
+        let (was, now) = (was.task.to_string(), now.task.to_string());
+        return Ok(vec![Difference { key: "task".to_owned(), was, now, source: None }]);
+    }
     Ok(differences_of(&canonical(was)?, &canonical(now)?, &now.config_sources))
 }
 

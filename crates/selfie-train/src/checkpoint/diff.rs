@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::inspect::{Stored, stored};
 use super::manifest::Manifest;
+use super::tensors;
 use crate::TrainError;
 use crate::resume::{self, Difference};
 use crate::run_folder::read_record;
@@ -89,20 +90,15 @@ pub enum TensorDifference {
 /// If there is nothing at a path, or it is corrupt.
 pub fn diff(left: &Path, right: &Path) -> Result<Diff, TrainError> {
     let (left, right) = (stored(left)?, stored(right)?);
-    let (mut tensors, mut n_equal) = (Vec::new(), 0);
+    let (mut differ, mut n_equal) = (Vec::new(), 0);
     for (file, left_bytes) in &left.files {
         // A weights file has no optimizer state: that is no difference of the weights.
         let Some(right_bytes) = right.files.get(file) else { continue };
-        let (left, right) = (parse(&left.path, left_bytes)?, parse(&right.path, right_bytes)?);
-        n_equal += compare(file, &left, &right, &mut tensors);
+        let (left, right) = (tensors::read(&left.path, left_bytes)?, tensors::read(&right.path, right_bytes)?);
+        n_equal += compare(file, &left, &right, &mut differ);
     }
     let facts = facts(&left, &right)?;
-    Ok(Diff { left: left.path, right: right.path, tensors, n_equal, facts })
-}
-
-fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, TrainError> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|error| TrainError::Corrupt { path: path.to_owned(), reason: error.to_string() })
+    Ok(Diff { left: left.path, right: right.path, tensors: differ, n_equal, facts })
 }
 
 /// Adds the tensors that differ and returns how many do not.

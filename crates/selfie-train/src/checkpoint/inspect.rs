@@ -80,11 +80,7 @@ pub fn verify(path: &Path) -> Result<Vec<Verified>, TrainError> {
 /// If there is none at `path` or it is corrupt.
 pub fn show(path: &Path) -> Result<Content, TrainError> {
     let Stored { path, manifest, files } = stored(path)?;
-    let list = |(name, bytes): (String, Vec<u8>)| {
-        let tensors = tensors::list(&name, &bytes)
-            .map_err(|error| TrainError::Corrupt { path: path.clone(), reason: error.to_string() })?;
-        Ok((name, tensors))
-    };
+    let list = |(name, bytes): (String, Vec<u8>)| Ok((name, tensors::list(&path, &bytes)?));
     let tensors = files.into_iter().map(list).collect::<Result<_, TrainError>>()?;
     Ok(Content { path, manifest, tensors })
 }

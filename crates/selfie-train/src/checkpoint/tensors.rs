@@ -1,6 +1,8 @@
 //! What this layer must know of a safetensors file: its tensors' names and shapes, and that no number in it is NaN or
 //! infinite.
 
+use std::path::Path;
+
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -17,9 +19,9 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
 }
 
-/// The tensors of a safetensors file, by name.
-pub(super) fn list(what: &str, bytes: &[u8]) -> Result<Vec<TensorInfo>, TrainError> {
-    let mut tensors: Vec<TensorInfo> = parse(what, bytes)?
+/// The tensors of a safetensors file, by name; `path` is for messages.
+pub(super) fn list(path: &Path, bytes: &[u8]) -> Result<Vec<TensorInfo>, TrainError> {
+    let mut tensors: Vec<TensorInfo> = read(path, bytes)?
         .iter()
         .map(|(name, tensor)| TensorInfo {
             name: name.to_owned(),
@@ -43,6 +45,14 @@ pub fn require_finite_tensors(what: &str, bytes: &[u8], step: Option<u64>) -> Re
         }
     }
     Ok(())
+}
+
+/// The safetensors file that a user named; `path` is for messages.
+pub(super) fn read<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, TrainError> {
+    SafeTensors::deserialize(bytes).map_err(|error| TrainError::Corrupt {
+        path: path.to_owned(),
+        reason: format!("expected a safetensors file: {error}"),
+    })
 }
 
 fn parse<'a>(what: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, TrainError> {
