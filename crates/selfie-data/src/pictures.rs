@@ -100,10 +100,10 @@ impl Pictures {
     pub fn name(&self, idx: usize) -> String {
         match &self.0 {
             Kind::Files(entries) => entries[idx].path().to_string_lossy().into_owned(),
-            Kind::Split(images, ..) if images.is_encoded() => {
-                images.path(self.example(idx)).to_string_lossy().into_owned()
-            }
-            Kind::Split(_, name, _) => format!("{name}/{}", self.example(idx)),
+            Kind::Split(images, name, _) => match images.file_name(self.example(idx)) {
+                Some(path) => path.to_string_lossy().into_owned(),
+                None => format!("{name}/{}", self.example(idx)),
+            },
         }
     }
 
@@ -130,7 +130,7 @@ impl Pictures {
     /// # Panics
     ///
     /// If there is no picture `idx`.
-    pub fn picture(&self, idx: usize) -> Result<Rgb, DataError> {
+    pub fn picture(&self, idx: usize) -> Result<Rgb<'_>, DataError> {
         match &self.0 {
             Kind::Files(entries) => {
                 let path = entries[idx].path();

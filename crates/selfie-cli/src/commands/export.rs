@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
         "model.safetensors".to_owned(),
         format!("the weights, named as {} names them", if is_v2(&file) { "timm" } else { "torchvision" }),
     )];
-    let mut write = |name: &str, bytes: &[u8]| write_atomic(&arguments.out.join(name), bytes);
+    let write = |name: &str, bytes: &[u8]| write_atomic(&arguments.out.join(name), bytes);
     write("model.safetensors", &std::fs::read(&weights)?)?;
     if let Some(bytes) = file.convolutional().map_err(output::model)? {
         write("resnet.safetensors", &bytes)?;

@@ -154,9 +154,8 @@ fn sheet(
     let row = |(query, found): (usize, &Vec<Neighbour>)| {
         let neighbour = |neighbour: &Neighbour| {
             let name = &names[neighbour.row];
-            let picture = indexed.picture(name);
             let class = name.class.as_ref().map_or_else(String::new, |class| format!("{class} "));
-            tile(picture, format!("{class}{:.3}", neighbour.cosine))
+            indexed.tile(name, format!("{class}{:.3}", neighbour.cosine))
         };
         let name = Path::new(&queries.name(query)).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let neighbours = found.iter().take(MAX_COLUMNS).map(neighbour).collect();
@@ -168,7 +167,7 @@ fn sheet(
     neighbour_sheet(&heading, &rows, TILE as i32).save(path).map_err(output::picture)
 }
 
-fn tile(picture: Option<Rgb>, caption: String) -> Tile {
+fn tile(picture: Option<Rgb<'_>>, caption: String) -> Tile {
     let Some(picture) = picture else { return Tile { side: 0, pixels: Vec::new(), caption, frame: None } };
     // Small images are shown pixel by pixel, large ones are resized with care.
     let side = if picture.width.min(picture.height) < TILE { picture.width.min(picture.height) } else { TILE };
@@ -186,11 +185,16 @@ enum Indexed {
 }
 
 impl Indexed {
-    fn picture(&self, name: &Name) -> Option<Rgb> {
+    fn tile(&self, name: &Name, caption: String) -> Tile {
         match self {
-            Self::Files(folder) => Pictures::files(&[folder.join(&name.name)]).ok()?.picture(0).ok(),
-            Self::Split(pictures) if name.picture < pictures.len() => pictures.picture(name.picture).ok(),
-            Self::Split(_) => None,
+            Self::Files(folder) => match Pictures::files(&[folder.join(&name.name)]) {
+                Ok(file) => tile(file.picture(0).ok(), caption),
+                Err(_) => tile(None, caption),
+            },
+            Self::Split(pictures) if name.picture < pictures.len() => {
+                tile(pictures.picture(name.picture).ok(), caption)
+            }
+            Self::Split(_) => tile(None, caption),
         }
     }
 }
