@@ -64,7 +64,9 @@ pub enum EvalError {
         got: usize,
     },
     /// A linear probe that no learning rate fits.
-    #[error("the linear probe diverged at every learning rate ({learning_rates:?}); give smaller ones")]
+    #[error(
+        "the linear probe diverged at every learning rate ({learning_rates:?}); give at least one, and smaller ones"
+    )]
     Diverged {
         /// The learning rates.
         learning_rates: Vec<f32>,

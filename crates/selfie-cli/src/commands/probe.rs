@@ -35,8 +35,8 @@ pub(crate) struct Probe {
     #[arg(long, value_delimiter = ',')]
     pub(crate) at: Vec<EmbeddingAt>,
     /// Numbers of neighbours that vote
-    #[arg(long, value_delimiter = ',', default_value = "1,5,20,100", value_name = "K")]
-    pub(crate) k: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_value = "1,5,20,100", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) k: Vec<u32>,
     /// Learning rates of the linear probe, all fitted at once
     #[arg(long, value_delimiter = ',', default_value = "0.3,1,3,10,30", value_name = "RATE")]
     pub(crate) learning_rates: Vec<f32>,
@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
             false => folds.iter().map(|(fitted, measured)| (train.select(fitted), train.select(measured))).collect(),
         };
         let settings = ProbeSettings {
-            ks: arguments.k.clone(),
+            ks: arguments.k.iter().map(|&k| k as usize).collect(),
             linear: LinearSettings {
                 learning_rates: arguments.learning_rates.clone(),
                 l2: arguments.l2,

@@ -56,6 +56,9 @@ impl LinearProbe {
     ///
     /// If a number is not finite, there is no learning rate, or every head diverged.
     pub fn fit(train: Labelled<'_>, n_classes: usize, settings: &LinearSettings) -> Result<Self, EvalError> {
+        if settings.learning_rates.is_empty() {
+            return Err(EvalError::Diverged { learning_rates: Vec::new() });
+        }
         let scaling = Scaling::of(train)?;
         let x = scaling.apply(train)?;
         let (n, width) = x.dims2()?;
