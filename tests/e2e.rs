@@ -17,6 +17,8 @@ mod damage;
 mod datasets;
 #[path = "e2e/disk.rs"]
 mod disk;
+#[path = "e2e/embeddings.rs"]
+mod embeddings;
 #[path = "e2e/errors.rs"]
 mod errors;
 #[path = "e2e/golden.rs"]

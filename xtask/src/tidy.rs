@@ -19,6 +19,8 @@ use crate::process::say;
 use repository::Repository;
 
 const MAP: &str = "ARCHITECTURE.md";
+const DOCKERFILE: &str = "Dockerfile";
+const TOOLCHAIN: &str = "rust-toolchain.toml";
 
 /// A broken rule and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,10 @@ fn check(root: &Path) -> Result<Vec<Problem>> {
         } else if path == MAP {
             map_text = Some(text);
         }
+    }
+    if repository.files.contains(DOCKERFILE) {
+        let text = |path: &str| repository.read(path).map(|content| String::from_utf8_lossy(&content).into_owned());
+        problems.extend(rules::check_dockerfile(DOCKERFILE, &text(DOCKERFILE)?, &text(TOOLCHAIN)?));
     }
     problems.extend(arrows::check(&manifests));
     let crates: Vec<&str> = manifests.iter().map(|m| m.name.as_str()).collect();

@@ -5,6 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use selfie_train::NumberType;
 
+use crate::commands::embed::Embed;
+use crate::commands::export::Export;
+use crate::commands::hub::{Pull, Push};
+use crate::commands::probe::Probe;
+use crate::commands::search::Search;
+use crate::commands::show::Show;
+
 /// Self-supervised pretraining of image networks: choose the right patch for each hidden place.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
@@ -25,6 +32,20 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     /// Class probabilities of image files
     Predict(Predict),
+    /// How well classes can be told apart by embeddings: nearest neighbours and a linear layer
+    Probe(Probe),
+    /// Pictures: hidden patches and what was chosen, mistakes, filters, attention, neighbours, a map
+    Show(Show),
+    /// Embeddings of images as .npy, .safetensors or .jsonl
+    Embed(Embed),
+    /// The images of an index that are nearest to some images
+    Search(Search),
+    /// A folder for the hub: weights, model card, config and, if asked for, ONNX
+    Export(Export),
+    /// Send an exported folder to the Hugging Face hub
+    Push(Push),
+    /// Fetch a model from the Hugging Face hub
+    Pull(Pull),
     /// The resolved configuration
     Config(Config),
     /// Look into checkpoints, compare and verify them
@@ -47,11 +68,16 @@ impl Command {
             Self::Evaluate(arguments) => Some(&arguments.compute),
             Self::Predict(arguments) => Some(&arguments.compute),
             Self::Replay(arguments) => Some(&arguments.compute),
+            Self::Probe(arguments) => Some(&arguments.compute),
+            Self::Show(arguments) => Some(&arguments.compute),
+            Self::Embed(arguments) => Some(&arguments.compute),
+            Self::Search(arguments) => Some(&arguments.compute),
             Self::Bench(Bench { command: BenchCommand::Step(step) }) => Some(&step.compute),
             Self::Bench(Bench { command: BenchCommand::Rate(rate) }) => Some(&rate.compute),
             // It makes as many threads as its recipe's workers, and computes nothing.
             Self::Bench(Bench { command: BenchCommand::Loader(_) }) => None,
             Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) => None,
+            Self::Export(_) | Self::Push(_) | Self::Pull(_) => None,
         }
     }
 }
@@ -151,7 +177,8 @@ pub(crate) struct Finetune {
     pub(crate) train: Train,
 }
 
-fn fraction(text: &str) -> Result<f64, String> {
+/// A share of the labels.
+pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     let fraction = text.parse().ok().filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
     fraction.ok_or_else(|| "expected a share of the labels above 0 and at most 1, such as 0.05".to_owned())
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use selfie_data::DataError;
 use selfie_eval::EvalError;
 use selfie_model::ModelError;
+use selfie_pictures::PictureError;
 use selfie_train::TrainError;
 
 /// An error of usage that the argument parser cannot see.
@@ -61,6 +62,14 @@ pub(crate) fn model(error: ModelError) -> anyhow::Error {
 /// As [`data`].
 pub(crate) fn eval(error: EvalError) -> anyhow::Error {
     TrainError::from(error).into()
+}
+
+/// As [`data`].
+pub(crate) fn picture(error: PictureError) -> anyhow::Error {
+    match error {
+        PictureError::Write { path, source } => TrainError::CannotCreate { path, source }.into(),
+        other => other.into(),
+    }
 }
 
 /// Tells something on stderr, where progress goes; a reader that is gone is no error.

@@ -3,6 +3,7 @@
 //! `import`'s business.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
@@ -209,6 +210,14 @@ impl Images {
     #[must_use]
     pub fn is_encoded(&self) -> bool {
         matches!(self.samples, Samples::Encoded(_))
+    }
+
+    /// What messages call an image file; `None` of images that lie as pixels.
+    pub(crate) fn file_name(&self, idx: usize) -> Option<PathBuf> {
+        match &self.samples {
+            Samples::Encoded(files) => Some(files.name(idx)),
+            _ => None,
+        }
     }
 
     /// Decodes every image and returns those that cannot be; of images that lie as pixels there is none.

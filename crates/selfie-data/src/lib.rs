@@ -71,6 +71,7 @@ mod loader;
 mod map;
 mod mask;
 mod order;
+mod pictures;
 mod prepared;
 mod set;
 pub mod shapes32;
@@ -89,10 +90,12 @@ pub use grid::PatchGrid;
 pub use images::{DataSet, Images, N_CHANNELS};
 pub use import::{ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, recognise};
 pub use loader::Loader;
+pub use map::Map;
 pub use mask::MaskSampler;
 pub use order::{ExampleOrder, Shard};
+pub use pictures::{Pictures, Squares};
 pub use set::{SetName, default_folder, open, resolve};
 pub use source::{
     LabelledBatch, LabelledSettings, LabelledSource, PretrainBatch, PretrainSettings, PretrainSource, SequentialSource,
 };
-pub use subset::{Splits, Subset, SubsetFile, labelled_subset};
+pub use subset::{Splits, Subset, SubsetFile, folds, labelled_subset};

@@ -167,6 +167,22 @@ pub(crate) fn held_out(labels: &[u16], n_classes: usize) -> Vec<bool> {
     is_test
 }
 
+/// Every image at a path in the order it has there: one file, a list's lines, a shard's members, or all images below a
+/// folder by path. Classes are left aside.
+pub(crate) fn entries_in_order(path: &Path) -> Result<Vec<Entry>, DataError> {
+    let metadata = std::fs::metadata(path).map_err(|source| DataError::io("looking", path, source))?;
+    if metadata.is_dir() {
+        return folder::all(path);
+    }
+    if let Some(shards) = shards::find(path)? {
+        return Ok(shards::list(&shards)?.train);
+    }
+    match lines::find(path) {
+        Some(list) => lines::entries_in_order(&list),
+        None => Ok(vec![Entry::file(path.to_owned(), 0)]),
+    }
+}
+
 /// Whether a file is an image by its name.
 fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();

@@ -12,23 +12,22 @@ use crate::DataError;
 
 /// A file's bytes, read by the system when they are touched. Its clones share the map.
 #[derive(Clone, Debug)]
-pub(crate) struct Map(Arc<Mmap>);
+pub struct Map(Arc<Mmap>);
 
 impl Map {
-    /// Maps a file of exactly `len` bytes.
+    /// Maps a file that is not empty.
     ///
-    /// Only the files of a prepared data set are mapped: they are written under another name, made read-only, and never
-    /// changed after their folder has its own name.
-    pub(crate) fn open(path: &Path, len: u64) -> Result<Self, DataError> {
+    /// Only files that this program writes once are mapped, those of a prepared data set and of embeddings: they are
+    /// written under another name and never changed once they have their own.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened or mapped.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
         let failed = |source| DataError::io("mapping", path, source);
         let file = File::open(path).map_err(failed)?;
-        let got = file.metadata().map_err(failed)?.len();
-        if got != len {
-            let (expected, got) = (format!("{len} bytes as in its manifest"), format!("{got} bytes"));
-            return Err(DataError::malformed(path, "the size", expected, got));
-        }
-        // SAFETY: the file is read-only and nobody changes it (see above); a process that cuts it off regardless makes
-        // this one end with SIGBUS, which reads no other memory.
+        // SAFETY: nobody changes the file (see above); a process that cuts it off regardless makes this one end with
+        // SIGBUS, which reads no other memory.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
         Ok(Self(Arc::new(map)))
     }

@@ -79,7 +79,15 @@ fn images(folder: &Path, split: &str, manifest: &Manifest, of: &SplitManifest) -
 
 /// An empty file cannot be mapped.
 fn bytes(path: &Path, n_bytes: u64) -> Result<Bytes, DataError> {
-    if n_bytes == 0 { Ok(Bytes::Memory(Vec::new())) } else { Ok(Bytes::Mapped(Map::open(path, n_bytes)?)) }
+    if n_bytes == 0 {
+        return Ok(Bytes::Memory(Vec::new()));
+    }
+    let got = fs::metadata(path).map_err(|source| DataError::io("looking", path, source))?.len();
+    if got != n_bytes {
+        let (expected, got) = (format!("{n_bytes} bytes as in its manifest"), format!("{got} bytes"));
+        return Err(DataError::malformed(path, "the size", expected, got));
+    }
+    Ok(Bytes::Mapped(Map::open(path)?))
 }
 
 /// A file of exactly `n` numbers.

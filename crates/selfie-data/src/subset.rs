@@ -14,6 +14,8 @@ pub use file::SubsetFile;
 const VALIDATION_ONE_OF: usize = 10;
 /// The seed of the validation split, which belongs to the data and not to a run.
 const VALIDATION_SEED: u64 = 0;
+/// The draws of folds beside those of the split.
+const FOLDS: u32 = 1;
 /// In the place of a class: the order in which classes take turns.
 const CLASS_TURNS: u32 = u32::MAX;
 
@@ -42,6 +44,30 @@ impl Splits {
         validation.sort_unstable();
         Self { train, validation }
     }
+}
+
+/// Deals the training examples into `n_folds` parts, class by class in a random but fixed order, so that every part has a
+/// like share of every class. Each part ascends.
+///
+/// # Errors
+///
+/// If there are fewer than two parts, or a part would be empty.
+pub fn folds(labels: &[u16], n_folds: usize) -> Result<Vec<Vec<u32>>, DataError> {
+    if n_folds < 2 || n_folds > labels.len() {
+        return Err(DataError::setting("folds", format!("2 to {}, the number of examples", labels.len()), n_folds));
+    }
+    let all: Vec<u32> = (0..labels.len() as u32).collect();
+    let mut parts = vec![Vec::new(); n_folds];
+    let mut n_dealt = 0;
+    for (class, mut members) in by_class(labels, &all).into_iter().enumerate() {
+        Stream::new(VALIDATION_SEED, Purpose::Validation, class as u32, FOLDS).shuffle(&mut members);
+        for member in members {
+            parts[n_dealt % n_folds].push(member);
+            n_dealt += 1;
+        }
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    Ok(parts)
 }
 
 /// The examples whose labels may be used.

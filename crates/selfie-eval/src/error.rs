@@ -55,6 +55,48 @@ pub enum EvalError {
         /// Values passed.
         got: usize,
     },
+    /// Embeddings without a class each.
+    #[error("expected a label for each of {n_rows} embeddings, at least one, got {got}")]
+    Labels {
+        /// Embeddings.
+        n_rows: usize,
+        /// Labels.
+        got: usize,
+    },
+    /// A linear probe that no learning rate fits.
+    #[error(
+        "the linear probe diverged at every learning rate ({learning_rates:?}); give at least one, and smaller ones"
+    )]
+    Diverged {
+        /// The learning rates.
+        learning_rates: Vec<f32>,
+    },
+    /// Numbers that are no whole rows.
+    #[error("expected rows of {width} numbers, got {got} numbers in all")]
+    Rows {
+        /// Numbers of a row.
+        width: usize,
+        /// Numbers there are.
+        got: usize,
+    },
+    /// Embeddings of two widths that were to be compared.
+    #[error("expected embeddings of {expected} numbers, got {got}; embed both with the same weights at the same place")]
+    Widths {
+        /// Numbers of a row.
+        expected: usize,
+        /// Numbers of a query.
+        got: usize,
+    },
+    /// A file of embeddings that cannot be used.
+    #[error("{what}: expected {expected}, got {got}; make it again with `selfie embed`")]
+    Embeddings {
+        /// The file, and the part of it.
+        what: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
     /// A record that cannot be read or written as JSON.
     #[error("{what} is not valid: {source}")]
     Json {
@@ -66,6 +108,9 @@ pub enum EvalError {
     /// The data set failed.
     #[error(transparent)]
     Data(#[from] selfie_data::DataError),
+    /// A network failed.
+    #[error(transparent)]
+    Model(#[from] selfie_model::ModelError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

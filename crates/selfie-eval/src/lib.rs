@@ -4,14 +4,25 @@
 //! where they are stored.
 
 pub mod accuracy;
+pub mod card;
 mod collapse;
+mod embed;
+pub mod embedding_file;
 mod error;
 mod evaluate;
+pub mod inspect;
+mod matrix;
+pub mod neighbours;
+pub mod probe;
+pub mod projection;
 pub mod record;
+pub mod spread;
 pub mod statistics;
 pub mod table;
 
 pub use accuracy::AccuracyMeter;
 pub use collapse::collapse;
+pub use embed::{EmbeddedBatch, embed};
 pub use error::EvalError;
 pub use evaluate::{Evaluation, evaluate};
+pub use matrix::Matrix;

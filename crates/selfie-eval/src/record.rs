@@ -208,6 +208,25 @@ pub struct StepTime {
     pub data_wait: f64,
 }
 
+/// What the probes of a pretraining found after a step, on training images that are held out from the labels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeMetrics {
+    /// The accuracy of naming the most frequent class every time, in 0–1.
+    pub chance: f64,
+    /// Accuracy of the nearest neighbours' votes, in 0–1; none where the images have no classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knn_accuracy: Option<f64>,
+    /// Accuracy of a linear layer on the embeddings, in 0–1; none where the images have no classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear_accuracy: Option<f64>,
+    /// Spread of the normalised embeddings: 0 when all point the same way, 1 when they point everywhere alike.
+    pub spread: f64,
+    /// Mean cosine of all pairs of embeddings: 1 when all point the same way.
+    pub mean_cosine: f64,
+    /// How many directions the embeddings fill: the participation ratio of their covariance's eigenvalues.
+    pub participation_ratio: f64,
+}
+
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
@@ -227,6 +246,9 @@ pub struct StepMetrics {
     pub lr: f64,
     /// Global L2 norm of the gradient before clipping.
     pub grad_norm: f64,
+    /// The probes, after the steps where they were due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeMetrics>,
     /// Wall times.
     pub time: StepTime,
 }
@@ -249,7 +271,17 @@ impl StepMetrics {
             ("time.images_per_s", self.time.images_per_s),
             ("time.data_wait", self.time.data_wait),
         ];
-        for (name, value) in numbers {
+        let probe = self.probe.iter().flat_map(|probe| {
+            [
+                ("probe.chance", probe.chance),
+                ("probe.knn_accuracy", probe.knn_accuracy.unwrap_or(0.0)),
+                ("probe.linear_accuracy", probe.linear_accuracy.unwrap_or(0.0)),
+                ("probe.spread", probe.spread),
+                ("probe.mean_cosine", probe.mean_cosine),
+                ("probe.participation_ratio", probe.participation_ratio),
+            ]
+        });
+        for (name, value) in numbers.into_iter().chain(probe) {
             require_finite(|| format!("{name} of step {}", self.step), value)?;
         }
         let line = serde_json::to_string(self).map_err(|source| json_error("a metrics line", source))?;

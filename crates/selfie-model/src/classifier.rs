@@ -2,6 +2,7 @@
 
 use crate::attention_pooling::AttentionPooling;
 use crate::config::{Architecture, ClassifierConfig, ClassifierKind};
+use crate::embedding_at::EmbeddingAt;
 use crate::embeddings::Embeddings;
 use crate::error::{ModelError, Result};
 use crate::mode::{Mode, Training};
@@ -141,6 +142,36 @@ impl Classifier {
                 let context = cells.broadcast_add(&embeddings.positions(mode)?)?; // [B, N, D]
                 pooling.forward(&embeddings.pool_token(mode)?, &context, mode)
             }
+        }
+    }
+
+    /// An embedding of each image, without dropout and by the running statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: as [`Self::forward`] takes them
+    /// - returns `[B, 4 · width · 2^i]` of stage i + 1, `[B, D]` of the attention pooling
+    ///
+    /// # Errors
+    ///
+    /// If the classifier has no such place: `u` is the attention pooling's, stage 4 the whole ResNet's.
+    pub fn embed(&self, images: &Tensor, at: EmbeddingAt) -> Result<Tensor> {
+        match at {
+            _ if !self.places().contains(&at) => at.missing(self.places()),
+            EmbeddingAt::U => self.features(images, Mode::Inference),
+            stage => {
+                let x = normalize(images, &self.config.network.normalization, self.dtype)?;
+                self.body.forward(&x, Mode::Inference)?.averaged(stage)
+            }
+        }
+    }
+
+    /// Where [`Self::embed`] reads.
+    pub(crate) fn places(&self) -> &'static [EmbeddingAt] {
+        use EmbeddingAt::{Stage1, Stage2, Stage3, Stage4, U};
+        match self.config.kind {
+            ClassifierKind::Stage4 => &[Stage1, Stage2, Stage3, Stage4],
+            ClassifierKind::AttentionPooling => &[Stage1, Stage2, Stage3, U],
         }
     }
 

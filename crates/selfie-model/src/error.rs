@@ -1,5 +1,6 @@
 //! What can go wrong with a network and its weights.
 
+use crate::embedding_at::EmbeddingAt;
 use std::path::PathBuf;
 
 /// An error of this crate.
@@ -64,6 +65,16 @@ pub enum ModelError {
         /// What it holds.
         got: &'static str,
     },
+    /// An embedding is asked for at a place that the network has not.
+    #[error("{path}: expected one of {}, got {got}", list_places(has), path = path.display())]
+    Place {
+        /// The weights file.
+        path: PathBuf,
+        /// The places it has.
+        has: Vec<EmbeddingAt>,
+        /// What was asked for.
+        got: EmbeddingAt,
+    },
     /// An image that cannot be decoded, or whose pixels do not fill its sides.
     #[error("image{}: {reason}", path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default())]
     Image {
@@ -85,6 +96,10 @@ fn list(problems: &[String]) -> String {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));
     }
     text
+}
+
+fn list_places(places: &[EmbeddingAt]) -> String {
+    places.iter().map(|at| at.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Tensor code returns candle's error unless it says otherwise.

@@ -35,12 +35,15 @@ mod attention_pooling;
 mod classifier;
 mod config;
 mod decoder;
+mod embedding_at;
 mod embeddings;
 mod error;
+mod foreign;
 mod image;
 mod inference;
 mod initialize;
 mod mode;
+mod onnx;
 mod resnet;
 mod selfie;
 mod tensors;
@@ -52,6 +55,7 @@ pub use classifier::{Classification, Classifier};
 pub use config::{
     Architecture, ClassifierConfig, ClassifierKind, LogitScale, Normalization, Positions, SelfieConfig, Stem,
 };
+pub use embedding_at::EmbeddingAt;
 pub use error::ModelError;
 pub use image::RgbImage;
 pub use inference::InferenceModel;

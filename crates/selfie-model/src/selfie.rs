@@ -3,6 +3,7 @@
 use crate::attention_pooling::AttentionPooling;
 use crate::config::{Normalization, SelfieConfig};
 use crate::decoder::PointerDecoder;
+use crate::embedding_at::EmbeddingAt;
 use crate::embeddings::Embeddings;
 use crate::error::{ModelError, Result};
 use crate::mode::{Mode, Training};
@@ -25,6 +26,13 @@ pub struct Selfie {
     embeddings: Embeddings,
     attention_pooling: AttentionPooling,
     decoder: PointerDecoder,
+}
+
+/// What the encoder makes of a batch: `h [B, N, D]` and `positions [B, N, D]`, targets first; `context [B, K, D]`.
+struct Encoded {
+    h: Tensor,
+    positions: Tensor,
+    context: Tensor,
 }
 
 /// What a forward pass of [`Selfie`] computes.
@@ -102,6 +110,40 @@ impl Selfie {
     ///
     /// If the shapes do not fit the configuration.
     pub fn forward(&self, patches: &Tensor, order: &Tensor, mode: Mode<'_>) -> Result<Prediction> {
+        let (t, Encoded { h, positions, context }) = (self.config.n_targets, self.encode(patches, order, mode)?);
+        let u = self.attention_pooling.forward(&self.embeddings.pool_token(mode)?, &context, mode)?;
+        let queries = positions.narrow(1, 0, t)?.broadcast_add(&u.unsqueeze(1)?)?; // [B, T, D]
+        let logits = self.decoder.forward(&queries, &h.narrow(1, 0, t)?)?;
+        Ok(Prediction { h, u, logits })
+    }
+
+    /// How much the pool token attends to itself and to each context patch, for each layer, without dropout.
+    ///
+    /// # Shapes
+    ///
+    /// - `patches`, `order`: as [`Self::forward`] takes them
+    /// - returns for each layer `[B, heads, 1 + K]`, shares of 0–1 that sum to 1: the token itself, then the context in
+    ///   the order given
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit the configuration.
+    pub fn token_attention(&self, patches: &Tensor, order: &Tensor) -> Result<Vec<Tensor>> {
+        let context = self.encode(patches, order, Mode::Inference)?.context;
+        self.attention_pooling.token_attention(&self.embeddings.pool_token(Mode::Inference)?, &context)
+    }
+
+    /// The position embeddings `[N, D]`, row by row.
+    ///
+    /// # Errors
+    ///
+    /// If the device is out of memory.
+    pub fn positions(&self) -> Result<Tensor> {
+        self.embeddings.positions(Mode::Inference)
+    }
+
+    /// Patch embeddings and positions in the order given, and the context as the attention pooling takes it.
+    fn encode(&self, patches: &Tensor, order: &Tensor, mode: Mode<'_>) -> Result<Encoded> {
         let (n, p, d) = (self.config.n_patches(), self.config.patch_size, self.config.embedding_width());
         let b = patches.dim(0)?;
         if patches.dims() != [b, n, p, p, 3] || order.dims() != [b, n] {
@@ -121,10 +163,7 @@ impl Selfie {
         let (t, k) = (self.config.n_targets, n - self.config.n_targets);
         let context = h.narrow(1, t, k)?; // [B, K, D]
         let context = if self.config.context_positions { (context + positions.narrow(1, t, k)?)? } else { context };
-        let u = self.attention_pooling.forward(&self.embeddings.pool_token(mode)?, &context, mode)?;
-        let queries = positions.narrow(1, 0, t)?.broadcast_add(&u.unsqueeze(1)?)?; // [B, T, D]
-        let logits = self.decoder.forward(&queries, &h.narrow(1, 0, t)?)?;
-        Ok(Prediction { h, u, logits })
+        Ok(Encoded { h, positions, context })
     }
 
     /// The maps of whole images, for embeddings of images rather than of patches.
@@ -138,6 +177,54 @@ impl Selfie {
     /// If the images are smaller than the stem's kernel.
     pub fn maps(&self, images: &Tensor, mode: Mode<'_>) -> Result<StageMaps> {
         self.patch_network.forward(&normalize(images, &self.config.normalization, self.dtype)?, mode)
+    }
+
+    /// An embedding of each image, without dropout and by the running statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[B, H, W, 3]`, u8 pixels or normalised numbers; for [`EmbeddingAt::H`] and [`EmbeddingAt::U`] of the
+    ///   size of the patch grid
+    /// - returns `[B, 4 · width · 2^i]` of stage i + 1, else `[B, D]`
+    ///
+    /// # Errors
+    ///
+    /// If `at` is stage 4, which a patch network has not, or the images' size does not fit.
+    pub fn embed(&self, images: &Tensor, at: EmbeddingAt) -> Result<Tensor> {
+        match at {
+            EmbeddingAt::H => self.patch_embeddings(images)?.mean(1),
+            EmbeddingAt::U => {
+                let h = self.patch_embeddings(images)?;
+                let positions = self.embeddings.positions(Mode::Inference)?;
+                let context = if self.config.context_positions { h.broadcast_add(&positions)? } else { h };
+                let pool_token = self.embeddings.pool_token(Mode::Inference)?;
+                self.attention_pooling.forward(&pool_token, &context, Mode::Inference)
+            }
+            EmbeddingAt::Stage4 => at.missing(&Self::PLACES),
+            stage => self.maps(images, Mode::Inference)?.averaged(stage),
+        }
+    }
+
+    /// Numbers of an embedding that [`Self::embed`] reads at `at`.
+    #[must_use]
+    pub fn width_at(&self, at: EmbeddingAt) -> usize {
+        at.width(&self.config)
+    }
+
+    /// Where [`Self::embed`] reads.
+    pub(crate) const PLACES: [EmbeddingAt; 5] =
+        [EmbeddingAt::Stage1, EmbeddingAt::Stage2, EmbeddingAt::Stage3, EmbeddingAt::H, EmbeddingAt::U];
+
+    /// `h [B, N, D]` of the patches of whole images, in the grid's order.
+    fn patch_embeddings(&self, images: &Tensor) -> Result<Tensor> {
+        let (grid, p, size) = (self.config.grid(), self.config.patch_size, self.config.image_size);
+        let b = images.dim(0)?;
+        if images.dims() != [b, size, size, 3] {
+            bail!("patch embeddings: expected images [B, {size}, {size}, 3], got {:?}", images.dims())
+        }
+        let patches = images.reshape((b, grid, p, grid, p, 3))?.permute((0, 1, 3, 2, 4, 5))?.contiguous()?;
+        let patches = patches.reshape((b * grid * grid, p, p, 3))?;
+        self.maps(&patches, Mode::Inference)?.averaged(EmbeddingAt::Stage3)?.reshape((b, grid * grid, ()))
     }
 
     /// Moves the running statistics towards the batch statistics that `training` took.

@@ -2,6 +2,7 @@
 
 use crate::config::{ClassifierConfig, Normalization, SelfieConfig};
 use crate::error::{ModelError, Result};
+use crate::selfie::PATCH_NETWORK;
 use crate::tensors::{tensors_from_bytes, tensors_to_bytes};
 use crate::unit::{Budget, ParameterUnit};
 use candle_core::Tensor;
@@ -12,6 +13,8 @@ use std::io::Write;
 use std::path::Path;
 
 const METADATA_KEY: &str = "selfie";
+/// What a zip archive begins with.
+const PYTORCH_ARCHIVE: &[u8] = b"PK\x03\x04";
 
 /// What network a weights file is of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,19 @@ pub enum Metadata {
 }
 
 impl Metadata {
+    /// What a file says of its network; `None` where it says nothing, as other programs' files do.
+    pub(crate) fn of_file(bytes: &[u8], path: &Path) -> Result<Option<Self>, ModelError> {
+        let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
+        if bytes.starts_with(PYTORCH_ARCHIVE) {
+            let how = "write its tensors with safetensors.torch.save_file(state_dict, …)";
+            return Err(format(format!("expected safetensors, got an archive as torch.save makes it; {how}")));
+        }
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format(error.to_string()))?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+        let parsed = text.map(|text| serde_json::from_str(text)).transpose();
+        parsed.map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))
+    }
+
     /// The network that both kinds contain.
     #[must_use]
     pub fn network(&self) -> &SelfieConfig {
@@ -75,13 +91,10 @@ impl WeightsFile {
     ///
     /// [`ModelError::Format`] if they are no weights file of this program.
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, ModelError> {
-        let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format(error.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY)).ok_or_else(|| {
-            format(format!("its metadata has no key `{METADATA_KEY}`, which says what network it is of"))
+        let metadata = Metadata::of_file(bytes, path)?.ok_or_else(|| {
+            let reason = format!("its metadata has no key `{METADATA_KEY}`, which says what network it is of");
+            ModelError::Format { path: path.to_owned(), reason }
         })?;
-        let metadata: Metadata =
-            serde_json::from_str(text).map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))?;
         Ok(Self { metadata, tensors: tensors_from_bytes(bytes, path)? })
     }
 
@@ -105,6 +118,26 @@ impl WeightsFile {
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let text = serde_json::to_string(&self.metadata).map_err(|error| candle_core::Error::Msg(error.to_string()))?;
         tensors_to_bytes(&self.tensors, HashMap::from([(METADATA_KEY.to_owned(), text)]))
+    }
+
+    /// The bytes of a file with the patch network's tensors alone, under timm's or torchvision's names, as other programs load
+    /// them into a whole network but for what is not pretrained; `None` where the file is a whole network already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::to_bytes`].
+    pub fn convolutional(&self) -> Result<Option<Vec<u8>>, ModelError> {
+        // The norm that ends v2's patch network has no place in the whole one, whose norm is twice as wide.
+        let theirs = |(name, tensor): (&String, &Tensor)| {
+            let name = name.strip_prefix(PATCH_NETWORK).filter(|name| !name.starts_with("norm."))?;
+            Some((name.to_owned(), tensor.clone()))
+        };
+        let tensors: BTreeMap<String, Tensor> = self.tensors.iter().filter_map(theirs).collect();
+        if tensors.is_empty() {
+            return Ok(None);
+        }
+        // What the programs of the hub ask for.
+        tensors_to_bytes(&tensors, HashMap::from([("format".to_owned(), "pt".to_owned())])).map(Some)
     }
 
     /// Writes the file beside `path` and renames it there: whole or not at all.

@@ -15,7 +15,7 @@ mod source;
 mod tests;
 
 pub use selfie_data::{DroppedChannels, JitterFill, Padding};
-pub use selfie_model::{Architecture, ClassifierKind, LogitScale, Positions, Stem};
+pub use selfie_model::{Architecture, ClassifierKind, EmbeddingAt, LogitScale, Positions, Stem};
 
 pub use resolve::{Base, FlagValue, Overrides, Resolved, resolve};
 pub use source::Source;
@@ -33,6 +33,8 @@ pub struct Config {
     pub loader: LoaderConfig,
     /// When checkpoints are written.
     pub checkpoint: CheckpointConfig,
+    /// When a pretraining is probed.
+    pub probe: ProbeConfig,
     /// Training of `pretrain`.
     pub pretrain: TrainingConfig,
     /// Training of `finetune`.
@@ -142,6 +144,18 @@ pub struct CheckpointConfig {
     pub every_steps: u64,
     /// Checkpoints kept.
     pub keep: usize,
+}
+
+/// `[probe]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// Steps of a pretraining between two probes; 0 probes never.
+    pub every_steps: u64,
+    /// Labelled images that the probes are fitted to, and most images they are measured on.
+    pub n_examples: usize,
+    /// Where in the network the probed embeddings are read.
+    pub at: EmbeddingAt,
 }
 
 /// `[pretrain]`, and `[finetune]` but for its own keys.
@@ -281,6 +295,12 @@ impl Default for LoaderConfig {
 impl Default for CheckpointConfig {
     fn default() -> Self {
         Self { every_steps: 1000, keep: 2 }
+    }
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { every_steps: 0, n_examples: 1000, at: EmbeddingAt::Stage3 }
     }
 }
 

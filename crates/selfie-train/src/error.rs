@@ -200,7 +200,8 @@ impl TrainError {
                 _ => 70,
             },
             Self::Model(error) | Self::Misfit { source: error, .. } => model_exit_code(error),
-            Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. }) => 65,
+            Self::Eval(EvalError::Model(error)) => model_exit_code(error),
+            Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. } | EvalError::Embeddings { .. }) => 65,
             Self::Missing { .. } => 66,
             Self::NonFinite { .. } | Self::Fault { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
             Self::CannotCreate { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
@@ -249,6 +250,7 @@ impl TrainError {
 /// The exit code of an error of a network or its weights.
 fn model_exit_code(error: &ModelError) -> u8 {
     match error {
+        ModelError::Place { .. } => 2,
         ModelError::Config { .. } => 78,
         ModelError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => 66,
         ModelError::Read { .. } | ModelError::Write { .. } => 74,

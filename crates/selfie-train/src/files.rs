@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::TrainError;
 
+mod new_file;
 mod operations;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
 
+pub use new_file::NewFile;
 use operations::{Disk, FileOperations};
 
 /// Every temporary name begins with this; nothing reads such a name.
@@ -113,8 +115,21 @@ impl Files {
     }
 }
 
+/// Writes a file that is either whole or not there.
+///
+/// # Errors
+///
+/// If it cannot be created or written.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    Files::disk().write_atomic(path, bytes)
+}
+
 /// BLAKE3 of a file's bytes, hexadecimal.
-pub(crate) fn hash_file(path: &Path) -> Result<String, TrainError> {
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn hash_file(path: &Path) -> Result<String, TrainError> {
     let reading = |source| TrainError::reading(path, source, "a file to hash");
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path).map_err(reading)?).map_err(reading)?;

@@ -16,12 +16,15 @@ pub mod estimate;
 pub mod fault;
 mod files;
 pub mod finetune;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod machine;
 mod network;
 mod number_type;
 mod optimizer;
 pub mod plan;
 pub mod pretrain;
+mod probe;
 pub mod progress;
 pub mod recipes;
 pub mod replay;
@@ -32,4 +35,5 @@ pub mod session;
 pub mod signals;
 
 pub use error::TrainError;
+pub use files::{NewFile, hash_file, write_atomic};
 pub use number_type::NumberType;

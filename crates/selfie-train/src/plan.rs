@@ -5,7 +5,7 @@
 
 use selfie_data::{Augmentation, Mixing, PatchAugmentation, SetName};
 
-use crate::config::{Architecture, OnNonFinite, Positions, Stem};
+use crate::config::{Architecture, EmbeddingAt, OnNonFinite, Positions, Stem};
 use crate::schedule::Schedule;
 
 mod augment;
@@ -38,6 +38,8 @@ pub struct PretrainPlan {
     pub loader: LoaderPlan,
     /// When checkpoints are written.
     pub checkpoint: CheckpointPlan,
+    /// When the network is probed.
+    pub probe: ProbePlan,
     /// The updates.
     pub training: TrainingPlan,
 }
@@ -152,6 +154,18 @@ pub struct CheckpointPlan {
     pub every_steps: u64,
     /// Checkpoints kept, at least 2.
     pub keep: usize,
+}
+
+/// When a pretraining is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProbePlan {
+    /// Steps between two probes; 0 for none.
+    pub every_steps: u64,
+    /// Images that the probes are fitted to, and most that they are measured on; at least 2.
+    pub n_examples: usize,
+    /// Where in the network embeddings are read; not at stage 4, which is not pretrained.
+    pub at: EmbeddingAt,
 }
 
 /// The updates of a run.

@@ -17,6 +17,7 @@ use crate::network::{grid_and_masks, network_config, require_side};
 use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{PretrainPlan, Request};
+use crate::probe::Probe;
 use crate::session::{At, Ended, Measured, Opened, Run, Session, go_on_from};
 
 /// Pretrains on all training images of `data`, from where the run folder stands.
@@ -35,6 +36,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;
     let source = PretrainSource::new(images.clone(), None, settings(&plan, session.seed)?)?;
+    let probe = Probe::new(plan.probe, data, &session.device)?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(record(resolved, data));
@@ -56,7 +58,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         run.bad_samples.note(&batch.bad, &mut run.progress)?;
         let step = step_idx + 1;
         let at = At { step_idx, device: &session.device, injected: session.injected(step) };
-        let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+        let (mut measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
         if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
             optimizer.drop_gradients();
             let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, images.len(), fault, at));
@@ -67,6 +69,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
             optimizer.update(measured.lr, measured.grad_norm, step)?;
             passes.iter().try_for_each(|pass| network.follow(pass))?;
             optimizer.average(step)?;
+            probe.measure_when_due(step, &network, &mut measured)?;
             run.record(step, &batch.examples, &measured, loader.waited())?;
         }
         let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));

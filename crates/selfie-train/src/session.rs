@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
-use selfie_eval::record::{Event, Happened, Outcome, ResultRecord, RunRecord, StepMetrics, StepTime, utc};
+use selfie_eval::record::{
+    Event, Happened, Outcome, ProbeMetrics, ResultRecord, RunRecord, StepMetrics, StepTime, utc,
+};
 use selfie_model::{ModelError, WeightsFile};
 
 use crate::TrainError;
@@ -175,12 +177,17 @@ pub(crate) struct Measured {
     pub(crate) collapse: Option<f64>,
     pub(crate) lr: f64,
     pub(crate) grad_norm: f64,
+    /// What the probes found, if they were due.
+    pub(crate) probe: Option<ProbeMetrics>,
+    /// How long they took, which is no part of the step.
+    pub(crate) probe_time: Duration,
 }
 
 impl Measured {
     /// Nothing measured yet.
     pub(crate) fn start(lr: f64, chance: f64) -> Self {
-        Self { loss: 0.0, accuracy: 0.0, chance, collapse: None, lr, grad_norm: 0.0 }
+        let (probe, probe_time) = (None, Duration::ZERO);
+        Self { loss: 0.0, accuracy: 0.0, chance, collapse: None, lr, grad_norm: 0.0, probe, probe_time }
     }
 
     /// Adds one of `n` equal micro-batches.
@@ -279,14 +286,14 @@ impl Run {
         measured: &Measured,
         waited: Duration,
     ) -> Result<(), TrainError> {
-        let step_s = self.clock.elapsed().as_secs_f64().max(1e-9);
+        let step_s = self.clock.elapsed().saturating_sub(measured.probe_time).as_secs_f64().max(1e-9);
         self.clock = Instant::now();
         let waited_s = (waited.saturating_sub(self.waited)).as_secs_f64();
         self.waited = waited;
         let time =
             StepTime { step_s, images_per_s: examples.len() as f64 / step_s, data_wait: (waited_s / step_s).min(1.0) };
-        let &Measured { loss, accuracy, chance, collapse, lr, grad_norm } = measured;
-        let metrics = StepMetrics { step, loss, accuracy, chance, collapse, lr, grad_norm, time };
+        let &Measured { loss, accuracy, chance, collapse, lr, grad_norm, probe, .. } = measured;
+        let metrics = StepMetrics { step, loss, accuracy, chance, collapse, lr, grad_norm, probe, time };
         let line = metrics.to_line()?;
         match self.metrics.append(&line) {
             Ok(()) => self.metrics_fail = false,

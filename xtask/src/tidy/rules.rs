@@ -44,6 +44,21 @@ pub(super) fn check_rust(path: &str, text: &str) -> Vec<Problem> {
     problems
 }
 
+/// The image is built by the toolchain of everyone else.
+pub(super) fn check_dockerfile(path: &str, dockerfile: &str, toolchain: &str) -> Vec<Problem> {
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(key).map(str::to_owned));
+        line.map(|value| value.trim().trim_matches('"').to_owned())
+    };
+    let (ours, theirs) = (value(dockerfile, "ARG RUST="), value(toolchain, "channel ="));
+    if ours.is_some() && ours == theirs {
+        return Vec::new();
+    }
+    let word = |version: Option<String>| version.unwrap_or_else(|| "none".to_owned());
+    let what = format!("`ARG RUST={}`, expected rust-toolchain.toml's {}", word(ours), word(theirs));
+    vec![Problem::new(path, what)]
+}
+
 fn may_hold_tensors(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     matches!(parts[..], ["testdata", ..] | ["crates", _, "tests", ..])

@@ -27,6 +27,7 @@ fn workspace(name: &str, extra: &str) -> Vec<Manifest> {
         ("selfie-model", "selfie-ops.workspace = true"),
         ("selfie-data", "selfie-random.workspace = true\nparquet = { workspace = true, optional = true }"),
         ("selfie-ops", "selfie-random.workspace = true\ncandle-core.workspace = true"),
+        ("selfie-pictures", "image.workspace = true"),
         ("selfie-random", "libm.workspace = true"),
     ];
     let manifest = |(crate_name, dependencies): (&str, &str)| {
@@ -178,4 +179,14 @@ fn a_path_of_one_machine_is_found_with_its_line() {
         assert!(problems[0].to_string().contains("line 3"), "{}", problems[0]);
     }
     assert!(rules::check_file("README.md", concat!("/wo", "rkflows/ci.yml").as_bytes()).is_empty());
+}
+
+#[test]
+fn the_image_is_built_by_the_repositorys_toolchain() {
+    let toolchain = "[toolchain]\nchannel = \"1.95.0\"\n";
+    let problems = |dockerfile: &str| rules::check_dockerfile("Dockerfile", dockerfile, toolchain);
+    assert!(problems("# comment\nARG RUST=1.95.0\nFROM rust:${RUST}\n").is_empty());
+    for wrong in ["ARG RUST=1.94.0\n", "FROM rust:1.95.0\n"] {
+        assert_eq!(problems(wrong).len(), 1, "{wrong}");
+    }
 }

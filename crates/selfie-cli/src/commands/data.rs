@@ -104,7 +104,8 @@ fn of_split(name: &str, split: &SplitReport) -> String {
     )
 }
 
-fn bad_lines(bad: &[selfie_data::BadSample]) -> Vec<String> {
+/// A line for each of the first bad images.
+pub(crate) fn bad_lines(bad: &[selfie_data::BadSample]) -> Vec<String> {
     let named = bad.iter().take(N_NAMED).map(|bad| format!("  {}: {}", bad.path, bad.reason));
     let more = bad.len().saturating_sub(N_NAMED);
     named.chain((more > 0).then(|| format!("  and {more} more (--json lists all)"))).collect()

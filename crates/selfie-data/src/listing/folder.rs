@@ -32,6 +32,14 @@ pub(super) fn list(folder: &Path) -> Result<Listing, DataError> {
     Ok(Listing { train: split.entries(&class_names)?, class_names, test, n_ignored })
 }
 
+/// All images below a folder, by path.
+pub(super) fn all(folder: &Path) -> Result<Vec<Entry>, DataError> {
+    let mut images = Vec::new();
+    walk(folder, &mut Vec::new(), &mut images)?;
+    images.sort();
+    Ok(images.into_iter().map(|path| Entry::file(path, 0)).collect())
+}
+
 /// The images of one split: those beside the folders, and those of each folder.
 struct Split {
     root: PathBuf,

@@ -53,6 +53,11 @@ pub(super) fn list(lists: &Lists) -> Result<Listing, DataError> {
     Ok(Listing { class_names, train, test, n_ignored: 0 })
 }
 
+/// The images of a list as its lines stand.
+pub(super) fn entries_in_order(lists: &Lists) -> Result<Vec<Entry>, DataError> {
+    Ok(read(&lists.train)?.into_iter().map(|(path, _)| Entry::file(path, 0)).collect())
+}
+
 /// Paths, relative ones from the list's own folder, with their classes.
 fn read(path: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DataError> {
     let failed = |source| DataError::io("reading", path, source);

@@ -88,3 +88,21 @@ fn impossible_fractions_and_labels_are_refused() {
     assert!(labelled_subset(&labels, &[100], 100, 0.5, 0).is_err());
     assert!(labelled_subset(&labels, &rest, 101, 0.5, 0).is_err());
 }
+
+#[test]
+fn folds_share_out_every_class_and_every_example_once() {
+    let labels: Vec<u16> = (0..103).map(|i| i % 4).collect();
+    let parts = folds(&labels, 5).unwrap();
+    let mut all: Vec<u32> = parts.concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..103).collect::<Vec<u32>>());
+    for part in &parts {
+        assert!((20..=21).contains(&part.len()) && part.is_sorted());
+        for class in 0..4 {
+            let n = part.iter().filter(|&&example| labels[example as usize] == class).count();
+            assert!((5..=6).contains(&n), "{n} of class {class}");
+        }
+    }
+    assert_eq!(folds(&labels, 5).unwrap(), parts);
+    assert!(folds(&labels, 1).is_err() && folds(&labels[..3], 4).is_err());
+}

@@ -11,6 +11,7 @@ fn metrics() -> StepMetrics {
         collapse: Some(0.5),
         lr: 0.1,
         grad_norm: 2.0,
+        probe: None,
         time: StepTime { step_s: 0.5, images_per_s: 256.0, data_wait: 0.0 },
     }
 }

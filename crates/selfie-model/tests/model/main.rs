@@ -1,6 +1,8 @@
 //! The networks against PyTorch, their weights files, and whether they learn.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
+mod embeddings;
+mod foreign;
 mod hostile;
 mod inference;
 mod learns;

@@ -16,7 +16,7 @@ use crate::TrainError;
 /// Keys of which a training table holds exactly one.
 const DURATIONS: [&str; 3] = ["steps", "epochs", "examples"];
 /// Tables in which a bare key is looked for after the command's own.
-const SHARED_TABLES: [&str; 4] = ["model", "data", "loader", "checkpoint"];
+const SHARED_TABLES: [&str; 5] = ["model", "data", "loader", "checkpoint", "probe"];
 
 /// The layers laid so far.
 pub(super) struct Layers {

@@ -50,3 +50,19 @@ fn a_full_disk_is_an_io_error_and_not_an_uncreatable_file() {
     let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
     assert_eq!(TrainError::creating(Path::new("run"), denied).exit_code(), 73);
 }
+
+#[test]
+fn a_new_file_has_its_name_once_it_is_published_and_leaves_nothing_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for publish in [false, true] {
+        let new = NewFile::create(&path).unwrap();
+        std::io::Write::write_all(&mut new.file(), b"whole").unwrap();
+        assert!(!path.exists());
+        if publish {
+            new.publish().unwrap();
+        }
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    assert_eq!(Files::disk().names(folder.path()).unwrap(), ["file"]);
+}

@@ -7,10 +7,12 @@ use super::augment::{augmentation, mixing, patch_augmentation};
 use super::check::Check;
 use super::{
     CheckpointPlan, ClassifierPlan, DataPlan, FinetunePlan, LoaderPlan, LogitScalePlan, ModelPlan, OptimizerPlan,
-    PretrainPlan, Request, TrainingPlan,
+    PretrainPlan, ProbePlan, Request, TrainingPlan,
 };
 use crate::TrainError;
-use crate::config::{Architecture, ClassifierKind, LogitScale, OptimizerKind, Resolved, Stem, TrainingConfig};
+use crate::config::{
+    Architecture, ClassifierKind, EmbeddingAt, LogitScale, OptimizerKind, Resolved, Stem, TrainingConfig,
+};
 use crate::schedule::Schedule;
 
 impl PretrainPlan {
@@ -26,6 +28,7 @@ impl PretrainPlan {
             data,
             loader: loader_plan(resolved)?,
             checkpoint: checkpoint_plan(resolved)?,
+            probe: probe_plan(resolved)?,
             training: training_plan(resolved, Task::Pretrain, request)?,
         })
     }
@@ -168,6 +171,15 @@ fn checkpoint_plan(resolved: &Resolved) -> Result<CheckpointPlan, TrainError> {
     Check::new(resolved, "checkpoint.every_steps").within(checkpoint.every_steps, 1..=u64::from(u32::MAX))?;
     Check::new(resolved, "checkpoint.keep").within(checkpoint.keep, 2..=1_000_000)?;
     Ok(CheckpointPlan { every_steps: checkpoint.every_steps, keep: checkpoint.keep })
+}
+
+fn probe_plan(resolved: &Resolved) -> Result<ProbePlan, TrainError> {
+    let probe = &resolved.config.probe;
+    Check::new(resolved, "probe.every_steps").within(probe.every_steps, 0..=u64::from(u32::MAX))?;
+    Check::new(resolved, "probe.n_examples").within(probe.n_examples, 2..=1_000_000)?;
+    let expected = "a place of the pretraining network: stage1, stage2, stage3, h or u";
+    Check::new(resolved, "probe.at").require(probe.at != EmbeddingAt::Stage4, expected, probe.at)?;
+    Ok(ProbePlan { every_steps: probe.every_steps, n_examples: probe.n_examples, at: probe.at })
 }
 
 fn training_plan(resolved: &Resolved, task: Task, request: Request) -> Result<TrainingPlan, TrainError> {

@@ -33,6 +33,7 @@ fn metrics(step: u64) -> StepMetrics {
         collapse: Some(0.01),
         lr: 0.1,
         grad_norm: 1.0,
+        probe: None,
         time: StepTime { step_s: 2.0, images_per_s: 64.0, data_wait: 0.02 },
     }
 }

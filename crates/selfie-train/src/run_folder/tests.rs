@@ -31,7 +31,17 @@ fn record(seed: u64) -> RunRecord {
 
 fn metrics(step: u64) -> StepMetrics {
     let time = StepTime { step_s: 0.5, images_per_s: 16.0, data_wait: 0.0 };
-    StepMetrics { step, loss: 1.0, accuracy: 0.5, chance: 0.25, collapse: None, lr: 0.1, grad_norm: 1.0, time }
+    StepMetrics {
+        step,
+        loss: 1.0,
+        accuracy: 0.5,
+        chance: 0.25,
+        collapse: None,
+        lr: 0.1,
+        grad_norm: 1.0,
+        probe: None,
+        time,
+    }
 }
 
 fn weights(value: f32) -> Vec<u8> {

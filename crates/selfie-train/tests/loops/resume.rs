@@ -13,6 +13,8 @@ use crate::{configuration, images, session, train};
 
 const STEPS: u64 = 12;
 const HALF: u64 = 6;
+/// Fewer than the steps see, and enough that every class has a validation example.
+const N_IMAGES: usize = 60;
 
 /// Everything a finished run computed: result, last checkpoint, metrics without times.
 fn computed(folder: &Path) -> (Vec<Vec<u8>>, Vec<StepMetrics>) {
@@ -28,7 +30,7 @@ fn computed(folder: &Path) -> (Vec<Vec<u8>>, Vec<StepMetrics>) {
 fn require_halves_equal_the_whole(task: Task, set: &[&str]) {
     let steps = format!("steps={STEPS}");
     let set: Vec<&str> = set.iter().copied().chain([steps.as_str()]).collect();
-    let (resolved, data) = (configuration(task, &set), images(30));
+    let (resolved, data) = (configuration(task, &set), images(N_IMAGES));
     let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
 
     let ended = train(&resolved, task, &data, &session(whole.path(), None));
@@ -82,6 +84,26 @@ fn pretraining_with_changed_patches_and_colours_resumes_bit_for_bit() {
 #[test]
 fn fine_tuning_with_mixed_images_resumes_bit_for_bit() {
     require_halves_equal_the_whole(Task::Finetune, &["mixup=0.4", "cutmix=1.0", "micro_batch=4"]);
+}
+
+#[test]
+fn a_pretraining_with_probes_resumes_bit_for_bit_and_computes_what_one_without_does() {
+    let probes = ["probe.every_steps=4", "probe.n_examples=20", "probe.at=u"];
+    require_halves_equal_the_whole(Task::Pretrain, &probes);
+    let steps = format!("steps={STEPS}");
+    let run = |set: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let set: Vec<&str> = set.iter().copied().chain([steps.as_str()]).collect();
+        train(&configuration(Task::Pretrain, &set), Task::Pretrain, &images(N_IMAGES), &session(folder.path(), None));
+        computed(folder.path())
+    };
+    let (probed, plain) = (run(&probes), run(&[]));
+    assert!(probed.0 == plain.0, "weights or optimizer state differ");
+    let steps: Vec<u64> =
+        probed.1.iter().filter(|metrics| metrics.probe.is_some()).map(|metrics| metrics.step).collect();
+    assert_eq!(steps, [4, 8, 12]);
+    let without: Vec<StepMetrics> = probed.1.iter().map(|&metrics| StepMetrics { probe: None, ..metrics }).collect();
+    assert_eq!(without, plain.1);
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! `selfie search`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use selfie_data::decode::Rgb;
+use selfie_data::{Map, Pictures};
+use selfie_eval::embedding_file::{Name, NamesHeader, NamesSource, array_of};
+use selfie_eval::neighbours::{Neighbour, nearest};
+use selfie_eval::record::from_json;
+use selfie_eval::{EmbeddedBatch, Matrix, embed};
+use selfie_model::InferenceModel;
+use selfie_pictures::{Heading, NeighbourRow, Tile, neighbour_sheet};
+use selfie_train::{TrainError, hash_file};
+use serde_json::json;
+
+use crate::arguments::Compute;
+use crate::commands::embed::names_path;
+use crate::context;
+use crate::output::{self, Usage};
+
+/// Side of an image on a sheet, px.
+const TILE: usize = 96;
+/// Queries and neighbours that a sheet has room for.
+const MAX_ROWS: usize = 40;
+const MAX_COLUMNS: usize = 16;
+
+#[derive(Args, Debug)]
+pub(crate) struct Search {
+    /// Embeddings that `selfie embed` wrote: .npy or .safetensors
+    pub(crate) index: PathBuf,
+    /// Images to look for: files, folders, lists or shards
+    #[arg(required = true)]
+    pub(crate) queries: Vec<PathBuf>,
+    /// Nearest images of each query
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) top: u32,
+    /// The weights the index was made with [default: where they were then]
+    #[arg(long, value_name = "RUN_OR_WEIGHTS")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Draw each query and its nearest images into a PNG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sheet: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print an object a query as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An index's rows by name.
+struct Names {
+    header: NamesHeader,
+    names: Vec<Name>,
+}
+
+pub(crate) fn run(arguments: &Search) -> anyhow::Result<u8> {
+    let device = context::device(&arguments.compute)?;
+    let Names { header, names } = names(&arguments.index)?;
+    let what = arguments.index.display().to_string();
+    let map = Map::open(&arguments.index).map_err(output::data)?;
+    let rows = array_of(&map, &what).map_err(output::eval)?;
+    if (rows.n_rows(), rows.width()) != (names.len(), header.width) {
+        let expected = format!("{} rows of {} numbers as its list of names says", names.len(), header.width);
+        let got = format!("{} rows of {}", rows.n_rows(), rows.width());
+        return Err(output::eval(selfie_eval::EvalError::Embeddings { what, expected, got }));
+    }
+    let model = InferenceModel::load_on(weights(arguments, &header)?, &device).map_err(output::model)?;
+    let queries = Pictures::files(&arguments.queries).map_err(output::data)?;
+    let mut embedded = EmbeddedBatch::default();
+    embed(&model, &queries, header.at, 0..queries.len(), |batch| {
+        embedded.append(batch);
+        Ok::<(), TrainError>(())
+    })?;
+    if let Some(bad) = embedded.bad.first() {
+        let (path, reason) = (PathBuf::from(&bad.path), bad.reason.clone());
+        return Err(output::data(selfie_data::DataError::Image { path, reason }));
+    }
+    let query_rows = Matrix::new(&embedded.rows, header.width).map_err(output::eval)?;
+    let found = nearest(rows, query_rows, arguments.top as usize, None).map_err(output::eval)?;
+    for (query, found) in found.iter().enumerate() {
+        output::print(&answer(&queries.name(query), found, &names, arguments.json))?;
+    }
+    if let Some(path) = &arguments.sheet {
+        sheet(path, &queries, &found, (&header, &names))?;
+    }
+    Ok(0)
+}
+
+fn answer(query: &str, found: &[Neighbour], names: &[Name], as_json: bool) -> String {
+    let named = found.iter().map(|neighbour| (neighbour.cosine, &names[neighbour.row]));
+    if as_json {
+        let nearest: Vec<_> =
+            named.map(|(cosine, name)| json!({ "cosine": cosine, "image": name.name, "class": name.class })).collect();
+        return json!({ "query": query, "nearest": nearest }).to_string();
+    }
+    let lines = named.map(|(cosine, name)| {
+        let class = name.class.as_ref().map_or_else(String::new, |class| format!("  {class}"));
+        format!("\n  {cosine:.4}  {}{class}", name.name)
+    });
+    format!("{query}{}", lines.collect::<String>())
+}
+
+/// The list beside an index.
+fn names(index: &Path) -> anyhow::Result<Names> {
+    let path = names_path(index);
+    if !path.is_file() {
+        let hint = "expected the list of names that `selfie embed` writes beside its array".to_owned();
+        return Err(TrainError::Missing { path, hint }.into());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let mut lines = text.lines().enumerate();
+    let what = |line_idx: usize| format!("{} line {}", path.display(), line_idx + 1);
+    let header = lines.next().map(|(idx, line)| from_json(&what(idx), line)).transpose().map_err(output::eval)?;
+    let header: NamesHeader = match header {
+        Some(header) => header,
+        None => from_json(&what(0), "").map_err(output::eval)?,
+    };
+    let names: Result<Vec<Name>, _> = lines.map(|(idx, line)| from_json(&what(idx), line)).collect();
+    Ok(Names { header, names: names.map_err(output::eval)? })
+}
+
+/// The weights that made the index: those given, or where they were then. Others would compare what cannot be compared.
+fn weights(arguments: &Search, header: &NamesHeader) -> anyhow::Result<PathBuf> {
+    let path = match &arguments.weights {
+        Some(path) => context::weights_file(path)?,
+        None => {
+            let path = PathBuf::from(&header.weights);
+            if !path.is_file() {
+                let hint = "the index was made with these weights; say where they are with --weights".to_owned();
+                return Err(TrainError::Missing { path, hint }.into());
+            }
+            path
+        }
+    };
+    let got = hash_file(&path)?;
+    if got != header.weights_hash {
+        let (expected, path) = (&header.weights_hash, path.display());
+        let hint = "make the index again, or give the weights it was made with as --weights";
+        return Err(Usage(format!("{path}: expected the index's weights, BLAKE3 {expected}, got {got}; {hint}")).into());
+    }
+    Ok(path)
+}
+
+/// Draws each query and its nearest images. An image that is no longer there leaves its place grey.
+fn sheet(
+    path: &Path,
+    queries: &Pictures,
+    found: &[Vec<Neighbour>],
+    (header, names): (&NamesHeader, &[Name]),
+) -> anyhow::Result<()> {
+    let indexed = indexed_pictures(header)?;
+    let row = |(query, found): (usize, &Vec<Neighbour>)| {
+        let neighbour = |neighbour: &Neighbour| {
+            let name = &names[neighbour.row];
+            let class = name.class.as_ref().map_or_else(String::new, |class| format!("{class} "));
+            indexed.tile(name, format!("{class}{:.3}", neighbour.cosine))
+        };
+        let name = Path::new(&queries.name(query)).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let neighbours = found.iter().take(MAX_COLUMNS).map(neighbour).collect();
+        NeighbourRow { query: tile(queries.picture(query).ok(), name), neighbours }
+    };
+    let rows: Vec<NeighbourRow> = found.iter().enumerate().take(MAX_ROWS).map(row).collect();
+    let explanation = "Left the query, then its neighbours, the nearest first, with their cosines".to_owned();
+    let heading = Heading::new(format!("Nearest of {} images at {}", names.len(), header.at), explanation);
+    neighbour_sheet(&heading, &rows, TILE as i32).save(path).map_err(output::picture)
+}
+
+fn tile(picture: Option<Rgb<'_>>, caption: String) -> Tile {
+    let Some(picture) = picture else { return Tile { side: 0, pixels: Vec::new(), caption, frame: None } };
+    // Small images are shown pixel by pixel, large ones are resized with care.
+    let side = if picture.width.min(picture.height) < TILE { picture.width.min(picture.height) } else { TILE };
+    let mut pixels = vec![0; side * side * 3];
+    match picture.square(side, &mut pixels) {
+        Ok(()) => Tile { side, pixels, caption, frame: None },
+        Err(_) => Tile { side: 0, pixels: Vec::new(), caption, frame: None },
+    }
+}
+
+/// Where an index's images are.
+enum Indexed {
+    Files(PathBuf),
+    Split(Pictures),
+}
+
+impl Indexed {
+    fn tile(&self, name: &Name, caption: String) -> Tile {
+        match self {
+            Self::Files(folder) => match Pictures::files(&[folder.join(&name.name)]) {
+                Ok(file) => tile(file.picture(0).ok(), caption),
+                Err(_) => tile(None, caption),
+            },
+            Self::Split(pictures) if name.picture < pictures.len() => {
+                tile(pictures.picture(name.picture).ok(), caption)
+            }
+            Self::Split(_) => tile(None, caption),
+        }
+    }
+}
+
+fn indexed_pictures(header: &NamesHeader) -> anyhow::Result<Indexed> {
+    Ok(match &header.source {
+        NamesSource::Files { folder } => Indexed::Files(PathBuf::from(folder)),
+        NamesSource::Set { set, dir, split } => {
+            let data = context::data_set(set, dir.as_deref().map(Path::new))?;
+            Indexed::Split(match split.as_str() {
+                "test" => Pictures::split(data.test, "test"),
+                _ => Pictures::split(data.train, "train"),
+            })
+        }
+    })
+}

@@ -1,0 +1,193 @@
+//! Both probes on embeddings of a data set, once or over folds.
+
+use std::sync::Arc;
+
+use selfie_data::{BadSample, Images, Pictures};
+use selfie_model::{EmbeddingAt, InferenceModel};
+use serde::Serialize;
+
+use crate::probe::knn::knn;
+use crate::probe::linear::{LinearProbe, LinearSettings};
+use crate::probe::{Labelled, chance};
+use crate::statistics::{mean, sample_std};
+use crate::{EvalError, Matrix, collapse, embed, spread};
+
+/// Some labelled embeddings: `[n, D]` row by row, and `[n]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Examples {
+    /// Embeddings.
+    pub rows: Vec<f32>,
+    /// Their classes.
+    pub labels: Vec<u32>,
+}
+
+impl Examples {
+    fn labelled(&self, settings: &ProbeSettings) -> Result<Labelled<'_>, EvalError> {
+        Labelled::new(Matrix::new(&self.rows, settings.width)?, &self.labels, settings.n_classes)
+    }
+}
+
+/// The embeddings of a split's images that can be read.
+#[derive(Clone, Debug)]
+pub struct SplitEmbeddings {
+    all: Examples,
+    width: usize,
+    /// The row of each image.
+    row_of: Vec<Option<usize>>,
+    bad: Vec<BadSample>,
+}
+
+impl SplitEmbeddings {
+    /// Embeds all images of a split, called `name` in messages.
+    ///
+    /// # Errors
+    ///
+    /// If the network has no such place.
+    pub fn of(
+        model: &InferenceModel,
+        images: &Arc<Images>,
+        name: &'static str,
+        at: EmbeddingAt,
+    ) -> Result<Self, EvalError> {
+        let pictures = Pictures::split(images.clone(), name);
+        let (mut all, mut row_of, mut bad) = (Examples::default(), vec![None; images.len()], Vec::new());
+        embed(model, &pictures, at, 0..pictures.len(), |batch| {
+            for &picture in &batch.pictures {
+                row_of[picture] = Some(all.labels.len());
+                all.labels.push(u32::from(images.label(picture)));
+            }
+            all.rows.extend(batch.rows);
+            bad.extend(batch.bad);
+            Ok::<(), EvalError>(())
+        })?;
+        Ok(Self { all, width: model.width_at(at)?, row_of, bad })
+    }
+
+    /// Those of some images.
+    ///
+    /// # Panics
+    ///
+    /// If an image is not there.
+    #[must_use]
+    pub fn select(&self, images: &[u32]) -> Examples {
+        let mut examples = Examples::default();
+        for row in images.iter().filter_map(|&image| self.row_of[image as usize]) {
+            examples.rows.extend_from_slice(&self.all.rows[row * self.width..(row + 1) * self.width]);
+            examples.labels.push(self.all.labels[row]);
+        }
+        examples
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &Examples {
+        &self.all
+    }
+
+    /// Images that cannot be read.
+    #[must_use]
+    pub fn bad(&self) -> &[BadSample] {
+        &self.bad
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeSettings {
+    /// Numbers of neighbours.
+    pub ks: Vec<usize>,
+    /// The linear probe.
+    pub linear: LinearSettings,
+    /// Classes.
+    pub n_classes: usize,
+    /// Numbers of an embedding.
+    pub width: usize,
+}
+
+/// A share of right answers, in 0–1: over folds their mean.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// The share.
+    pub accuracy: f64,
+    /// Sample standard deviation over folds; none of one fold.
+    pub std: Option<f64>,
+}
+
+/// What the votes of `k` neighbours came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct KnnShare {
+    /// Neighbours.
+    pub k: usize,
+    /// How many are right.
+    #[serde(flatten)]
+    pub share: Share,
+}
+
+/// What the linear layer came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinearShare {
+    /// The learning rate with the lowest training objective, in each fold.
+    pub learning_rates: Vec<f32>,
+    /// How many are right.
+    #[serde(flatten)]
+    pub share: Share,
+}
+
+/// What the probes found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProbeReport {
+    /// Examples fitted to, in the first fold.
+    pub n_fitted: usize,
+    /// Examples measured on, in all folds.
+    pub n_measured: usize,
+    /// The accuracy of naming the most frequent class every time, in 0–1: over folds their mean.
+    pub chance: f64,
+    /// Nearest neighbours.
+    pub knn: Vec<KnnShare>,
+    /// The linear layer.
+    pub linear: LinearShare,
+    /// Spread of the measured embeddings: 0 when all point the same way, 1 when they point everywhere alike.
+    pub spread: f64,
+    /// Mean cosine of all pairs of them: 1 when all point the same way.
+    pub mean_cosine: f64,
+    /// How many directions they fill.
+    pub participation_ratio: f64,
+}
+
+/// Fits to the first of each pair and measures on the second.
+///
+/// # Errors
+///
+/// If there is no pair, one of a pair is empty, or a number is not finite.
+pub fn probe(folds: &[(Examples, Examples)], settings: &ProbeSettings) -> Result<ProbeReport, EvalError> {
+    let mut accuracies = vec![Vec::new(); settings.ks.len()];
+    let (mut linear, mut learning_rates, mut chances) = (Vec::new(), Vec::new(), Vec::new());
+    for (fitted, measured) in folds {
+        let train = fitted.labelled(settings)?;
+        let test = measured.labelled(settings)?;
+        for (accuracies, knn) in accuracies.iter_mut().zip(knn(train, Some(test), &settings.ks)?) {
+            accuracies.push(knn.accuracy);
+        }
+        let layer = LinearProbe::fit(train, settings.n_classes, &settings.linear)?;
+        linear.extend(layer.measure(test)?.top1_accuracy());
+        learning_rates.push(layer.chosen().learning_rate);
+        chances.push(chance(&measured.labels));
+    }
+    let all: Vec<f32> = folds.iter().flat_map(|(_, measured)| measured.rows.iter().copied()).collect();
+    let rows = Matrix::new(&all, settings.width)?;
+    let share = |values: &[f64]| -> Result<Share, EvalError> {
+        let too_few = EvalError::TooFew { what: "a probe", expected: 1, got: 0 };
+        Ok(Share { accuracy: mean(values).ok_or(too_few)?, std: sample_std(values) })
+    };
+    let knn = settings.ks.iter().zip(&accuracies);
+    Ok(ProbeReport {
+        n_fitted: folds.first().map_or(0, |(fitted, _)| fitted.labels.len()),
+        n_measured: rows.n_rows(),
+        chance: share(&chances)?.accuracy,
+        knn: knn.map(|(&k, values)| Ok(KnnShare { k, share: share(values)? })).collect::<Result<_, EvalError>>()?,
+        linear: LinearShare { learning_rates, share: share(&linear)? },
+        spread: collapse(&all, settings.width).unwrap_or(0.0),
+        mean_cosine: spread::mean_cosine(rows),
+        participation_ratio: spread::participation_ratio(rows)?,
+    })
+}

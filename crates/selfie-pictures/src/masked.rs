@@ -1,0 +1,143 @@
+//! Images with hidden patches, and which patch the decoder chose for each hidden place.
+
+use crate::page::{SMALL, TEXT, percent};
+use crate::{Area, Canvas, Colour, Heading, Style};
+
+/// Side of an image, px.
+const IMAGE: i32 = 200;
+/// Side of a candidate and of a cell of the table, px.
+const CELL: i32 = 46;
+const GAP: i32 = 26;
+/// Room for the number of a place before its line of the table.
+const LABEL: i32 = 24;
+const CAPTION: i32 = 24;
+const NUMBER: Style = Style { size: 16.0, bold: true, colour: Colour::INK };
+
+/// An image, its hidden patches and the decoder's probabilities.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskedImage {
+    /// Side of the image in pixels.
+    pub side: usize,
+    /// `[side, side, 3]`
+    pub pixels: Vec<u8>,
+    /// Patches along a side.
+    pub grid: usize,
+    /// The hidden places, by number in the grid.
+    pub places: Vec<usize>,
+    /// `[T, T]`: for each hidden place the probability of each candidate; candidate `i` is the patch of place `i`.
+    pub probs: Vec<f32>,
+    /// Below the image.
+    pub caption: String,
+}
+
+impl MaskedImage {
+    pub(crate) fn n_places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The probabilities of a place.
+    pub(crate) fn probs_of(&self, place: usize) -> &[f32] {
+        &self.probs[place * self.n_places()..][..self.n_places()]
+    }
+
+    /// The candidate that was chosen for a place.
+    pub(crate) fn chosen(&self, place: usize) -> usize {
+        let probs = self.probs_of(place);
+        (1..probs.len()).fold(0, |best, i| if probs[i] > probs[best] { i } else { best })
+    }
+
+    /// The area of a patch in an image drawn at `area`.
+    pub(crate) fn patch_area(&self, area: Area, patch: usize) -> Area {
+        let side = area.width / self.grid as i32;
+        let (row, column) = ((patch / self.grid) as i32, (patch % self.grid) as i32);
+        Area::square(area.x + column * side, area.y + row * side, side)
+    }
+
+    /// Draws one patch of the image.
+    pub(crate) fn draw_patch(&self, canvas: &mut Canvas, area: Area, patch: usize) {
+        let side = self.side / self.grid;
+        let (row, column) = (patch / self.grid * side, patch % self.grid * side);
+        let line = |y: usize| &self.pixels[((row + y) * self.side + column) * 3..][..side * 3];
+        let pixels: Vec<u8> = (0..side).flat_map(|y| line(y).iter().copied()).collect();
+        canvas.image(area, side, &pixels);
+    }
+
+    /// Draws the image with its hidden places grey and numbered.
+    pub(crate) fn draw_hidden(&self, canvas: &mut Canvas, area: Area) {
+        canvas.image(area, self.side, &self.pixels);
+        for (i, &patch) in self.places.iter().enumerate() {
+            let place = self.patch_area(area, patch);
+            canvas.fill(place, Colour::HIDDEN);
+            let size = (place.height as f32 * 0.6).min(NUMBER.size);
+            let number = Style { size, ..NUMBER };
+            let line = Area { y: place.y + (place.height - size as i32) / 2, ..place };
+            canvas.text_centred(line, &(i + 1).to_string(), number);
+        }
+    }
+}
+
+/// Draws each image as a row: with its places hidden, with the chosen patches put there, and the table of probabilities.
+#[must_use]
+pub fn masked_sheet(heading: &Heading, images: &[MaskedImage]) -> Canvas {
+    let most = images.iter().map(MaskedImage::n_places).max().unwrap_or(0) as i32;
+    let height_of = |image: &MaskedImage| (IMAGE + CAPTION).max((image.n_places() as i32 + 1) * CELL) + GAP;
+    let width = 2 * (IMAGE + GAP) + LABEL + most * CELL;
+    let (mut canvas, content) = heading.page(width, images.iter().map(height_of).sum::<i32>() - GAP);
+    let mut y = content.y;
+    for image in images {
+        draw_row(&mut canvas, content.x, y, image);
+        y += height_of(image);
+    }
+    canvas
+}
+
+fn draw_row(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
+    let side = IMAGE / image.grid as i32 * image.grid as i32;
+    let hidden = Area::square(x, y, side);
+    image.draw_hidden(canvas, hidden);
+    let below = |area: Area| Area { y: area.y + side + 5, ..area };
+    canvas.text_centred(below(hidden), &crate::fitted(&image.caption, side, SMALL), SMALL);
+
+    let filled = Area::square(x + IMAGE + GAP, y, side);
+    canvas.image(filled, image.side, &image.pixels);
+    let mut n_right = 0;
+    for (i, &patch) in image.places.iter().enumerate() {
+        let (chosen, area) = (image.chosen(i), image.patch_area(filled, patch));
+        image.draw_patch(canvas, area, image.places[chosen]);
+        n_right += usize::from(chosen == i);
+        let inner = Area { x: area.x + 3, y: area.y + 3, width: area.width - 6, height: area.height - 6 };
+        canvas.frame(inner, 3, if chosen == i { Colour::RIGHT } else { Colour::WRONG });
+    }
+    let text = format!("{n_right} of {} right", image.n_places());
+    canvas.text_centred(below(filled), &text, SMALL);
+    draw_table(canvas, x + 2 * (IMAGE + GAP), y, image);
+}
+
+/// A column a candidate, a line a place; the right one is framed, the chosen one bold and green or red.
+fn draw_table(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
+    let cell =
+        |column: usize, line: usize| Area::square(x + LABEL + column as i32 * CELL, y + line as i32 * CELL, CELL - 4);
+    for (column, &patch) in image.places.iter().enumerate() {
+        image.draw_patch(canvas, cell(column, 0), patch);
+    }
+    for place in 0..image.n_places() {
+        let chosen = image.chosen(place);
+        let middle = |area: Area| Area { y: area.y + (area.height - 16) / 2, ..area };
+        let label = middle(cell(0, place + 1));
+        canvas.text(x, label.y, &(place + 1).to_string(), NUMBER);
+        for (candidate, &prob) in image.probs_of(place).iter().enumerate() {
+            let area = cell(candidate, place + 1);
+            let tint = match (candidate == chosen, chosen == place) {
+                (true, true) => Colour::RIGHT,
+                (true, false) => Colour::WRONG,
+                (false, _) => Colour::BAR,
+            };
+            canvas.fill(area, Colour::PAPER.mixed(tint, 0.08 + 0.62 * prob));
+            if candidate == place {
+                canvas.frame(area, 2, Colour::INK);
+            }
+            let style = Style { bold: candidate == chosen, ..TEXT };
+            canvas.text_centred(middle(area), &percent(prob), style);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `embed`, `search`, `probe` and `show`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::{Folder, red_bmp};
+
+/// A pretraining run in `run`, and a folder of pictures of which one is none.
+fn pretrained() -> Folder {
+    let folder = Folder::new();
+    folder.run("pretrain tiny.toml --data cifar --out run -q").ends_with(0);
+    let pictures = folder.path("pictures");
+    fs::create_dir_all(pictures.join("more")).unwrap();
+    for (name, side) in [("b.bmp", 32), ("a.bmp", 40), ("more/c.bmp", 64)] {
+        fs::write(pictures.join(name), red_bmp(side, side)).unwrap();
+    }
+    fs::write(pictures.join("bad.jpg"), b"no image").unwrap();
+    folder
+}
+
+fn names(folder: &Folder, file: &str) -> Vec<Value> {
+    let text = String::from_utf8(folder.bytes(file)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_folder_is_embedded_in_order_and_its_bad_images_are_listed() {
+    let folder = pretrained();
+    let printed = folder.run("embed run pictures --out e.npy").ends_with(0);
+    printed.prints(&["3 embeddings of 32 numbers (stage3) in e.npy", "1 images cannot be read", "bad.jpg"]);
+    let npy = folder.bytes("e.npy");
+    assert!(npy.starts_with(b"\x93NUMPY") && npy.len() == 256 + 3 * 32 * 4);
+    let lines = names(&folder, "e.npy.names.jsonl");
+    assert_eq!((&lines[0]["at"], &lines[0]["n_rows"]), (&Value::from("stage3"), &Value::from(3)));
+    let found: Vec<&str> = lines[1..].iter().map(|line| line["name"].as_str().unwrap()).collect();
+    assert_eq!(found, ["pictures/a.bmp", "pictures/b.bmp", "pictures/more/c.bmp"]);
+
+    let json = folder.run("embed run pictures/b.bmp --out e.jsonl --at u --json -q").ends_with(0).json();
+    assert_eq!((&json["n_rows"], &json["at"]), (&Value::from(1), &Value::from("u")));
+    assert_eq!(names(&folder, "e.jsonl")[0]["embedding"].as_array().unwrap().len(), 32);
+    assert!(!folder.exists("e.jsonl.names.jsonl"));
+}
+
+#[test]
+fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
+    let folder = pretrained();
+    folder.run("embed run --set cifar10 --data cifar --split test --out test.safetensors -q").ends_with(0);
+    folder.run("embed run pictures --out e.safetensors -q").ends_with(0);
+    let found = folder.run("search e.safetensors pictures/a.bmp --top 2 --sheet sheet.png --json").ends_with(0).json();
+    assert_eq!(found["query"], "pictures/a.bmp");
+    let nearest = found["nearest"].as_array().unwrap();
+    assert_eq!(nearest.len(), 2);
+    assert!((nearest[0]["cosine"].as_f64().unwrap() - 1.0).abs() < 1e-5);
+    assert!(folder.bytes("sheet.png").starts_with(b"\x89PNG"));
+    let found = folder.run("search test.safetensors pictures/a.bmp --top 3 --sheet test.png").ends_with(0);
+    assert_eq!(found.stdout.lines().filter(|line| line.contains("test/")).count(), 3);
+
+    let ended =
+        folder.run("search e.safetensors pictures/a.bmp --weights run/checkpoints/step-00000015/weights.safetensors");
+    ended.ends_with(2).says(&["expected the index's weights", "--weights"]);
+    fs::remove_file(folder.path("e.safetensors.names.jsonl")).unwrap();
+    folder.run("search e.safetensors pictures/a.bmp").ends_with(66).says(&["names.jsonl"]);
+}
+
+#[test]
+fn probes_measure_a_run_and_say_what_they_measured() {
+    let folder = pretrained();
+    let probed = folder.run("probe run --at stage3,h,u --k 1,5").ends_with(0);
+    probed.prints(&["every part of the training set in turn", "chance 10.00 %", "stage3", "linear", "k = 5", "±"]);
+    let json = folder.run("probe run --test --json").ends_with(0).json();
+    assert_eq!(json["measured_on"], "the test set");
+    let place = &json["places"][0];
+    assert_eq!((&place["n_fitted"], &place["n_measured"]), (&Value::from(100), &Value::from(20)));
+    assert!((0.0..=1.0).contains(&place["linear"]["accuracy"].as_f64().unwrap()));
+    folder.run("probe run --at stage4").ends_with(2).says(&["stage1, stage2, stage3, h, u", "stage4"]);
+}
+
+#[test]
+fn a_pretraining_that_is_probed_computes_the_same_and_writes_what_was_found() {
+    let folder = pretrained();
+    folder.run("pretrain tiny.toml --data cifar --out probed -q --set probe.every_steps=8").ends_with(0);
+    assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("probed/weights.safetensors"));
+    let (plain, probed) = (folder.metrics("run"), folder.metrics("probed"));
+    for (step, (plain, probed)) in plain.iter().zip(&probed).enumerate() {
+        let mut without = probed.clone();
+        let probe = without.as_object_mut().unwrap().remove("probe");
+        assert_eq!(*plain, without);
+        assert_eq!(probe.is_some(), (step + 1) % 8 == 0);
+        if let Some(probe) = probe {
+            assert_eq!(probe["chance"], 0.1);
+            assert!(probe["knn_accuracy"].is_number() && probe["linear_accuracy"].is_number());
+            assert!(probe["participation_ratio"].as_f64().unwrap() > 0.0);
+        }
+    }
+    // A run may be probed more or less often when it goes on.
+    folder.run("pretrain tiny.toml --data cifar --out late -q --stop-after 10").ends_with(0);
+    folder.run("pretrain tiny.toml --data cifar --out late -q --set probe.every_steps=20").ends_with(0);
+    assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("late/weights.safetensors"));
+}
+
+#[test]
+fn a_run_is_shown_in_seven_pictures() {
+    let folder = pretrained();
+    let shown = folder.run("show run --images 3 --map-images 60").ends_with(0);
+    let names = ["attention", "filters", "map", "masked", "mistakes", "neighbours", "positions"];
+    assert_eq!(folder.names("run/pictures"), names.map(|name| format!("{name}.png")));
+    assert_eq!(shown.stdout.lines().count(), 7);
+    for name in names {
+        assert!(folder.bytes(&format!("run/pictures/{name}.png")).starts_with(b"\x89PNG"));
+    }
+}
+
+#[test]
+fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
+    let folder = pretrained();
+    let exported = folder.run("export run --out model --onnx --license mit --name net").ends_with(0);
+    exported.prints(&["model.safetensors, resnet.safetensors, model.onnx, config.json, README.md"]);
+    assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("model/model.safetensors"));
+    let card = String::from_utf8(folder.bytes("model/README.md")).unwrap();
+    for part in ["---\nlibrary_name: selfie", "license: \"mit\"", "- uoft-cs/cifar10", "# net\n", "| recipe | tiny |"] {
+        assert!(card.contains(part), "no `{part}` in {card}");
+    }
+    folder.run("embed model/model.safetensors pictures/a.bmp --out again.npy -q").ends_with(0);
+    let config: Value = serde_json::from_slice(&folder.bytes("model/config.json")).unwrap();
+    assert_eq!((&config["num_classes"], &config["selfie"]["width"]), (&Value::from(0), &Value::from(2)));
+    assert!(config.get("architecture").is_none(), "a network of this width is none of timm's");
+
+    // A weights file that the record beside it does not know has no history.
+    fs::copy(folder.path("run/checkpoints/step-00000015/weights.safetensors"), folder.path("run/other.safetensors"))
+        .unwrap();
+    folder.run("export run/other.safetensors --out other").ends_with(0);
+    assert!(String::from_utf8(folder.bytes("other/README.md")).unwrap().contains("## Training\n\nUnknown."));
+}
+
+#[test]
+#[cfg(not(feature = "hub"))]
+fn push_and_pull_say_how_to_build_the_program_that_has_them() {
+    let folder = Folder::new();
+    folder.run("push model me/net").ends_with(66).says(&["--features hub"]);
+    folder.run("pull me/net --out model").ends_with(66).says(&["--features hub"]);
+}
