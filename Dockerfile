@@ -2,9 +2,9 @@
 #
 #   docker build -t selfie .                                   the processor alone
 #   docker build -t selfie:cuda --build-arg BACKEND=cuda .     NVIDIA GPUs; run it with --gpus all
-#   docker run --rm -v "$PWD:/work" selfie pretrain cifar10-small --data /work/cifar10
+#   docker run --rm -v "$PWD:/data" selfie pretrain cifar10-small --data /data/cifar10
 #
-# /work is where runs and data lie: mount a folder there, owned by the user that runs the container (`--user $(id -u)`).
+# /data is where runs and data lie: mount a folder there, owned by the user that runs the container (`--user $(id -u)`).
 
 # cpu or cuda
 ARG BACKEND=cpu
@@ -49,8 +49,8 @@ FROM nvidia/cuda:${CUDA}-runtime-ubuntu22.04 AS run-cuda
 FROM run-${BACKEND} AS run
 COPY --from=build /usr/local/bin/selfie /usr/local/bin/selfie
 # Runs and data are the user's: the container's own user owns nothing.
-RUN mkdir /work && chmod 777 /work
-WORKDIR /work
+RUN mkdir /data && chmod 777 /data
+WORKDIR /data
 USER 1000:1000
 ENTRYPOINT ["selfie"]
 CMD ["--help"]
