@@ -112,10 +112,11 @@ impl HubSet {
     fn failed(&self, action: &'static str, error: &HFError) -> DataError {
         let (set, reason) = (self.id(), causes(error));
         match error {
-            // The hub hides repositories that one may not see.
-            HFError::AuthRequired { .. } | HFError::Forbidden { .. } | HFError::RepoNotFound { .. } => {
-                DataError::HubAccess { set, reason }
-            }
+            // The hub hides repositories that one may not see, and all that is in them.
+            HFError::AuthRequired { .. }
+            | HFError::Forbidden { .. }
+            | HFError::RepoNotFound { .. }
+            | HFError::RevisionNotFound { .. } => DataError::HubAccess { set, reason },
             HFError::Http { context } if [401, 403].contains(&context.status.as_u16()) => {
                 DataError::HubAccess { set, reason }
             }
@@ -177,7 +178,8 @@ impl<F: FnMut(FetchEvent) + Send> ProgressHandler for Bytes<F> {
     fn on_progress(&self, event: &ProgressEvent) {
         let (ProgressEvent::Download(event), Ok(mut counted)) = (event, self.0.lock()) else { return };
         match event {
-            DownloadEvent::Start { total_bytes, .. } => counted.n_total = *total_bytes,
+            // The first is of all files; each file has one of its own after it.
+            DownloadEvent::Start { total_bytes, .. } => counted.n_total = counted.n_total.max(*total_bytes),
             DownloadEvent::Progress { files } => {
                 for file in files {
                     match counted.files.iter_mut().find(|(name, _)| *name == file.filename) {

@@ -164,6 +164,6 @@ fn a_repository_of_something_else_is_refused() {
     assert_eq!(error.kind(), DataErrorKind::Io);
     let nothing = StandIn::serve(|_, _| Reply::new(404, b""));
     let error = imagenet().fetch(&client(&nothing.url(""), cache.path(), None), |_| ()).unwrap_err();
-    assert_eq!(error.kind(), DataErrorKind::MissingInput);
+    assert_eq!(error.kind(), DataErrorKind::MissingInput, "{error}");
     assert!(HubSet::find(SetName::Shapes32).is_err());
 }
