@@ -17,6 +17,8 @@ mod damage;
 mod datasets;
 #[path = "e2e/disk.rs"]
 mod disk;
+#[path = "e2e/guides.rs"]
+mod guides;
 #[path = "e2e/mistakes.rs"]
 mod mistakes;
 #[path = "e2e/program.rs"]
@@ -25,3 +27,5 @@ mod program;
 mod resume;
 #[path = "e2e/signals.rs"]
 mod signals;
+#[path = "e2e/study.rs"]
+mod study;

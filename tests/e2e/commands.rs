@@ -9,8 +9,20 @@ const SMALL: &str = "--set model.width=2 --set model.depths=[1,1,1,1] --set mode
     --set model.layers=1 --set batch=8 --set checkpoint.every_steps=4 --steps 8";
 
 /// Every command of the contract that this version has.
-const COMMANDS: [&str; 9] =
-    ["demo", "pretrain", "finetune", "evaluate", "predict", "config", "checkpoint", "data", "bench"];
+const COMMANDS: [&str; 12] = [
+    "demo",
+    "pretrain",
+    "finetune",
+    "study",
+    "report",
+    "watch",
+    "evaluate",
+    "predict",
+    "config",
+    "checkpoint",
+    "data",
+    "bench",
+];
 
 #[test]
 fn shapes32_is_pretrained_fine_tuned_evaluated_and_predicted_without_any_data_folder() {

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use selfie_train::NumberType;
 
+use crate::commands::report::Report;
+use crate::commands::study::Study;
+use crate::commands::watch::Watch;
+
 /// Self-supervised pretraining of image networks: choose the right patch for each hidden place.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
@@ -21,6 +25,12 @@ pub(crate) enum Command {
     Pretrain(Pretrain),
     /// Fine-tune a pretrained network, or train one from scratch, on a fraction of the labels
     Finetune(Finetune),
+    /// Pretrain, then fine-tune every fraction of the labels × seed × arm, and make the table
+    Study(Study),
+    /// Make one HTML page of runs and studies: curves, tables, pictures, configuration
+    Report(Report),
+    /// Follow a run in the terminal
+    Watch(Watch),
     /// Measure a finished fine-tuning or a classifier's weights on the test set
     Evaluate(Evaluate),
     /// Class probabilities of image files
@@ -42,11 +52,12 @@ impl Command {
             Self::Demo(arguments) => Some(&arguments.compute),
             Self::Pretrain(arguments) => Some(&arguments.train.compute),
             Self::Finetune(arguments) => Some(&arguments.train.compute),
+            Self::Study(arguments) => Some(&arguments.compute),
             Self::Evaluate(arguments) => Some(&arguments.compute),
             Self::Predict(arguments) => Some(&arguments.compute),
             Self::Bench(Bench { command: BenchCommand::Step(step) }) => Some(&step.compute),
             Self::Bench(Bench { command: BenchCommand::Rate(rate) }) => Some(&rate.compute),
-            Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) => None,
+            Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) | Self::Report(_) | Self::Watch(_) => None,
         }
     }
 }
@@ -140,7 +151,7 @@ pub(crate) struct Finetune {
     pub(crate) train: Train,
 }
 
-fn fraction(text: &str) -> Result<f64, String> {
+pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     let fraction = text.parse().ok().filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
     fraction.ok_or_else(|| "expected a share of the labels above 0 and at most 1, such as 0.05".to_owned())
 }

@@ -9,3 +9,6 @@ pub(crate) mod evaluate;
 pub(crate) mod finetune;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod report;
+pub(crate) mod study;
+pub(crate) mod watch;

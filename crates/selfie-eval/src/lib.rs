@@ -7,6 +7,7 @@ pub mod accuracy;
 mod collapse;
 mod error;
 mod evaluate;
+pub mod paper;
 pub mod record;
 pub mod statistics;
 pub mod table;

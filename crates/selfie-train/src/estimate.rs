@@ -83,11 +83,11 @@ pub fn finetune(resolved: &Resolved, data: Option<&Path>, seed: u64, fraction: f
     let (n_total, found) = n_examples(resolved, data)?;
     let n_examples = ((n_total as f64 * fraction).round() as u64).max(1);
     let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
-    let n_stages = if plan.classifier == ClassifierPlan::AttentionPooling { 3 } else { 4 };
+    let n_stages = if matches!(plan.classifier, ClassifierPlan::Stage4 { .. }) { 4 } else { 3 };
     let stages = stages(&plan.model, plan.data.image_size, n_stages);
     let pooling = match plan.classifier {
         ClassifierPlan::AttentionPooling => attention_pooling(&plan.model, plan.data.n_patches + 1),
-        ClassifierPlan::Stage4 { .. } => Cost::default(),
+        ClassifierPlan::Stage4 { .. } | ClassifierPlan::PatchNetwork => Cost::default(),
     };
     let cost = Cost {
         mac: stages.mac + pooling.mac,

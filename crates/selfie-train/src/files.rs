@@ -14,8 +14,18 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// Writes a file under a temporary name, makes it durable and gives it its name. On an error nothing is left behind.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    write_through(path, "", bytes)
+}
+
+/// As [`write_atomic`], in a folder that several processes write to, also of other machines: the last one's file stays.
+pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    write_through(path, &format!("-{}-{}", std::process::id(), since.as_nanos()), bytes)
+}
+
+fn write_through(path: &Path, suffix: &str, bytes: &[u8]) -> Result<(), TrainError> {
     let (folder, name) = split(path)?;
-    let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}"));
+    let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}{suffix}"));
     let written = write_durable(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, path).map_err(|source| TrainError::writing(path, source)))
         .and_then(|()| sync_folder(folder));

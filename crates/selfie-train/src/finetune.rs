@@ -50,6 +50,12 @@ impl Pretrained {
         let from = PretrainedFrom { path: path.display().to_string(), hash };
         Ok(Self { weights: WeightsFile::from_bytes(&bytes, path)?, from })
     }
+
+    /// Where the weights came from.
+    #[must_use]
+    pub fn from(&self) -> &PretrainedFrom {
+        &self.from
+    }
 }
 
 /// Fine-tunes on a labelled subset of `data` and measures the result, from where the run folder stands.
@@ -68,7 +74,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
 
     let network = classifier(&plan, images, labels, session)?;
     let started_from = start_from(&network, &plan, labels)?;
-    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
+    let trained = if plan.last_layer_only { vec![network.last_layer()] } else { network.units() };
+    let mut optimizer = Optimizer::new(trained, &plan.training)?;
     let training = &plan.training;
     let source = LabelledSource::new(images.clone(), examples, settings(&plan, session))?;
 
@@ -99,7 +106,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         for micro in 0..training.n_micro_batches() {
             let pass = Training::new(session.seed, pass_number(step_idx, micro, training.n_micro_batches()));
             let of = micro * training.micro_batch..(micro + 1) * training.micro_batch;
-            let logits = network.forward(&pixels(&batch, &plan, of.clone(), session)?, Mode::Training(&pass))?.logits;
+            let pixels = pixels(&batch, &plan, of.clone(), session)?;
+            let logits = logits(&network, &pixels, &plan, Mode::Training(&pass))?;
             let (loss, accuracy) = loss(&logits, &batch, of, training.label_smoothing)?;
             measured.add(&loss, accuracy, training.n_micro_batches())?;
             optimizer.add(backward(&(loss / training.n_micro_batches() as f64)?)?)?;
@@ -185,6 +193,7 @@ fn classifier(
     let kind = match plan.classifier {
         ClassifierPlan::Stage4 { .. } => ClassifierKind::Stage4,
         ClassifierPlan::AttentionPooling => ClassifierKind::AttentionPooling,
+        ClassifierPlan::PatchNetwork => ClassifierKind::PatchNetwork,
     };
     let config = ClassifierConfig { network, kind, classes: images.class_names().to_vec() };
     Ok(Classifier::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?)
@@ -228,6 +237,14 @@ fn pixels(
     let image = side * side * 3;
     let pixels = &batch.images[micro.start * image..micro.end * image];
     Ok(Tensor::from_slice(pixels, (micro.len(), side, side, 3), &session.device)?)
+}
+
+/// Scores of a micro-batch, `[B, L]`. A frozen network takes no batch statistics, drops nothing out and gets no gradients.
+fn logits(network: &Classifier, pixels: &Tensor, plan: &FinetunePlan, mode: Mode<'_>) -> Result<Tensor, TrainError> {
+    if plan.last_layer_only {
+        return Ok(network.scores(&network.features(pixels, Mode::Inference)?, mode)?);
+    }
+    Ok(network.forward(pixels, mode)?.logits)
 }
 
 /// Mean cross entropy of a micro-batch's `[B, L]` logits, and the share of images whose best class is the right one; of mixed images,

@@ -1,4 +1,4 @@
-//! The run folder: `run.json`, `metrics.jsonl`, `train.log`, `checkpoints/`, `weights.safetensors`, `result.json`.
+//! The run folder: `run.json`, `metrics.jsonl`, TensorBoard's events, `train.log`, `checkpoints/`, `weights.safetensors`, `result.json`.
 //!
 //! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process
 //! ends, however it ends.
@@ -15,11 +15,17 @@ use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
 use crate::files;
 use crate::resume;
 
+mod append;
+mod events;
 mod metrics;
 
 #[cfg(test)]
 mod tests;
 
+use append::AppendFile;
+use events::EventsLog;
+
+pub use events::{event_files, write_events};
 pub use metrics::{MetricsLog, read_metrics};
 
 /// The run's record.
@@ -135,13 +141,22 @@ impl RunFolder {
         CheckpointStore::new(self.path.join(CHECKPOINTS), keep)
     }
 
-    /// Opens `metrics.jsonl` cut to its first `metrics_len` bytes: those of the checkpoint the run goes on from, or 0.
+    /// Opens `metrics.jsonl` cut to its first `metrics_len` bytes: those of the checkpoint the run goes on from, or 0; and the
+    /// event file, made anew from those.
     ///
     /// # Errors
     ///
     /// If the file is shorter than that, does not end in a whole line there, or cannot be opened.
     pub fn metrics(&self, metrics_len: u64) -> Result<MetricsLog, TrainError> {
-        MetricsLog::open(&self.path.join(METRICS), metrics_len)
+        let path = self.path.join(METRICS);
+        let mut file = AppendFile::open(&path, metrics_len)?;
+        if let Some(last) = file.last_byte()?.filter(|last| *last != b'\n') {
+            let reason = format!("the checkpoint expects a line's end at byte {metrics_len}, got byte {last}");
+            return Err(TrainError::Corrupt { path, reason });
+        }
+        file.cut()?;
+        let created = read_record(&self.path)?.map_or_else(String::new, |record| record.created);
+        Ok(MetricsLog::new(file, EventsLog::open(&self.path, &created)?))
     }
 
     /// Opens `train.log` for appending.

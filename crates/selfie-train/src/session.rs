@@ -148,6 +148,7 @@ impl Run {
         checkpoint: CheckpointPlan,
     ) -> Result<Opened, TrainError> {
         let folder = RunFolder::open(&session.out)?;
+        let record = &RunRecord { steps: Some(training.steps), ..record.clone() };
         let begin = folder.begin(record)?;
         if let Some(result) = read_result(folder.path())? {
             return Ok(Opened::Finished(result));

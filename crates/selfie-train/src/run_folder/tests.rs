@@ -22,6 +22,7 @@ fn record(seed: u64) -> RunRecord {
         data_hashes: BTreeMap::new(),
         subset_hash: None,
         split: None,
+        steps: None,
         machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
     }
@@ -202,4 +203,42 @@ fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones(
     assert_eq!(names(Task::Pretrain), ["b", "a", "c"]);
     assert_eq!(names(Task::Finetune), Vec::<String>::new());
     assert_eq!(finished_runs(&runs.path().join("none"), Task::Pretrain).unwrap(), []);
+}
+
+#[test]
+fn the_event_file_holds_each_step_once_whatever_was_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let mut log = run.metrics(0).unwrap();
+    let events = |folder: &Path| {
+        let names = event_files(folder).unwrap();
+        assert_eq!(names.len(), 1, "one event file at a time: {names:?}");
+        (names[0].clone(), std::fs::read(folder.join(&names[0])).unwrap())
+    };
+    log.append(&metrics(1)).unwrap();
+    let metrics_len = log.sync().unwrap();
+    let (first_name, one_step) = events(folder.path());
+    log.append(&metrics(2)).unwrap();
+    drop(log);
+    let (_, two_steps) = events(folder.path());
+    assert!(two_steps.len() > one_step.len() && two_steps.starts_with(&one_step));
+
+    let mut log = run.metrics(metrics_len).unwrap();
+    let (name, again) = events(folder.path());
+    assert!(name > first_name, "a TensorBoard that is open goes on to {name}");
+    assert_eq!(again, one_step);
+    log.append(&metrics(2)).unwrap();
+    assert_eq!(events(folder.path()).1, two_steps);
+}
+
+#[test]
+fn metrics_that_another_process_writes_to_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let mut log = run.metrics(0).unwrap();
+    log.append(&metrics(1)).unwrap();
+    let mut other = File::options().append(true).open(folder.path().join(METRICS)).unwrap();
+    other.write_all(metrics(2).to_line().unwrap().as_bytes()).unwrap();
+    assert!(matches!(log.append(&metrics(3)), Err(TrainError::Locked { .. })));
+    assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(1), metrics(2)]);
 }
