@@ -108,6 +108,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         data_hashes: BTreeMap::from([("train".into(), "cd".into())]),
         subset_hash: Some("ef".into()),
         split: None,
+        steps: None,
         machine: Machine {
             os: "linux".into(),
             arch: "x86_64".into(),
