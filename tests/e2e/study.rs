@@ -43,6 +43,12 @@ fn a_study_prints_its_table_and_prints_it_again() {
     }
     assert_eq!(folder.names("study/claims"), Vec::<String>::new());
     folder.run("study tiny.toml --data cifar --fractions 0.3 --arms best").ends_with(2).says(&["attention-pooling"]);
+    let planned = folder.run(&format!("{STUDY} --dry-run --out planned --json")).ends_with(0).json();
+    assert_eq!(
+        (&planned["n_pretrainings"], &planned["n_trials"], &planned["n_tests"]),
+        (&1.into(), &0.into(), &8.into())
+    );
+    assert!(!folder.exists("planned"));
     folder.run("study --fractions 0.3").ends_with(2).says(&["RECIPE: expected a recipe, or a pretraining run"]);
     folder.run("study tiny.toml --data cifar --fractions 0.95 --out other").ends_with(78);
 }
@@ -166,7 +172,7 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
         const svg = document.querySelector('figure.chart svg'); const box = svg.getBoundingClientRect();
         svg.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
         const root = document.documentElement;
-        root.dataset.overflow = root.scrollWidth - innerWidth;
+        root.dataset.overflow = root.scrollWidth - root.clientWidth;
         root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
         root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
     </script></body>";

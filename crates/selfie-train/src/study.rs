@@ -68,14 +68,45 @@ pub struct Study {
     pub pretrain_seeds: bool,
 }
 
+/// The runs of a study by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunCounts {
+    /// Pretrainings.
+    pub pretrainings: usize,
+    /// Fine-tunings that choose a learning rate.
+    pub trials: usize,
+    /// Fine-tunings for the table.
+    pub tests: usize,
+}
+
 impl Study {
-    /// The name of the data set that the study is on.
+    /// The configuration that every cell begins with.
     ///
     /// # Errors
     ///
-    /// If the configuration is illegal.
-    pub fn set(&self) -> Result<String, TrainError> {
-        Ok(resolve(Task::Finetune, &self.base, &self.overrides)?.config.data.set)
+    /// If it is illegal.
+    pub fn resolved(&self) -> Result<Resolved, TrainError> {
+        resolve(Task::Finetune, &self.base, &self.overrides)
+    }
+
+    /// How many runs of each kind there are.
+    #[must_use]
+    pub fn n_runs(&self) -> RunCounts {
+        let n_rates = if self.learning_rates.is_empty() { RATE_FACTORS.len() } else { self.learning_rates.len() };
+        let n_arms = self.fractions.len() * self.arms.len();
+        RunCounts {
+            pretrainings: match (self.needs_pretraining(), self.pretrain_seeds) {
+                (false, _) => 0,
+                (true, false) => 1,
+                (true, true) => self.n_seeds as usize,
+            },
+            trials: if n_rates > 1 { n_arms * n_rates } else { 0 },
+            tests: n_arms * self.n_seeds as usize,
+        }
+    }
+
+    fn needs_pretraining(&self) -> bool {
+        self.pretrained.is_none() && self.arms.iter().any(|arm| arm.is_pretrained())
     }
 }
 
@@ -180,7 +211,7 @@ impl<'a> Grid<'a> {
     /// Refuses here what would be refused after hours.
     fn new(study: &'a Study, data: &'a DataSet, session: &'a Session, patience: Patience) -> Result<Self, TrainError> {
         data.require_classes()?;
-        let resolved = resolve(Task::Finetune, &study.base, &study.overrides)?;
+        let resolved = study.resolved()?;
         let learning_rates = match study.learning_rates.as_slice() {
             [] => RATE_FACTORS.map(|factor| rounded(factor * resolved.config.finetune.training.learning_rate)).to_vec(),
             given => given.to_vec(),
@@ -204,7 +235,7 @@ impl<'a> Grid<'a> {
     fn check(&self) -> Result<(), TrainError> {
         let images = &self.data.train;
         let request = Request { n_examples: images.len() as u64, seed: TRIAL_SEED, stop_after: None };
-        if self.needs_pretraining() {
+        if self.study.needs_pretraining() {
             PretrainPlan::new(&self.resolved, request)?;
         }
         let rest = Splits::new(images.labels()).train;
@@ -217,10 +248,6 @@ impl<'a> Grid<'a> {
             }
         }
         Ok(())
-    }
-
-    fn needs_pretraining(&self) -> bool {
-        self.study.pretrained.is_none() && self.study.arms.iter().any(|arm| arm.is_pretrained())
     }
 
     /// Makes the study's folder, or checks that it is one, and writes down what is asked.

@@ -6,6 +6,7 @@ use clap::Args;
 use selfie_eval::record::{Arm, to_pretty_json};
 use selfie_eval::table::StudyTable;
 use selfie_train::TrainError;
+use selfie_train::estimate;
 use selfie_train::finetune::Pretrained;
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
@@ -58,6 +59,9 @@ pub(crate) struct Study {
     /// Set a key of the configuration; bare keys are the fine-tunings'
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Say which runs there would be, and what they would take, without doing it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print the table as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -96,8 +100,12 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
         base,
     };
     let data_dir = context::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
+    if arguments.dry_run {
+        context::device(&arguments.compute)?;
+        return dry_run(&study, data_dir.as_deref(), arguments.json);
+    }
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-{}", study.base.name())));
-    let data = context::data_set(&study.set()?, data_dir.as_deref())?;
+    let data = context::data_set(&study.resolved()?.config.data.set, data_dir.as_deref())?;
     let session = Session {
         out,
         data_dir: context::recorded(data_dir),
@@ -112,6 +120,32 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
         StudyEnded::Finished(table) => print(&table, &session.out, arguments.json),
         StudyEnded::Stopped { folder, ended } => finish(&ended, &folder, arguments.json),
     }
+}
+
+/// Prints how many runs of which kind there would be, and roughly how long they would take one after another.
+fn dry_run(study: &study::Study, data_dir: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+    let resolved = study.resolved()?;
+    let counts = study.n_runs();
+    let fraction = study.fractions.last().copied().unwrap_or(1.0);
+    let finetune = estimate::finetune(&resolved, data_dir, 1, fraction)?;
+    let pretrain = estimate::pretrain(&resolved, data_dir, 1)?;
+    let n_finetunings = counts.trials + counts.tests;
+    let hours = counts.pretrainings as f64 * pretrain.hours + n_finetunings as f64 * finetune.hours;
+    if json {
+        let estimate = serde_json::json!({ "pretraining": pretrain, "finetuning": finetune, "n_pretrainings": counts.pretrainings,
+            "n_trials": counts.trials, "n_tests": counts.tests, "hours": hours });
+        output::print(&serde_json::to_string_pretty(&estimate)?)?;
+        return Ok(0);
+    }
+    if counts.pretrainings > 0 {
+        output::print(&format!("pretraining\n{}\n", pretrain.text(false)?))?;
+    }
+    output::print(&format!("a fine-tuning on {fraction} of the labels\n{}\n", finetune.text(false)?))?;
+    let study::RunCounts { pretrainings, trials, tests } = counts;
+    output::print(&format!(
+        "{pretrainings} pretrainings, {trials} fine-tunings to choose learning rates and {tests} for the table: about {hours:.1} h one after another"
+    ))?;
+    Ok(0)
 }
 
 /// In order, each once.

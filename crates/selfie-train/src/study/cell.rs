@@ -52,7 +52,7 @@ impl Grid<'_> {
     pub(super) fn cells(&self) -> Vec<Cell> {
         let seeds = 1..=self.study.n_seeds;
         let mut cells = Vec::new();
-        if self.needs_pretraining() {
+        if self.study.needs_pretraining() {
             let of = if self.study.pretrain_seeds { seeds.clone() } else { 1..=1 };
             cells.extend(of.map(|seed| Cell::Pretrain { seed }));
         }

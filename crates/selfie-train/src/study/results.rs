@@ -70,14 +70,13 @@ impl Grid<'_> {
     fn about(&self) -> Result<About, TrainError> {
         let several = self.study.pretrain_seeds && self.study.n_seeds > 1;
         let variance = if several { Variance::PretrainingAndFinetuningSeeds } else { Variance::FinetuningSeeds };
-        let n_cells = self.study.fractions.len() * self.study.arms.len();
         Ok(About {
             recipe: self.resolved.recipe.clone(),
             set: self.resolved.config.data.set.clone(),
             variance,
             steps: self.resolved.config.finetune.training.steps,
             pretrained_from: self.pretrained_from()?,
-            n_runs: n_cells * self.study.n_seeds as usize,
+            n_runs: self.study.n_runs().tests,
         })
     }
 
