@@ -23,6 +23,8 @@ mod embeddings;
 mod errors;
 #[path = "e2e/golden.rs"]
 mod golden;
+#[path = "e2e/guides.rs"]
+mod guides;
 #[path = "e2e/memory.rs"]
 mod memory;
 #[path = "e2e/mistakes.rs"]
@@ -35,5 +37,7 @@ mod program;
 mod resume;
 #[path = "e2e/signals.rs"]
 mod signals;
+#[path = "e2e/study.rs"]
+mod study;
 #[path = "e2e/torture.rs"]
 mod torture;

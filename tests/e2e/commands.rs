@@ -9,10 +9,13 @@ const SMALL: &str = "--set model.width=2 --set model.depths=[1,1,1,1] --set mode
     --set model.layers=1 --set batch=8 --set checkpoint.every_steps=4 --steps 8";
 
 /// Every command of the contract that this version has.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 20] = [
     "demo",
     "pretrain",
     "finetune",
+    "study",
+    "report",
+    "watch",
     "evaluate",
     "predict",
     "probe",

@@ -9,8 +9,11 @@ use crate::commands::embed::Embed;
 use crate::commands::export::Export;
 use crate::commands::hub::{Pull, Push};
 use crate::commands::probe::Probe;
+use crate::commands::report::Report;
 use crate::commands::search::Search;
 use crate::commands::show::Show;
+use crate::commands::study::Study;
+use crate::commands::watch::Watch;
 
 /// Self-supervised pretraining of image networks: choose the right patch for each hidden place.
 #[derive(Debug, Parser)]
@@ -28,6 +31,12 @@ pub(crate) enum Command {
     Pretrain(Pretrain),
     /// Fine-tune a pretrained network, or train one from scratch, on a fraction of the labels
     Finetune(Finetune),
+    /// Pretrain, then fine-tune every fraction of the labels × seed × arm, and make the table
+    Study(Study),
+    /// Make one HTML page of runs and studies: curves, tables, pictures, configuration
+    Report(Report),
+    /// Follow a run in the terminal
+    Watch(Watch),
     /// Measure a finished fine-tuning or a classifier's weights on the test set
     Evaluate(Evaluate),
     /// Class probabilities of image files
@@ -65,6 +74,7 @@ impl Command {
             Self::Demo(arguments) => Some(&arguments.compute),
             Self::Pretrain(arguments) => Some(&arguments.train.compute),
             Self::Finetune(arguments) => Some(&arguments.train.compute),
+            Self::Study(arguments) => Some(&arguments.compute),
             Self::Evaluate(arguments) => Some(&arguments.compute),
             Self::Predict(arguments) => Some(&arguments.compute),
             Self::Replay(arguments) => Some(&arguments.compute),
@@ -76,7 +86,7 @@ impl Command {
             Self::Bench(Bench { command: BenchCommand::Rate(rate) }) => Some(&rate.compute),
             // It makes as many threads as its recipe's workers, and computes nothing.
             Self::Bench(Bench { command: BenchCommand::Loader(_) }) => None,
-            Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) => None,
+            Self::Config(_) | Self::Checkpoint(_) | Self::Data(_) | Self::Report(_) | Self::Watch(_) => None,
             Self::Export(_) | Self::Push(_) | Self::Pull(_) => None,
         }
     }
@@ -177,7 +187,6 @@ pub(crate) struct Finetune {
     pub(crate) train: Train,
 }
 
-/// A share of the labels.
 pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     let fraction = text.parse().ok().filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
     fraction.ok_or_else(|| "expected a share of the labels above 0 and at most 1, such as 0.05".to_owned())

@@ -15,5 +15,8 @@ pub(crate) mod predict;
 pub(crate) mod pretrain;
 pub(crate) mod probe;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod search;
 pub(crate) mod show;
+pub(crate) mod study;
+pub(crate) mod watch;

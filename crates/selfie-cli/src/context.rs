@@ -49,15 +49,19 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
 
 /// The configuration of a training command, of another data set than the recipe's where `set` names one.
 pub(crate) fn configuration(task: Task, base: &Base, train: &Train, set: Option<SetName>) -> anyhow::Result<Resolved> {
-    let mut flags = Vec::new();
+    let mut overrides = overrides(&train.set, train.steps);
     if let Some(set) = set {
-        flags.push(FlagValue { flag: "--data".to_owned(), key: "data.set".to_owned(), value: set.to_string() });
+        let (flag, key, value) = ("--data".to_owned(), "data.set".to_owned(), set.to_string());
+        overrides.flags.push(FlagValue { flag, key, value });
     }
-    if let Some(steps) = train.steps {
-        flags.push(FlagValue { flag: "--steps".to_owned(), key: "steps".to_owned(), value: steps.to_string() });
-    }
-    let overrides = Overrides { environment: std::env::vars_os().collect(), set: train.set.clone(), flags };
     Ok(resolve(task, base, &overrides)?)
+}
+
+/// What the environment, `--set` and `--steps` lay upon a recipe.
+pub(crate) fn overrides(set: &[String], steps: Option<u64>) -> Overrides {
+    let steps =
+        steps.map(|steps| FlagValue { flag: "--steps".to_owned(), key: "steps".to_owned(), value: steps.to_string() });
+    Overrides { environment: std::env::vars_os().collect(), set: set.to_vec(), flags: steps.into_iter().collect() }
 }
 
 /// The weights file that a run folder or the path of a file stands for.
@@ -93,12 +97,16 @@ pub(crate) fn data_dir(named: Option<&Path>, run: Option<&Path>) -> anyhow::Resu
     Ok(record.and_then(|record| record.data_dir).map(PathBuf::from))
 }
 
+/// The data set's folder as a record keeps it. `hub:` is no path.
+pub(crate) fn recorded(data_dir: Option<PathBuf>) -> Option<PathBuf> {
+    data_dir.map(|dir| if dir.exists() { std::path::absolute(&dir).unwrap_or(dir) } else { dir })
+}
+
 /// Where and how a training command runs, on the data in `data_dir`.
 pub(crate) fn session(train: &Train, data_dir: Option<PathBuf>, out: PathBuf) -> anyhow::Result<Session> {
     Ok(Session {
         out: train.out.clone().unwrap_or(out),
-        // `hub:` is no path.
-        data_dir: data_dir.map(|dir| if dir.exists() { std::path::absolute(&dir).unwrap_or(dir) } else { dir }),
+        data_dir: recorded(data_dir),
         seed: train.seed,
         stop_after: train.stop_after,
         device: device(&train.compute)?,

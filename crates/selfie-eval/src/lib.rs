@@ -13,6 +13,7 @@ mod evaluate;
 pub mod inspect;
 mod matrix;
 pub mod neighbours;
+pub mod paper;
 pub mod probe;
 pub mod projection;
 pub mod record;

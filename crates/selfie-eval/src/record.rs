@@ -64,24 +64,50 @@ impl std::fmt::Display for Split {
     }
 }
 
-/// The two arms of a comparison.
+/// The arms of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Arm {
     /// Fine-tuned from pretrained weights.
     Pretrained,
     /// The control: the same steps from fresh weights.
     Scratch,
+    /// Fine-tuned from pretrained weights, the attention pooling in the place of stage 4.
+    AttentionPooling,
+    /// A last layer on the pretrained patch network, which stays as it is.
+    LinearProbe,
 }
 
 impl Arm {
-    /// The arm's name in run folders and tables.
+    /// Every arm.
+    pub const ALL: [Self; 4] = [Self::Pretrained, Self::Scratch, Self::AttentionPooling, Self::LinearProbe];
+
+    /// The arm's name in commands, run folders and records.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Pretrained => "pretrained",
             Self::Scratch => "scratch",
+            Self::AttentionPooling => "attention-pooling",
+            Self::LinearProbe => "linear-probe",
         }
+    }
+
+    /// The arm's name in tables.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Pretrained => "pretrained",
+            Self::Scratch => "from scratch",
+            Self::AttentionPooling => "attention pooling",
+            Self::LinearProbe => "linear probe",
+        }
+    }
+
+    /// Whether the arm starts from pretrained weights.
+    #[must_use]
+    pub fn is_pretrained(self) -> bool {
+        self != Self::Scratch
     }
 }
 
@@ -144,6 +170,9 @@ pub struct RunRecord {
     pub subset_hash: Option<String>,
     /// What the finished classifier is measured on; `None` in pretraining.
     pub split: Option<Split>,
+    /// Updates of the whole schedule; `None` in records of older programs.
+    #[serde(default)]
+    pub steps: Option<u64>,
     /// The machine the run started on.
     pub machine: Machine,
     /// When the run began, UTC, RFC 3339.
@@ -190,6 +219,7 @@ impl RunRecord {
             data_hashes: BTreeMap::new(),
             subset_hash: None,
             split: None,
+            steps: None,
             machine,
             created: String::new(),
             changes: Vec::new(),
@@ -418,6 +448,24 @@ pub fn utc(moment: SystemTime) -> String {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Seconds since 1970 of a moment as [`utc`] writes it; `None` of another text.
+#[must_use]
+pub fn unix_seconds(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, by: char| -> Option<[u64; 3]> {
+        let numbers: Option<Vec<u64>> = text.split(by).map(|part| part.parse().ok()).collect();
+        numbers?.try_into().ok()
+    };
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
+    // The way back of the algorithm in `utc`.
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (146_097 * era + day_of_era).checked_sub(719_468)?;
+    Some(86_400 * days + 3600 * hour + 60 * minute + second)
 }
 
 fn require_finite(what: impl Fn() -> String, value: f64) -> Result<(), EvalError> {

@@ -45,6 +45,9 @@ impl Summary {
     }
 }
 
+/// Most pairs whose every flip of signs is counted: 2²⁴ of them take a moment.
+const MAX_FLIPPED_PAIRS: usize = 24;
+
 /// The mean of paired differences with its interval and the two-sided p-value of "no difference".
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairedDifference {
@@ -71,13 +74,7 @@ pub struct PairedDifference {
 ///
 /// If the two lengths differ, there are fewer than two pairs or a value is not finite.
 pub fn paired_difference(treated: &[f64], control: &[f64]) -> Result<PairedDifference, EvalError> {
-    if treated.len() != control.len() {
-        return Err(EvalError::Unpaired { treated: treated.len(), control: control.len() });
-    }
-    let differences: Vec<f64> = treated.iter().zip(control).map(|(treated, control)| treated - control).collect();
-    if let Some(&value) = differences.iter().find(|difference| !difference.is_finite()) {
-        return Err(EvalError::NonFinite { what: "a paired difference".into(), value });
-    }
+    let differences = differences(treated, control)?;
     let n_pairs = differences.len();
     let too_few = EvalError::TooFew { what: "a paired difference", expected: 2, got: n_pairs };
     let (Some(mean), Some(std)) = (mean(&differences), sample_std(&differences)) else {
@@ -96,4 +93,48 @@ pub fn paired_difference(treated: &[f64], control: &[f64]) -> Result<PairedDiffe
         (false, _) => 2.0 * student.cdf(-(mean / standard_error).abs()),
     };
     Ok(PairedDifference { n_pairs, mean, std, low: mean - half_width, high: mean + half_width, p_value })
+}
+
+/// The exact two-sided p-value of "no difference" when the sign of every paired difference may as well be the other one: the
+/// share of the 2ⁿ flips of signs whose mean is at least as far from 0 as the one observed. With n pairs it is never below
+/// 2/2ⁿ.
+///
+/// `None` above 24 pairs, where there are too many flips to count.
+///
+/// # Errors
+///
+/// As [`paired_difference`].
+pub fn sign_flip_p_value(treated: &[f64], control: &[f64]) -> Result<Option<f64>, EvalError> {
+    let differences = differences(treated, control)?;
+    if differences.len() > MAX_FLIPPED_PAIRS {
+        return Ok(None);
+    }
+    let observed = differences.iter().sum::<f64>().abs();
+    // The same numbers in another order may sum to a little less.
+    let least = observed - 100.0 * f64::EPSILON * observed;
+    let n_as_far = n_flips_as_far(&differences, 0.0, least);
+    Ok(Some(n_as_far as f64 / (1u64 << differences.len()) as f64))
+}
+
+/// How many choices of signs bring `sum` and the differences together to at least `least`, in either direction.
+fn n_flips_as_far(differences: &[f64], sum: f64, least: f64) -> u64 {
+    match differences {
+        [] => u64::from(sum.abs() >= least),
+        [first, rest @ ..] => n_flips_as_far(rest, sum + first, least) + n_flips_as_far(rest, sum - first, least),
+    }
+}
+
+/// Treated − control, pair by pair; at least two of them, all finite.
+fn differences(treated: &[f64], control: &[f64]) -> Result<Vec<f64>, EvalError> {
+    if treated.len() != control.len() {
+        return Err(EvalError::Unpaired { treated: treated.len(), control: control.len() });
+    }
+    let differences: Vec<f64> = treated.iter().zip(control).map(|(treated, control)| treated - control).collect();
+    if let Some(&value) = differences.iter().find(|difference| !difference.is_finite()) {
+        return Err(EvalError::NonFinite { what: "a paired difference".into(), value });
+    }
+    if differences.len() < 2 {
+        return Err(EvalError::TooFew { what: "a paired difference", expected: 2, got: differences.len() });
+    }
+    Ok(differences)
 }

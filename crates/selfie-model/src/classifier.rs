@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor, bail};
 use selfie_ops::{ParameterKind, Precision, UnitLayout, average_pool, linear};
 use std::path::Path;
 
-/// A classifier: the patch network, then stage 4 and an average, or the attention pooling; then a linear layer.
+/// A classifier: the patch network, then stage 4 and an average, the attention pooling or an average alone; then a linear layer.
 #[derive(Debug)]
 pub struct Classifier {
     config: ClassifierConfig,
@@ -29,7 +29,7 @@ pub struct Classifier {
 ///
 /// # Shapes
 ///
-/// - `features`: `[B, 32 · width]` of stage 4, or `[B, D]` of the attention pooling: what the last layer reads
+/// - `features`: `[B, 32 · width]` of stage 4, else `[B, D]`: what the last layer reads
 /// - `logits`: `[B, L]`
 #[derive(Clone, Debug)]
 pub struct Classification {
@@ -75,6 +75,9 @@ impl Classifier {
                 let pooling = (Embeddings::new(network, build)?, AttentionPooling::new(network, build)?);
                 (ResNet::new(network, 3, PATCH_NETWORK, build)?, Some(pooling), network.embedding_width())
             }
+            ClassifierKind::PatchNetwork => {
+                (ResNet::new(network, 3, PATCH_NETWORK, build)?, None, network.embedding_width())
+            }
         };
         let n_classes = config.classes.len();
         let mut layout = UnitLayout::default();
@@ -97,7 +100,7 @@ impl Classifier {
     pub fn feature_width(&self) -> usize {
         match self.config.kind {
             ClassifierKind::Stage4 => 2 * self.config.network.embedding_width(),
-            ClassifierKind::AttentionPooling => self.config.network.embedding_width(),
+            ClassifierKind::AttentionPooling | ClassifierKind::PatchNetwork => self.config.network.embedding_width(),
         }
     }
 
@@ -112,8 +115,22 @@ impl Classifier {
     /// If the images are too small, or for the attention pooling, not of the size of the patch grid.
     pub fn forward(&self, images: &Tensor, mode: Mode<'_>) -> Result<Classification> {
         let features = self.features(images, mode)?;
-        let logits = linear(&features, &self.head.tensor(mode), self.config.classes.len(), Precision::Full)?;
+        let logits = self.scores(&features, mode)?;
         Ok(Classification { features, logits })
+    }
+
+    /// The last layer alone.
+    ///
+    /// # Shapes
+    ///
+    /// - `features`: `[B, feature_width]`
+    /// - returns `[B, L]`, scores before softmax
+    ///
+    /// # Errors
+    ///
+    /// If the features are not that wide.
+    pub fn scores(&self, features: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        linear(features, &self.head.tensor(mode), self.config.classes.len(), Precision::Full)
     }
 
     /// What the last layer reads.
@@ -172,6 +189,7 @@ impl Classifier {
         match self.config.kind {
             ClassifierKind::Stage4 => &[Stage1, Stage2, Stage3, Stage4],
             ClassifierKind::AttentionPooling => &[Stage1, Stage2, Stage3, U],
+            ClassifierKind::PatchNetwork => &[Stage1, Stage2, Stage3],
         }
     }
 
@@ -193,6 +211,12 @@ impl Classifier {
     /// If the device is out of memory.
     pub fn follow(&self, training: &Training) -> Result<()> {
         self.units().iter().try_for_each(|unit| unit.follow(training))
+    }
+
+    /// The parameters of the last layer.
+    #[must_use]
+    pub fn last_layer(&self) -> &ParameterUnit {
+        &self.head
     }
 
     /// The parameters, in the order of their units' names.

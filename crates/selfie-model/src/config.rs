@@ -55,6 +55,8 @@ pub enum ClassifierKind {
     Stage4,
     /// The attention pooling as the last layer, over cells of the patch network's map.
     AttentionPooling,
+    /// Nothing: the average of the patch network's map, which is what pretraining left.
+    PatchNetwork,
 }
 
 /// The constants of the first operation: pixels, scaled to 0–1, minus `mean`, over `std`; red, green, blue.

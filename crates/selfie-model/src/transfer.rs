@@ -30,7 +30,9 @@ pub(crate) fn transfer(
     }
     let expected: BTreeMap<String, Vec<usize>> = units.iter().flat_map(|unit| unit.expected()).collect();
     let comes = |name: &str| match config.kind {
-        ClassifierKind::AttentionPooling => !name.starts_with("head.") && !name.starts_with("fc."),
+        ClassifierKind::AttentionPooling | ClassifierKind::PatchNetwork => {
+            !name.starts_with("head.") && !name.starts_with("fc.")
+        }
         ClassifierKind::Stage4 => parts.contains_key(name) || is_patch_network(name),
     };
     let wanted = expected.iter().filter(|(name, _)| comes(name)).map(|(name, shape)| (name.clone(), shape.clone()));
@@ -52,8 +54,10 @@ fn is_patch_network(name: &str) -> bool {
 
 /// Where a pretraining tensor goes, if anywhere.
 fn name_in_classifier(name: &str, config: &ClassifierConfig, norm_starts_stage4: bool) -> Option<String> {
-    if config.kind == ClassifierKind::AttentionPooling {
-        return Some(name.to_owned());
+    match config.kind {
+        ClassifierKind::AttentionPooling => return Some(name.to_owned()),
+        ClassifierKind::PatchNetwork => return name.starts_with(PATCH_NETWORK).then(|| name.to_owned()),
+        ClassifierKind::Stage4 => {}
     }
     let name = name.strip_prefix(PATCH_NETWORK)?;
     match name.strip_prefix("norm.") {

@@ -236,6 +236,9 @@ pub struct FinetuneConfig {
     pub classifier: ClassifierKind,
     /// Whether the norm that ends the patch network initialises stage 4's first norm, which sits at the same place.
     pub stage4_norm_from_patch_network: bool,
+    /// Whether the last layer alone is trained, on features of the frozen network with its running statistics.
+    #[serde(default)]
+    pub last_layer_only: bool,
     /// Mixup's α; 0 mixes no images. Beside `cutmix`, each has half of the batches.
     pub mixup: f64,
     /// CutMix's α; 0 pastes no rectangles.
@@ -333,6 +336,7 @@ impl Default for FinetuneConfig {
             training: TrainingConfig::default(),
             classifier: ClassifierKind::Stage4,
             stage4_norm_from_patch_network: false,
+            last_layer_only: false,
             mixup: 0.0,
             cutmix: 0.0,
         }

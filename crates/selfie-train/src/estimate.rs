@@ -100,11 +100,11 @@ pub fn finetune(
         Labelled::Examples(n) => (n as u64, (n as f64 / n_total.max(1) as f64).min(1.0)),
     };
     let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
-    let n_stages = if plan.classifier == ClassifierPlan::AttentionPooling { 3 } else { 4 };
+    let n_stages = if matches!(plan.classifier, ClassifierPlan::Stage4 { .. }) { 4 } else { 3 };
     let stages = stages(&plan.model, plan.data.image_size, n_stages);
     let pooling = match plan.classifier {
         ClassifierPlan::AttentionPooling => attention_pooling(&plan.model, plan.data.n_patches + 1),
-        ClassifierPlan::Stage4 { .. } => Cost::default(),
+        ClassifierPlan::Stage4 { .. } | ClassifierPlan::PatchNetwork => Cost::default(),
     };
     let cost = Cost {
         mac: stages.mac + pooling.mac,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::TrainError;
 
@@ -33,8 +34,19 @@ impl Files {
 
     /// Writes a file under a temporary name, makes it durable and gives it its name. On an error nothing is left behind.
     pub(crate) fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+        self.write_through(path, "", bytes)
+    }
+
+    /// As [`Self::write_atomic`], in a folder that several processes write to, also of other machines: the last one's file
+    /// stays.
+    pub(crate) fn write_shared(&self, path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.write_through(path, &format!("-{}-{}", std::process::id(), since.as_nanos()), bytes)
+    }
+
+    fn write_through(&self, path: &Path, suffix: &str, bytes: &[u8]) -> Result<(), TrainError> {
         let (folder, name) = split(path)?;
-        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}"));
+        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}{suffix}"));
         let written = self.write_durable(&temporary, bytes).and_then(|()| self.rename(&temporary, path));
         if written.is_err() {
             // The write's own error says more than a failed clean-up would.

@@ -61,6 +61,12 @@ impl Pretrained {
         let from = PretrainedFrom { path: path.display().to_string(), hash };
         Ok(Self { weights: WeightsFile::from_bytes(&bytes, path)?, from })
     }
+
+    /// Where the weights came from.
+    #[must_use]
+    pub fn from(&self) -> &PretrainedFrom {
+        &self.from
+    }
 }
 
 /// Fine-tunes on a labelled subset of `data` and measures the result, from where the run folder stands.
@@ -82,7 +88,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
 
     let network = classifier(&plan, images, labels, session)?;
     let started_from = start_from(&network, &plan, labels)?;
-    let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
+    let trained = if plan.last_layer_only { vec![network.last_layer()] } else { network.units() };
+    let mut optimizer = Optimizer::new(trained, &plan.training)?;
     let training = &plan.training;
     let source = LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session.seed))?;
 
@@ -167,7 +174,7 @@ fn passes(
         let pass = Training::new(training.seed, pass_number(at.step_idx, micro, n));
         let of = micro * training.micro_batch..(micro + 1) * training.micro_batch;
         let images = at.batch(pixels(batch, plan, of.clone(), at.device)?)?;
-        let logits = network.forward(&images, Mode::Training(&pass))?.logits;
+        let logits = logits(network, &images, plan, Mode::Training(&pass))?;
         let (loss, accuracy) = loss(&logits, batch, of, training.label_smoothing)?;
         let loss = at.loss(loss)?;
         measured.add(&loss, accuracy, n)?;
@@ -271,6 +278,7 @@ fn classifier(
     let kind = match plan.classifier {
         ClassifierPlan::Stage4 { .. } => ClassifierKind::Stage4,
         ClassifierPlan::AttentionPooling => ClassifierKind::AttentionPooling,
+        ClassifierPlan::PatchNetwork => ClassifierKind::PatchNetwork,
     };
     let config = ClassifierConfig { network, kind, classes: images.class_names().to_vec() };
     Ok(Classifier::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?)
@@ -314,6 +322,14 @@ fn pixels(
     let image = side * side * 3;
     let pixels = &batch.images[micro.start * image..micro.end * image];
     Ok(Tensor::from_slice(pixels, (micro.len(), side, side, 3), device)?)
+}
+
+/// Scores of a micro-batch, `[B, L]`. A frozen network takes no batch statistics, drops nothing out and gets no gradients.
+fn logits(network: &Classifier, pixels: &Tensor, plan: &FinetunePlan, mode: Mode<'_>) -> Result<Tensor, TrainError> {
+    if plan.last_layer_only {
+        return Ok(network.scores(&network.features(pixels, Mode::Inference)?, mode)?);
+    }
+    Ok(network.forward(pixels, mode)?.logits)
 }
 
 /// Mean cross entropy of a micro-batch's `[B, L]` logits, and the share of images whose best class is the right one; of mixed images,

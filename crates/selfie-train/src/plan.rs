@@ -60,6 +60,8 @@ pub struct FinetunePlan {
     pub training: TrainingPlan,
     /// What turns the patch network into a classifier.
     pub classifier: ClassifierPlan,
+    /// Whether the last layer alone is trained.
+    pub last_layer_only: bool,
     /// How the images of a batch are mixed.
     pub mixing: Mixing,
     /// Share of the labels, in 0–1, 0 excluded.
@@ -235,4 +237,6 @@ pub enum ClassifierPlan {
     },
     /// The pretrained attention pooling.
     AttentionPooling,
+    /// An average pool.
+    PatchNetwork,
 }

@@ -1,5 +1,5 @@
-//! The run folder: `run.json`, `metrics.jsonl`, `events.jsonl`, `train.log`, `checkpoints/`, `faults/`,
-//! `weights.safetensors`, `result.json`.
+//! The run folder: `run.json`, `metrics.jsonl`, `events.jsonl`, TensorBoard's events, `train.log`,
+//! `checkpoints/`, `faults/`, `weights.safetensors`, `result.json`.
 //!
 //! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process
 //! ends, however it ends.
@@ -17,12 +17,17 @@ use crate::files::{Files, TEMPORARY_PREFIX};
 use crate::machine;
 use crate::resume::{self, Difference};
 
+mod append;
 mod lines;
+mod tensorboard;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use tensorboard::TensorBoardLog;
+
 pub use lines::{LineLog, read_events, read_metrics};
+pub use tensorboard::{event_files, write_events};
 
 /// The run's record.
 pub const RECORD: &str = "run.json";

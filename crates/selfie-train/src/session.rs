@@ -19,7 +19,7 @@ use crate::optimizer::Optimizer;
 use crate::plan::{CheckpointPlan, TrainingPlan};
 use crate::progress::{self, Progress};
 use crate::resume::{accepted_hashes, changed, identity_hash};
-use crate::run_folder::{Begin, Finish, LineLog, RunFolder, read_events, read_metrics, read_result};
+use crate::run_folder::{Begin, Finish, LineLog, RunFolder, TensorBoardLog, read_events, read_metrics, read_result};
 use crate::signals::{Signals, StopSignal};
 
 mod past;
@@ -116,6 +116,7 @@ pub(crate) struct Run {
     metrics: LineLog,
     /// Whether the last line could not be written.
     metrics_fail: bool,
+    tensorboard: TensorBoardLog,
     events: LineLog,
     spikes: Spikes,
     /// The last steps whose numbers were not finite.
@@ -210,10 +211,15 @@ impl Run {
         checkpoint: CheckpointPlan,
     ) -> Result<Opened, TrainError> {
         let folder = RunFolder::open(&session.out)?;
+        let record = &RunRecord { steps: Some(training.steps), ..record.clone() };
         let begin = folder.begin(record, &session.allow_change)?;
         if let Some(result) = read_result(folder.path())? {
             return Ok(Opened::Finished(result));
         }
+        let created = match &begin {
+            Begin::Fresh => record.created.clone(),
+            Begin::Resumed(was) | Begin::Changed { was, .. } => was.created.clone(),
+        };
         let config_hashes = match &begin {
             Begin::Fresh => vec![identity_hash(record)?],
             Begin::Resumed(was) | Begin::Changed { was, .. } => accepted_hashes(was)?,
@@ -249,6 +255,7 @@ impl Run {
             changed,
             metrics,
             metrics_fail: false,
+            tensorboard: TensorBoardLog::open(folder.path(), &created)?,
             events,
             spikes: Spikes::new(read_metrics(folder.path())?.iter().map(|metrics| metrics.loss)),
             fault_steps: fault_steps(&read_events(folder.path())?),
@@ -295,7 +302,7 @@ impl Run {
         let &Measured { loss, accuracy, chance, collapse, lr, grad_norm, probe, .. } = measured;
         let metrics = StepMetrics { step, loss, accuracy, chance, collapse, lr, grad_norm, probe, time };
         let line = metrics.to_line()?;
-        match self.metrics.append(&line) {
+        match self.metrics.append(&line).and_then(|()| self.tensorboard.append(&line)) {
             Ok(()) => self.metrics_fail = false,
             // Once, not at every step of a full disk.
             Err(error) if !self.metrics_fail => {

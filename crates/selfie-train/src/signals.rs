@@ -87,6 +87,11 @@ impl Signals {
         Ok(Self { received })
     }
 
+    /// As if the signal had been received: for what asks this process to stop without being able to signal it.
+    pub fn request(&self, signal: StopSignal) {
+        self.received.store(signal.number() as usize, Ordering::Relaxed);
+    }
+
     /// The last signal received, if any. Cheap: the loops ask after every step.
     #[must_use]
     pub fn received(&self) -> Option<StopSignal> {

@@ -17,9 +17,23 @@ use crate::context;
 use crate::output;
 
 /// Starting weights, and the pretraining run they are of where that is known.
-struct Start {
-    weights: Option<PathBuf>,
-    run: Option<PathBuf>,
+pub(super) struct Start {
+    pub(super) weights: Option<PathBuf>,
+    pub(super) run: Option<PathBuf>,
+}
+
+impl Start {
+    /// A pretraining's run folder or weights file.
+    pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
+        let weights = context::weights_file(path)?;
+        let run = run_of(&weights);
+        Ok(Self { weights: Some(weights), run })
+    }
+
+    /// No weights.
+    pub(super) fn scratch() -> Self {
+        Self { weights: None, run: None }
+    }
 }
 
 pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
@@ -87,13 +101,8 @@ fn default_path(arguments: &Finetune, subset: Option<&SubsetFile>, resolved: &Re
 
 fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
     match from {
-        Some("scratch") => Ok(Start { weights: None, run: None }),
-        Some(path) => {
-            let path = Path::new(path);
-            let weights = context::weights_file(path)?;
-            let run = run_of(&weights);
-            Ok(Start { weights: Some(weights), run })
-        }
+        Some("scratch") => Ok(Start::scratch()),
+        Some(path) => Start::at(Path::new(path)),
         None => {
             let recipe = recipe.map(|recipe| Ok::<_, TrainError>(Base::from_argument(recipe)?.name())).transpose()?;
             let runs = finished_runs(Path::new("runs"), Task::Pretrain)?;
@@ -111,7 +120,7 @@ fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
 }
 
 /// The recipe named, else the one that the pretraining run was started with.
-fn base(recipe: Option<&str>, start: &Start) -> anyhow::Result<Base> {
+pub(super) fn base(recipe: Option<&str>, start: &Start) -> anyhow::Result<Base> {
     if let Some(recipe) = recipe {
         return Ok(Base::from_argument(recipe)?);
     }

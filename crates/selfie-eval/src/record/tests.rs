@@ -110,6 +110,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         data_hashes: BTreeMap::from([("train".into(), "cd".into())]),
         subset_hash: Some("ef".into()),
         split: None,
+        steps: None,
         machine: Machine {
             os: "linux".into(),
             arch: "x86_64".into(),
@@ -123,4 +124,15 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
     let mut value = serde_json::to_value(&record).unwrap();
     value["new_key"] = serde_json::json!(1);
     assert_eq!(from_json::<RunRecord>("run.json", &value.to_string()).unwrap(), record);
+}
+
+#[test]
+fn a_moment_is_read_back_as_it_was_written() {
+    for seconds in [0, 951_782_399, 951_782_400, 1_709_251_199, 4_107_542_399, 1_764_115_200] {
+        let text = utc(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+        assert_eq!(unix_seconds(&text), Some(seconds), "{text}");
+    }
+    for text in ["", "2026-11-26", "2026-11-26T00:00:00", "2026-11-26T00:00Z", "1969-12-31T23:59:59Z", "a-b-cTd:e:fZ"] {
+        assert_eq!(unix_seconds(text), None, "{text}");
+    }
 }

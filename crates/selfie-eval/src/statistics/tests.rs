@@ -1,5 +1,7 @@
 //! Values from SciPy 1.17.1; each test quotes its call.
 
+use serde_json::Value;
+
 use super::*;
 
 fn close(got: f64, expected: f64) -> bool {
@@ -64,4 +66,41 @@ fn unpaired_single_and_non_finite_values_are_refused() {
     assert!(matches!(paired_difference(&[1.0, 2.0], &[1.0]), Err(EvalError::Unpaired { treated: 2, control: 1 })));
     assert!(matches!(paired_difference(&[1.0], &[1.0]), Err(EvalError::TooFew { expected: 2, got: 1, .. })));
     assert!(matches!(paired_difference(&[1.0, f64::NAN], &[1.0, 1.0]), Err(EvalError::NonFinite { .. })));
+}
+
+/// `testdata/statistics.py` wrote them.
+#[test]
+fn every_statistic_of_paired_samples_matches_scipy() {
+    let golden: Value = serde_json::from_str(include_str!("../../tests/golden/statistics.json")).unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 7);
+    for case in cases {
+        let values = |name: &str| -> Vec<f64> {
+            case[name].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+        };
+        let expected = |name: &str| case[name].as_f64().unwrap();
+        let (treated, control) = (values("treated"), values("control"));
+        let got = paired_difference(&treated, &control).unwrap();
+        let flips = sign_flip_p_value(&treated, &control).unwrap().unwrap();
+        let ratio = sample_std(&treated).unwrap() / sample_std(&control).unwrap();
+        let pairs = [
+            ("mean", got.mean),
+            ("std", got.std),
+            ("low", got.low),
+            ("high", got.high),
+            ("p_value", got.p_value),
+            ("sign_flip_p_value", flips),
+            ("spread_ratio", ratio),
+        ];
+        for (name, got) in pairs {
+            assert!(close(got, expected(name)), "{name}: got {got}, SciPy has {} of {case}", expected(name));
+        }
+    }
+}
+
+#[test]
+fn too_many_pairs_to_flip_have_no_p_value_and_one_pair_is_refused() {
+    let values: Vec<f64> = (0..25).map(f64::from).collect();
+    assert_eq!(sign_flip_p_value(&values, &[0.0; 25]).unwrap(), None);
+    assert!(matches!(sign_flip_p_value(&[1.0], &[0.0]), Err(EvalError::TooFew { expected: 2, got: 1, .. })));
 }

@@ -28,7 +28,7 @@ fn embeddings_of_pictures_of_any_size_do_not_depend_on_their_company() {
 fn probabilities_of_both_classifiers_sum_to_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    for kind in [ClassifierKind::Stage4, ClassifierKind::AttentionPooling] {
+    for kind in [ClassifierKind::Stage4, ClassifierKind::AttentionPooling, ClassifierKind::PatchNetwork] {
         let config = ClassifierConfig { network: tiny(), kind, classes: vec!["cat".into(), "dog".into()] };
         Classifier::new(&config, DType::F32, &Device::Cpu, 1).unwrap().save(&path).unwrap();
         let model = InferenceModel::load(&path).unwrap();

@@ -55,7 +55,7 @@ fn pretraining_learns_eight_images() {
 
 #[test]
 fn both_classifiers_learn_eight_images() {
-    for kind in [ClassifierKind::Stage4, ClassifierKind::AttentionPooling] {
+    for kind in [ClassifierKind::Stage4, ClassifierKind::AttentionPooling, ClassifierKind::PatchNetwork] {
         let config = ClassifierConfig { network: tiny(), kind, classes: ["a", "b", "c"].map(String::from).to_vec() };
         let network = Classifier::new(&config, DType::F32, &Device::Cpu, 1).unwrap();
         let images = pixels(&[8, 32, 32, 3]);

@@ -144,7 +144,7 @@ fn a_wrong_type_names_key_source_and_value() {
         ("depths=[1,2,3]", "model.depths (--set): got [1,2,3]"),
         ("steps=1.5", "expected a whole number"),
         ("learning_rate=nan", "pretrain.learning_rate (--set): got \"NaN\""),
-        ("finetune.classifier=mlp", "`stage4` or `attention_pooling`"),
+        ("finetune.classifier=mlp", "`stage4`, `attention_pooling`, `patch_network`"),
     ] {
         let error = with_set(&[set]).unwrap_err();
         assert!(matches!(error, TrainError::WrongType { .. }), "{set}: {error:?}");

@@ -64,7 +64,9 @@ impl FinetunePlan {
             classifier: match finetune.classifier {
                 ClassifierKind::Stage4 => ClassifierPlan::Stage4 { norm_from_patch_network },
                 ClassifierKind::AttentionPooling => ClassifierPlan::AttentionPooling,
+                ClassifierKind::PatchNetwork => ClassifierPlan::PatchNetwork,
             },
+            last_layer_only: finetune.last_layer_only,
             mixing: mixing(resolved)?,
             fraction,
         })

@@ -23,6 +23,7 @@ fn record(seed: u64) -> RunRecord {
         data_hashes: BTreeMap::new(),
         subset_hash: None,
         split: None,
+        steps: None,
         machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
         changes: Vec::new(),
@@ -217,4 +218,58 @@ fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones(
     assert_eq!(names(Task::Pretrain), ["b", "a", "c"]);
     assert_eq!(names(Task::Finetune), Vec::<String>::new());
     assert_eq!(finished_runs(&runs.path().join("none"), Task::Pretrain).unwrap(), []);
+}
+
+#[test]
+fn the_event_file_holds_each_step_once_whatever_was_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let open = |metrics_len| {
+        let log = run.metrics(metrics_len).unwrap();
+        (log, TensorBoardLog::open(folder.path(), "2026-01-01T00:00:00Z").unwrap())
+    };
+    let append = |(log, tensorboard): &mut (LineLog, TensorBoardLog), step| {
+        let line = metrics(step).to_line().unwrap();
+        log.append(&line).and_then(|()| tensorboard.append(&line)).unwrap();
+    };
+    let events = |folder: &Path| {
+        let names = event_files(folder).unwrap();
+        assert_eq!(names.len(), 1, "one event file at a time: {names:?}");
+        (names[0].clone(), std::fs::read(folder.join(&names[0])).unwrap())
+    };
+    let mut logs = open(0);
+    append(&mut logs, 1);
+    let metrics_len = logs.0.sync().unwrap();
+    let (first_name, one_step) = events(folder.path());
+    append(&mut logs, 2);
+    let (_, two_steps) = events(folder.path());
+    assert!(two_steps.len() > one_step.len() && two_steps.starts_with(&one_step));
+
+    // A run that goes back.
+    logs.0.cut_to(metrics_len).unwrap();
+    logs.1.reopen(folder.path()).unwrap();
+    assert_eq!(events(folder.path()).1, one_step);
+    append(&mut logs, 2);
+    drop(logs);
+
+    // A run that is resumed.
+    let mut logs = open(metrics_len);
+    let (name, again) = events(folder.path());
+    assert!(name > first_name, "a TensorBoard that is open goes on to {name}");
+    assert_eq!(again, one_step);
+    append(&mut logs, 2);
+    assert_eq!(events(folder.path()).1, two_steps);
+}
+
+#[test]
+fn metrics_that_another_process_writes_to_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    let mut log = run.metrics(0).unwrap();
+    let line = |step| metrics(step).to_line().unwrap();
+    log.append(&line(1)).unwrap();
+    let mut other = File::options().append(true).open(folder.path().join(METRICS)).unwrap();
+    other.write_all(line(2).as_bytes()).unwrap();
+    assert!(matches!(log.append(&line(3)), Err(TrainError::Locked { .. })));
+    assert_eq!(read_metrics(folder.path()).unwrap(), [metrics(1), metrics(2)]);
 }

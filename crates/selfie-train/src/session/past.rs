@@ -77,6 +77,7 @@ impl Run {
         }
         let Some(loaded) = self.saver.store().load_latest(&self.config_hashes)? else { return Ok(None) };
         self.metrics.cut_to(loaded.snapshot.metrics_len)?;
+        self.tensorboard.reopen(self.folder.path())?;
         self.spikes = Spikes::new(read_metrics(self.folder.path())?.iter().map(|metrics| metrics.loss));
         Ok(Some(loaded))
     }

@@ -1,4 +1,4 @@
-//! The two loops on a few drawn images: they learn, and an interrupted run ends with the bytes of one that was not.
+//! The two loops, and studies of them, on a few drawn images: they learn, and what was interrupted ends with the bytes of what was not.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
 
@@ -6,6 +6,7 @@ mod faults;
 mod flips;
 mod learns;
 mod resume;
+mod study;
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use selfie_train::session::{Ended, Session};
 use selfie_train::{NumberType, pretrain};
 
 /// A network that takes milliseconds a step.
-const SMALL: [&str; 11] = [
+pub(crate) const SMALL: [&str; 11] = [
     "data.set=shapes32",
     "data.flip=false",
     "warmup_steps=10",

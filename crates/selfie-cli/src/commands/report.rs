@@ -1,0 +1,64 @@
+//! `selfie report`
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::Args;
+use selfie_eval::record::utc;
+use selfie_report::page::Page;
+use selfie_train::report::{self, View};
+
+use crate::output;
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// Run folders and studies' folders
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page to write [default: report.html in the folder, or here for several]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The page's title [default: the folders' names]
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+    /// Also write metrics.csv into every run folder named
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Also write the pictures of every run folder named as TensorBoard events; its numbers are there already
+    #[arg(long)]
+    pub(crate) tensorboard: bool,
+}
+
+pub(crate) fn run(arguments: &Report) -> anyhow::Result<u8> {
+    let mut page = Page { made: utc(SystemTime::now()), ..Page::default() };
+    let mut names = Vec::new();
+    for folder in &arguments.runs {
+        match report::read(folder)? {
+            View::Run(run) => {
+                names.push(run.name.clone());
+                if arguments.csv {
+                    output::print(&report::write_csv(folder)?.display().to_string())?;
+                }
+                if arguments.tensorboard
+                    && let Some(path) = report::write_picture_events(folder, &run)?
+                {
+                    output::print(&path.display().to_string())?;
+                }
+                page.runs.push(*run);
+            }
+            View::Study(study) => {
+                names.push(study.name.clone());
+                page.studies.push(*study);
+            }
+        }
+    }
+    page.title = arguments.title.clone().unwrap_or_else(|| names.join(", "));
+    let out = match (&arguments.out, arguments.runs.as_slice()) {
+        (Some(out), _) => out.clone(),
+        (None, [one]) => one.join("report.html"),
+        (None, _) => Path::new("report.html").to_owned(),
+    };
+    report::write_page(&out, &page.to_html())?;
+    output::print(&out.display().to_string())?;
+    Ok(0)
+}

@@ -1,0 +1,189 @@
+//! The dashboard: progress, curves, what was logged last.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Wrap};
+use selfie_eval::record::Outcome;
+
+use super::state::State;
+
+/// A screen as high as this has a second row of charts.
+const TWO_ROWS: u16 = 30;
+/// Most points of a curve: more than a terminal has columns to tell apart.
+const MAX_POINTS: usize = 400;
+
+/// What the charts show: name, title.
+const CHARTS: [(&str, &str); 6] = [
+    ("loss", "loss"),
+    ("accuracy", "accuracy"),
+    ("time/images_per_s", "images/s"),
+    ("lr", "learning rate"),
+    ("grad_norm", "gradient norm"),
+    ("collapse", "collapse"),
+];
+
+pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
+    let n_log = if frame.area().height < TWO_ROWS { 5 } else { 8 };
+    let [head, progress, charts, log, foot] = Layout::vertical([
+        Constraint::Length(3),
+        Constraint::Length(1),
+        Constraint::Min(6),
+        Constraint::Length(n_log),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(heading(state)), head);
+    frame.render_widget(gauge(state), progress);
+    draw_charts(frame, charts, state);
+    let lines = &state.log[state.log.len().saturating_sub(usize::from(n_log) - 2)..];
+    let text: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(line.as_str())).collect();
+    frame.render_widget(Paragraph::new(text).block(Block::bordered().title(" last events ")), log);
+    frame.render_widget(Line::styled(" q quits; the run goes on", quiet()), foot);
+}
+
+fn quiet() -> Style {
+    Style::new().fg(Color::DarkGray)
+}
+
+fn heading(state: &State) -> Vec<Line<'_>> {
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let record = &state.record;
+    let labels = record
+        .fraction
+        .map_or_else(String::new, |fraction| format!(", {} % of the labels", selfie_eval::table::percent(fraction)));
+    let what = format!(
+        "  {} {}{labels}, seed {}, {} {}",
+        record.task, record.recipe, record.seed, record.device, record.dtype
+    );
+    vec![
+        Line::from(vec![Span::styled(state.run.display().to_string(), bold), Span::styled(what, quiet())]),
+        Line::raw(figures(state)),
+        Line::styled(outcome(state), bold),
+    ]
+}
+
+/// The newest figures, means over the last steps.
+fn figures(state: &State) -> String {
+    let recent = |name: &str, of: &dyn Fn(f64) -> String| state.recent(name).map(of);
+    let parts = [
+        recent("loss", &|value| format!("loss {value:.4}")),
+        recent("accuracy", &|value| format!("accuracy {value:.3}")),
+        recent("chance", &|value| format!("(chance {value:.3})")),
+        recent("collapse", &|value| format!("collapse {value:.4}")),
+        state.series.last("lr").map(|point| format!("lr {:.2e}", point.value)),
+        recent("time/images_per_s", &|value| format!("{value:.1} images/s")),
+        recent("time/data_wait", &|value| format!("wait {:.0} %", 100.0 * value)),
+    ];
+    let probes = state.series.names().iter().filter(|name| name.starts_with("probe"));
+    let probes = probes.filter_map(|name| Some(format!("{name} {:.3}", state.series.last(name)?.value)));
+    parts.into_iter().flatten().chain(probes).collect::<Vec<_>>().join("  ")
+}
+
+fn outcome(state: &State) -> String {
+    match state.result.as_ref().map(|result| &result.outcome) {
+        None => String::new(),
+        Some(Outcome::Pretext { accuracy, chance, .. }) => {
+            format!("finished: pretext accuracy {accuracy:.3} (chance {chance:.3})")
+        }
+        Some(Outcome::Classification { split, top1_accuracy, .. }) => {
+            format!("finished: {split} accuracy {:.2} %", 100.0 * top1_accuracy)
+        }
+    }
+}
+
+fn gauge(state: &State) -> Gauge<'static> {
+    let step = state.step();
+    let (ratio, label) = match state.steps() {
+        None => (0.0, format!("step {step}")),
+        Some(steps) => {
+            let left = state.seconds_left().filter(|_| state.result.is_none());
+            let left = left.map_or_else(String::new, |seconds| format!(", ETA {}", time(seconds)));
+            (step as f64 / steps.max(1) as f64, format!("step {step} of {steps}{left}"))
+        }
+    };
+    Gauge::default().ratio(ratio.clamp(0.0, 1.0)).label(label).gauge_style(Style::new().fg(Color::Blue))
+}
+
+/// Seconds as `h:mm:ss`.
+fn time(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+fn draw_charts(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let probes =
+        state.series.names().iter().filter(|name| name.starts_with("probe")).map(|name| (name.as_str(), name.as_str()));
+    // Probes are rare and asked for: they come before what is always there.
+    let mut charts: Vec<(&str, &str)> = CHARTS.into_iter().collect();
+    charts.splice(2..2, probes);
+    charts.retain(|(name, _)| !state.series.get(name).is_empty());
+    if charts.is_empty() {
+        let waiting = Paragraph::new("no step is finished yet").block(Block::bordered()).wrap(Wrap { trim: true });
+        return frame.render_widget(waiting, area);
+    }
+    let n_rows = if frame.area().height < TWO_ROWS { 1 } else { 2 };
+    let n_columns = if area.width < 70 {
+        1
+    } else if area.width < 130 {
+        2
+    } else {
+        3
+    };
+    let rows = Layout::vertical(vec![Constraint::Fill(1); n_rows]).split(area);
+    let mut left = charts.into_iter();
+    for row in rows.iter() {
+        let columns = Layout::horizontal(vec![Constraint::Fill(1); n_columns]).split(*row);
+        for (column, (name, title)) in columns.iter().zip(left.by_ref().take(n_columns).collect::<Vec<_>>()) {
+            draw_chart(frame, *column, state, (name, title));
+        }
+    }
+}
+
+fn draw_chart(frame: &mut Frame<'_>, area: Rect, state: &State, (name, title): (&str, &str)) {
+    let points = points(state, name);
+    let range = |of: fn(&(f64, f64)) -> f64| {
+        points
+            .iter()
+            .map(of)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    };
+    let ((first, last), (low, high)) = (range(|point| point.0), range(|point| point.1));
+    let room = if low == high { low.abs().max(1e-3) / 2.0 } else { (high - low) / 20.0 };
+    let bounds = [low - room, high + room];
+    let newest = state.series.last(name).map_or(0.0, |point| point.value);
+    let dataset = Dataset::default()
+        .marker(Marker::Braille)
+        .graph_type(GraphType::Line)
+        .style(Style::new().fg(Color::Cyan))
+        .data(&points);
+    let x = Axis::default()
+        .bounds([first, last.max(first + 1.0)])
+        .labels([format!("{first}"), format!("{last}")])
+        .style(quiet());
+    let y = Axis::default().bounds(bounds).labels(bounds.map(short)).style(quiet());
+    let title = format!(" {title} {} ", short(newest));
+    frame.render_widget(Chart::new(vec![dataset]).block(Block::bordered().title(title)).x_axis(x).y_axis(y), area);
+}
+
+/// The curve, each point the mean of neighbouring steps.
+fn points(state: &State, name: &str) -> Vec<(f64, f64)> {
+    let points = state.series.get(name);
+    let mean = |points: &[selfie_report::Point]| {
+        let sum: f64 = points.iter().map(|point| point.value).sum();
+        points.last().map(|last| (last.step as f64, sum / points.len() as f64))
+    };
+    points.chunks(points.len().div_ceil(MAX_POINTS).max(1)).filter_map(mean).collect()
+}
+
+/// A number in few characters.
+fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        small if small < 1e-3 => format!("{value:.1e}"),
+        small if small < 10.0 => format!("{value:.3}"),
+        _ => format!("{value:.0}"),
+    }
+}

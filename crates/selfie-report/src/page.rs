@@ -1,0 +1,172 @@
+//! The report: one HTML file that needs nothing else, no network, no other file.
+//!
+//! Text from records and folders is escaped by maud; the page's own policy forbids every request.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task};
+use selfie_eval::table::StudyTable;
+
+use crate::Series;
+
+mod axis;
+mod chart;
+mod configuration;
+mod curves;
+mod intervals;
+mod pictures;
+mod study;
+
+#[cfg(test)]
+mod tests;
+
+pub use pictures::Picture;
+
+/// Colours of the style sheet.
+const N_COLOURS: usize = 8;
+
+/// One run of a report.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// What the page calls it.
+    pub name: String,
+    /// How it was started.
+    pub record: RunRecord,
+    /// What came out; `None` while it is not finished.
+    pub result: Option<ResultRecord>,
+    /// Its measurements.
+    pub series: Series,
+    /// Pictures made of it.
+    pub pictures: Vec<Picture>,
+}
+
+/// A study with those of its runs that are there.
+#[derive(Clone, Debug)]
+pub struct StudyView {
+    /// What the page calls it.
+    pub name: String,
+    /// Its table.
+    pub table: StudyTable,
+    /// Its pretraining runs and its runs on the test split.
+    pub runs: Vec<RunView>,
+}
+
+/// What a page shows.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The page's title.
+    pub title: String,
+    /// When it was made, UTC, RFC 3339.
+    pub made: String,
+    /// Runs to compare.
+    pub runs: Vec<RunView>,
+    /// Studies.
+    pub studies: Vec<StudyView>,
+}
+
+impl RunView {
+    /// The arm of a study that the run belongs to, by its name `FRACTION-ARM-sSEED`.
+    fn arm(&self) -> Option<Arm> {
+        let (_, arm) = self.name.split_once('-')?;
+        let (arm, _) = arm.rsplit_once("-s")?;
+        Arm::ALL.into_iter().find(|known| known.name() == arm)
+    }
+}
+
+impl Page {
+    /// The page as HTML.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta http-equiv="Content-Security-Policy"
+                        content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+                    meta name="color-scheme" content="light dark";
+                    title { (self.title) }
+                    // An icon of its own, or the browser asks for one.
+                    link rel="icon" href="data:,";
+                    style { (PreEscaped(include_str!("page/style.css"))) }
+                }
+                body {
+                    header {
+                        h1 { (self.title) }
+                        p.quiet { "Made " (self.made) " by selfie " (env!("CARGO_PKG_VERSION")) }
+                    }
+                    main {
+                        @for study in &self.studies { (study::section(study)) }
+                        @if !self.runs.is_empty() { (self.runs_section()) }
+                    }
+                    div #tooltip role="status" hidden {}
+                    script { (PreEscaped(include_str!("page/hover.js"))) }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn runs_section(&self) -> Markup {
+        let runs: Vec<&RunView> = self.runs.iter().collect();
+        html! {
+            section {
+                h2 { @if runs.len() == 1 { "The run" } @else { "The runs" } }
+                (runs_table(&runs))
+                @for task in [Task::Pretrain, Task::Finetune] { (curves::of_task(&runs, task)) }
+            }
+            (pictures::section(&runs))
+            (configuration::section(&runs))
+        }
+    }
+}
+
+/// Which colour is whose.
+fn chart_legend(entries: &[(usize, &str)]) -> Markup {
+    html! {
+        ul.legend { @for (colour, label) in entries { li class=(format!("c{}", colour % N_COLOURS)) { (label) } } }
+    }
+}
+
+/// One line a run: what it was and what came out.
+fn runs_table(runs: &[&RunView]) -> Markup {
+    html! {
+        div.wide { table {
+            thead { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
+                th.number { "steps" } th { "result" } th.number { "minutes" } th.number { "images/s" } } }
+            tbody { @for run in runs { (runs_row(run)) } }
+        } }
+    }
+}
+
+fn runs_row(run: &RunView) -> Markup {
+    let steps = run.series.last("loss").map_or(0, |point| point.step);
+    let minutes = run.result.as_ref().map(|result| result.wall_s / 60.0);
+    let images_per_s = run.result.as_ref().map(|result| result.images_per_s);
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
+    html! {
+        tr {
+            th scope="row" { (run.name) }
+            td { (run.record.task) }
+            td { (run.record.recipe) }
+            td.number { @if let Some(fraction) = run.record.fraction { (selfie_eval::table::percent(fraction)) " %" } }
+            td.number { (run.record.seed) }
+            td.number { (steps) }
+            td { (outcome(run)) }
+            td.number { (number(minutes)) }
+            td.number { (number(images_per_s)) }
+        }
+    }
+}
+
+fn outcome(run: &RunView) -> String {
+    match run.result.as_ref().map(|result| &result.outcome) {
+        None => "not finished".to_owned(),
+        Some(Outcome::Pretext { loss, accuracy, chance }) => {
+            format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}")
+        }
+        Some(Outcome::Classification { split, top1_accuracy, n_examples, .. }) => {
+            format!("{split} accuracy {:.2} % of {n_examples}", 100.0 * top1_accuracy)
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A study: its table, its plots over the fractions, and the curves of its runs by arm.
+
+use maud::{Markup, html};
+use selfie_eval::record::{Arm, Task};
+use selfie_eval::table::{ArmCell, Difference, FractionRow, StudyTable, Test, p_value, percent};
+
+use super::intervals::{Group, Interval, Intervals};
+use super::{RunView, StudyView, chart_legend, configuration, curves, pictures, runs_table};
+
+pub(super) fn section(study: &StudyView) -> Markup {
+    let table = &study.table;
+    let runs: Vec<&RunView> = study.runs.iter().collect();
+    let legend: Vec<(usize, &str)> = table.arms().into_iter().map(|arm| (colour(arm), arm.title())).collect();
+    html! {
+        section.study {
+            h2 { "Study " (study.name) }
+            p { "Test accuracy on " (table.about.set) " with the recipe " (table.about.recipe) "; "
+                (table.n_finished()) " of " (table.about.n_runs) " runs are finished." }
+            (accuracies(table))
+            (differences(table))
+            p.quiet { "± is the sample standard deviation over " (table.about.variance.sentence()) "." }
+            (chart_legend(&legend))
+            div.charts {
+                (accuracy_plot(table).figure())
+                (difference_plot(table).figure())
+            }
+            (learning_rates(table))
+            (curves_by_arm(&runs, table))
+            details { summary { "Every run" } (runs_table(&runs)) }
+        }
+        (pictures::section(&runs))
+        (configuration::section(&representatives(&runs)))
+    }
+}
+
+/// An arm has its colour wherever it stands.
+fn colour(arm: Arm) -> usize {
+    arm as usize
+}
+
+fn accuracies(table: &StudyTable) -> Markup {
+    let has_paper = table.fractions.iter().any(|row| row.paper.is_some());
+    html! {
+        div.wide { table {
+            thead { tr { th { "test accuracy, %" }
+                @for row in &table.fractions { th.number { (percent(row.fraction)) " % of the labels" } } } }
+            tbody {
+                @for arm in table.arms() {
+                    tr { th scope="row" { (arm.title()) }
+                        @for row in &table.fractions { td.number { (accuracy(row.arm(arm))) } } }
+                }
+                @if has_paper {
+                    tr.quiet { th scope="row" { "the paper's Selfie, as recalled" }
+                        @for row in &table.fractions { td.number { (paper(row, true)) } } }
+                    tr.quiet { th scope="row" { "the paper, from scratch, as recalled" }
+                        @for row in &table.fractions { td.number { (paper(row, false)) } } }
+                }
+            }
+        } }
+        @if has_paper {
+            p.quiet { "The paper's figures are of ResNet-50 at full width and 120,000 updates. Those marked * were read in a primary \
+                source." }
+        }
+    }
+}
+
+fn accuracy(cell: Option<&ArmCell>) -> String {
+    match cell.map(|cell| (cell.mean, cell.std, cell.runs.len())) {
+        Some((Some(mean), Some(std), n)) => format!("{:.2} ± {:.2} (n = {n})", 100.0 * mean, 100.0 * std),
+        Some((Some(mean), None, _)) => format!("{:.2}", 100.0 * mean),
+        _ => "not run".to_owned(),
+    }
+}
+
+fn paper(row: &FractionRow, of_selfie: bool) -> String {
+    row.paper.map_or_else(
+        || "—".to_owned(),
+        |paper| {
+            let published = if of_selfie { paper.selfie } else { paper.supervised };
+            let read = if paper.means_were_read { "*" } else { "" };
+            format!("{:.1}{read} ± {:.1}", published.mean, published.std)
+        },
+    )
+}
+
+fn differences(table: &StudyTable) -> Markup {
+    let rows: Vec<(&FractionRow, &ArmCell, &Difference)> = table
+        .fractions
+        .iter()
+        .flat_map(|row| row.arms.iter().filter_map(move |cell| Some((row, cell, cell.difference.as_ref()?))))
+        .collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    html! {
+        div.wide { table {
+            thead { tr { th { "minus from scratch" } th.number { "labels" } th.number { "points" } th.number { "95 % interval" }
+                th.number { "paired t" } th.number { "sign flips" } th.number { "spread ratio" } th.number { "pairs" } } }
+            tbody { @for (row, cell, difference) in rows {
+                tr { th scope="row" { (cell.arm.title()) } td.number { (percent(row.fraction)) " %" }
+                    td.number { (points(difference.mean)) } (test_cells(difference.test.as_ref())) td.number { (difference.n_pairs) } }
+            } }
+        } }
+    }
+}
+
+fn test_cells(test: Option<&Test>) -> Markup {
+    let Some(test) = test else { return html! { td.number { "one pair" } td {} td {} td {} } };
+    html! {
+        td.number { (points(test.low)) " to " (points(test.high)) }
+        td.number { (p_value(test.p_value)) }
+        td.number { @if let Some(flips) = test.sign_flip_p_value { (p_value(flips)) } }
+        td.number { @if let Some(ratio) = test.spread_ratio { (format!("{ratio:.2}")) } }
+    }
+}
+
+/// A difference in percentage points.
+fn points(difference: f64) -> String {
+    format!("{:+.2}", 100.0 * difference).replace('-', "−")
+}
+
+fn categories(table: &StudyTable) -> Vec<String> {
+    table.fractions.iter().map(|row| format!("{} %", percent(row.fraction))).collect()
+}
+
+fn accuracy_plot(table: &StudyTable) -> Intervals {
+    let interval = |(category, row): (usize, &FractionRow), arm: Arm| {
+        let cell = row.arm(arm)?;
+        let mean = 100.0 * cell.mean?;
+        let words = format!("{}, {} % of the labels: {} %", arm.title(), percent(row.fraction), accuracy(Some(cell)));
+        let bar = cell.std.map(|std| (mean - 100.0 * std, mean + 100.0 * std));
+        let values = cell.runs.iter().map(|run| 100.0 * run.top1_accuracy).collect();
+        Some(Interval { category, mean, bar, values, words })
+    };
+    let group = |arm: Arm| Group {
+        colour: colour(arm),
+        intervals: table.fractions.iter().enumerate().filter_map(|row| interval(row, arm)).collect(),
+    };
+    let title = "test accuracy, %: mean ± standard deviation, and every run";
+    Intervals {
+        title,
+        categories: categories(table),
+        groups: table.arms().into_iter().map(group).collect(),
+        zero: false,
+    }
+}
+
+fn difference_plot(table: &StudyTable) -> Intervals {
+    let interval = |(category, row): (usize, &FractionRow), arm: Arm| {
+        let difference = row.arm(arm)?.difference?;
+        let bar = difference.test.map(|test| (100.0 * test.low, 100.0 * test.high));
+        let of = format!("{} minus from scratch, {} % of the labels", arm.title(), percent(row.fraction));
+        let words = format!("{of}: {} points", points(difference.mean));
+        Some(Interval { category, mean: 100.0 * difference.mean, bar, values: Vec::new(), words })
+    };
+    let group = |arm: Arm| Group {
+        colour: colour(arm),
+        intervals: table.fractions.iter().enumerate().filter_map(|row| interval(row, arm)).collect(),
+    };
+    let arms = table.arms().into_iter().filter(|arm| *arm != Arm::Scratch);
+    let title = "minus from scratch, points: mean and 95 % interval";
+    Intervals { title, categories: categories(table), groups: arms.map(group).collect(), zero: true }
+}
+
+fn learning_rates(table: &StudyTable) -> Markup {
+    let chosen: Vec<(&FractionRow, &ArmCell)> = table
+        .fractions
+        .iter()
+        .flat_map(|row| row.arms.iter().map(move |cell| (row, cell)))
+        .filter(|(_, cell)| !cell.trials.is_empty())
+        .collect();
+    if chosen.is_empty() {
+        return html! {};
+    }
+    let tried = |cell: &ArmCell| {
+        let trial = |trial: &selfie_eval::table::Trial| match trial.top1_accuracy {
+            Some(accuracy) => format!("{}: {:.2}", trial.learning_rate, 100.0 * accuracy),
+            None => format!("{}: not finite", trial.learning_rate),
+        };
+        cell.trials.iter().map(trial).collect::<Vec<_>>().join(", ")
+    };
+    html! {
+        details { summary { "How the learning rates were chosen" }
+            div.wide { table {
+                thead { tr { th { "arm" } th.number { "labels" } th.number { "learning rate" } th { "validation accuracy, %" } } }
+                tbody { @for (row, cell) in chosen {
+                    tr { th scope="row" { (cell.arm.title()) } td.number { (percent(row.fraction)) " %" }
+                        td.number { (cell.learning_rate) } td { (tried(cell))
+                            @if cell.chose_an_end() { " (an end of what was tried)" } } }
+                } }
+            } }
+        }
+    }
+}
+
+/// The pretraining's charts, then those of each fraction, where the runs of an arm have one colour.
+fn curves_by_arm(runs: &[&RunView], table: &StudyTable) -> Markup {
+    html! {
+        (curves::of_task(runs, Task::Pretrain))
+        @for row in &table.fractions {
+            @let of_row: Vec<_> = runs.iter().filter(|run| run.record.fraction == Some(row.fraction))
+                .filter_map(|run| run.arm().map(|arm| (*run, colour(arm), arm.title().to_owned()))).collect();
+            @let title = format!("Fine-tuning on {} % of the labels", percent(row.fraction));
+            (curves::section(&title, &of_row))
+        }
+    }
+}
+
+/// Runs that stand for the others in the configuration: the first pretraining and the first run of every arm.
+fn representatives<'a>(runs: &[&'a RunView]) -> Vec<&'a RunView> {
+    let mut seen: Vec<(Task, Option<Arm>)> = Vec::new();
+    let mut first = Vec::new();
+    for run in runs {
+        let key = (run.record.task, run.arm());
+        if !seen.contains(&key) {
+            seen.push(key);
+            first.push(*run);
+        }
+    }
+    first
+}

@@ -1,0 +1,111 @@
+use selfie_eval::paper;
+use selfie_eval::table::{About, Measurement, Runs, Trial, Variance};
+use serde_json::json;
+
+use super::*;
+
+const HOSTILE: &str = "</script><script>alert(1)</script>\"'&<b>";
+
+fn run(name: &str, task: Task, n_steps: u64) -> RunView {
+    let config = json!({ "model": { "width": 16, "stem": HOSTILE }, "pretrain": { "steps": n_steps } });
+    let record = RunRecord { seed: 7, ..RunRecord::new(task, HOSTILE, config, Default::default()) };
+    let line = |step: u64| {
+        let time = json!({ "step_s": 0.1, "images_per_s": 640.0, "data_wait": 0.01 });
+        json!({ "step": step, "loss": 1.4 - 0.001 * step as f64, "accuracy": 0.3, "chance": 0.25, "lr": 0.1, "grad_norm": 1.0,
+            "probe/knn@20": 0.4, HOSTILE: 1.0, "time": time })
+        .to_string()
+            + "\n"
+    };
+    let series = Series::parse(&(1..=n_steps).map(line).collect::<String>());
+    let pixel = include_bytes!("../../tests/golden/pixel.png").to_vec();
+    let pictures = vec![
+        Picture { name: "masks".into(), bytes: pixel },
+        Picture { name: "broken".into(), bytes: b"no picture".to_vec() },
+    ];
+    RunView { name: name.to_owned(), record, result: None, series, pictures }
+}
+
+fn table() -> StudyTable {
+    let mut all = Vec::new();
+    for (idx, fraction) in [0.05, 0.08].into_iter().enumerate() {
+        for arm in [Arm::Pretrained, Arm::Scratch] {
+            let mean = 0.5 + 0.05 * idx as f64 - 0.02 * f64::from(arm as u8);
+            let runs = (1..=3).map(|seed| Measurement { seed, top1_accuracy: mean + 0.003 * seed as f64 * mean });
+            let trials = vec![
+                Trial { learning_rate: 0.05, top1_accuracy: Some(0.4) },
+                Trial { learning_rate: 0.15, top1_accuracy: None },
+            ];
+            all.push(Runs { fraction, arm, learning_rate: 0.05, trials, runs: runs.collect() });
+        }
+    }
+    let about = About {
+        recipe: "cifar10-small".into(),
+        set: "cifar10".into(),
+        variance: Variance::FinetuningSeeds,
+        steps: Some(800),
+        pretrained_from: Vec::new(),
+        n_runs: 12,
+    };
+    StudyTable::new(about, all).unwrap()
+}
+
+fn page(runs: Vec<RunView>, studies: Vec<StudyView>) -> String {
+    Page { title: "A report".into(), made: "2026-11-26T00:00:00Z".into(), runs, studies }.to_html()
+}
+
+#[test]
+fn hostile_names_are_text_and_nothing_asks_for_another_file() {
+    let html = page(vec![run(HOSTILE, Task::Pretrain, 3)], Vec::new());
+    assert!(!html.contains("alert(1)</script>"), "a name became markup");
+    assert!(!html.contains("<b>"), "a name became markup");
+    assert_eq!(html.matches("<script").count(), 1, "the page's own script alone");
+    assert!(html.contains("&lt;/script&gt;&lt;script&gt;alert(1)"));
+    for way_out in ["http://", "https://", "url(", "@import", "src=\"/", "<link rel=\"stylesheet\""] {
+        assert!(!html.contains(way_out), "the page has {way_out}");
+    }
+}
+
+#[test]
+fn every_name_has_a_chart_and_chance_is_a_level() {
+    let html = page(vec![run("a", Task::Pretrain, 400), run("b", Task::Pretrain, 200)], Vec::new());
+    for title in
+        ["loss, nats", "accuracy over the batch", "learning rate", "gradient norm", "images a second", "probe/knn@20"]
+    {
+        assert!(html.contains(&format!("<figcaption>{title}</figcaption>")), "no chart of {title}");
+    }
+    assert!(html.contains("chance 0.250"));
+    assert!(html.contains("chance 1.39"), "the loss of guessing is −ln 0.25");
+    assert!(!html.contains("<figcaption>chance"), "chance is no curve");
+    assert!(!html.contains("collapse ("), "what no run has gets no chart");
+    // Two runs, each line of at most 160 points.
+    assert_eq!(html.matches("class=\"line c1\"").count(), html.matches("class=\"line c0\"").count());
+    assert!(html.contains("pretrain.steps"), "what differs between the runs is shown");
+}
+
+#[test]
+fn a_study_shows_its_table_its_plots_and_the_papers_figures() {
+    let runs = vec![run("pretrain-s1", Task::Pretrain, 5), run("0.05-pretrained-s1", Task::Finetune, 5)];
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table: table(), runs }]);
+    let selfie = paper::cell("cifar10", 0.08).unwrap().selfie;
+    for part in ["50.30 ± 0.15 (n = 3)", "minus from scratch", "p &lt; 0.001", "not finite", "mean and 95 % interval"]
+    {
+        assert!(html.contains(part), "no {part}");
+    }
+    assert!(html.contains(&format!("{:.1} ± {:.1}", selfie.mean, selfie.std)));
+    // Four arms and fractions, and two differences.
+    assert_eq!(html.matches("class=\"catch\"").count(), 6);
+}
+
+#[test]
+fn pictures_lie_in_the_page_and_what_is_none_is_left_out() {
+    let html = page(vec![run("a", Task::Pretrain, 1)], Vec::new());
+    assert_eq!(html.matches("data:image/png;base64,iVBORw0KGgo").count(), 1);
+    assert!(html.contains("width=\"1\" height=\"1\""));
+}
+
+#[test]
+fn a_run_without_a_single_step_has_a_page_too() {
+    let html = page(vec![run("a", Task::Pretrain, 0)], Vec::new());
+    assert!(html.contains("not finished"));
+    assert!(!html.contains("NaN"));
+}

@@ -1,0 +1,110 @@
+//! From the finished cells of a study to its choices and its table.
+
+use selfie_eval::record::{Arm, PretrainedFrom, to_pretty_json};
+use selfie_eval::table::{About, Measurement, Runs, StudyTable, Trial, Variance};
+
+use super::cell::Cell;
+use super::{Grid, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN};
+use crate::TrainError;
+use crate::checkpoint::WEIGHTS;
+use crate::files::Files;
+use crate::run_folder::read_result;
+
+impl Grid<'_> {
+    /// What was tried for an arm on a fraction; `None` while a trial is not finished, and no trials where there is no choice.
+    fn trials(&self, fraction: f64, arm: Arm) -> Result<Option<Vec<Trial>>, TrainError> {
+        if self.learning_rates.len() == 1 {
+            return Ok(Some(Vec::new()));
+        }
+        let mut trials = Vec::new();
+        for &learning_rate in &self.learning_rates {
+            let cell = Cell::Trial { fraction, arm, learning_rate };
+            if !self.is_finished(&cell)? {
+                return Ok(None);
+            }
+            trials.push(Trial { learning_rate, top1_accuracy: self.accuracy(&cell)? });
+        }
+        Ok(Some(trials))
+    }
+
+    /// The learning rate of an arm on a fraction: of the best validation accuracy, of equal ones the lowest. `None` while a
+    /// trial is not finished.
+    pub(super) fn choice(&self, fraction: f64, arm: Arm) -> Result<Option<f64>, TrainError> {
+        let Some(trials) = self.trials(fraction, arm)? else { return Ok(None) };
+        if trials.is_empty() {
+            return Ok(self.learning_rates.first().copied());
+        }
+        best(&trials).map(Some).ok_or_else(|| TrainError::NonFinite {
+            what: format!("the loss of {} at {fraction} of the labels with every learning rate tried", arm.title()),
+            step: None,
+        })
+    }
+
+    /// Writes the table of the cells that are finished.
+    pub(super) fn write_table(&self) -> Result<StudyTable, TrainError> {
+        let table = StudyTable::new(self.about()?, self.runs()?)?;
+        let folder = &self.session.out;
+        Files::disk().write_shared(&folder.join(TABLE_CSV), table.to_csv().as_bytes())?;
+        Files::disk().write_shared(&folder.join(TABLE_MARKDOWN), table.to_markdown().as_bytes())?;
+        Files::disk().write_shared(&folder.join(TABLE_JSON), to_pretty_json(TABLE_JSON, &table)?.as_bytes())?;
+        Ok(table)
+    }
+
+    fn runs(&self) -> Result<Vec<Runs>, TrainError> {
+        let mut all = Vec::new();
+        for &fraction in &self.study.fractions {
+            for &arm in &self.study.arms {
+                let Some(learning_rate) = self.choice(fraction, arm)? else { continue };
+                let trials = self.trials(fraction, arm)?.unwrap_or_default();
+                let mut runs = Vec::new();
+                for seed in 1..=self.study.n_seeds {
+                    let accuracy = self.accuracy(&Cell::Test { fraction, arm, seed })?;
+                    runs.extend(accuracy.map(|top1_accuracy| Measurement { seed, top1_accuracy }));
+                }
+                all.push(Runs { fraction, arm, learning_rate, trials, runs });
+            }
+        }
+        Ok(all)
+    }
+
+    fn about(&self) -> Result<About, TrainError> {
+        let several = self.study.pretrain_seeds && self.study.n_seeds > 1;
+        let variance = if several { Variance::PretrainingAndFinetuningSeeds } else { Variance::FinetuningSeeds };
+        Ok(About {
+            recipe: self.resolved.recipe.clone(),
+            set: self.resolved.config.data.set.clone(),
+            variance,
+            steps: self.resolved.config.finetune.training.steps,
+            pretrained_from: self.pretrained_from()?,
+            n_runs: self.study.n_runs().tests,
+        })
+    }
+
+    /// The weights that the study starts from; none while they are not there.
+    fn pretrained_from(&self) -> Result<Vec<PretrainedFrom>, TrainError> {
+        if let Some(given) = &self.study.pretrained {
+            return Ok(vec![given.from().clone()]);
+        }
+        let mut all = Vec::new();
+        for cell in self.cells().iter().filter(|cell| matches!(cell, Cell::Pretrain { .. })) {
+            if let Some(result) = read_result(&self.folder(cell))? {
+                let path = self.folder(cell).join(WEIGHTS).display().to_string();
+                all.push(PretrainedFrom { path, hash: result.weights_hash });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The first of the most accurate.
+pub(super) fn best(trials: &[Trial]) -> Option<f64> {
+    let mut best: Option<(f64, f64)> = None;
+    for trial in trials {
+        if let Some(accuracy) = trial.top1_accuracy
+            && best.is_none_or(|(most, _)| accuracy > most)
+        {
+            best = Some((accuracy, trial.learning_rate));
+        }
+    }
+    best.map(|(_, learning_rate)| learning_rate)
+}

@@ -1,0 +1,157 @@
+//! A study of a few drawn images: every arm, interrupted after every step or not, gives one table.
+
+use std::path::Path;
+
+use selfie_data::DataSet;
+use selfie_eval::record::{Arm, Split};
+use selfie_eval::table::StudyTable;
+use selfie_model::WeightsFile;
+use selfie_train::checkpoint::WEIGHTS;
+use selfie_train::config::{Base, Overrides};
+use selfie_train::finetune::{self, Labels, Pretrained};
+use selfie_train::run_folder::{read_metrics, read_record};
+use selfie_train::session::Ended;
+use selfie_train::signals::{Signals, StopSignal};
+use selfie_train::study::{self, Study, StudyEnded};
+use selfie_train::{TrainError, pretrain};
+
+use crate::{SMALL, configuration, images, session};
+use selfie_eval::record::Task;
+
+fn small_study(arms: &[Arm], learning_rates: &[f64]) -> Study {
+    let set =
+        SMALL.iter().chain(&["finetune.steps=3", "pretrain.steps=3", "pretrain.batch=8", "pretrain.warmup_steps=1"]);
+    Study {
+        base: Base::Defaults,
+        overrides: Overrides { set: set.map(|text| (*text).to_owned()).collect(), ..Overrides::default() },
+        fractions: vec![0.2, 0.5],
+        n_seeds: 2,
+        arms: arms.to_vec(),
+        learning_rates: learning_rates.to_vec(),
+        pretrained: None,
+        pretrain_seeds: false,
+    }
+}
+
+fn table_of(study: &Study, data: &DataSet, out: &Path) -> StudyTable {
+    match study::run(study, data, &session(out, None)).unwrap() {
+        StudyEnded::Finished(table) => table,
+        stopped @ StudyEnded::Stopped { .. } => panic!("nothing stops it, got {stopped:?}"),
+    }
+}
+
+#[test]
+fn a_study_of_every_arm_interrupted_after_every_step_ends_with_the_table_of_one_that_was_not() {
+    let data = images(200);
+    let whole = tempfile::tempdir().unwrap();
+    let study = Study { fractions: vec![0.2], ..small_study(&Arm::ALL, &[0.01, 0.05]) };
+    let table = table_of(&study, &data, whole.path());
+    assert_eq!(table.fractions.len(), 1);
+    for row in &table.fractions {
+        assert_eq!(row.arms.iter().map(|cell| cell.arm).collect::<Vec<_>>(), Arm::ALL);
+        for cell in &row.arms {
+            assert_eq!((cell.runs.len(), cell.trials.len()), (2, 2), "{cell:?}");
+            assert_eq!(cell.difference.is_some(), cell.arm != Arm::Scratch);
+        }
+    }
+    for name in ["study.json", "table.md", "table.csv", "table.json"] {
+        assert!(whole.path().join(name).is_file(), "{name} is missing");
+    }
+
+    let interrupted = tempfile::tempdir().unwrap();
+    let signals = Signals::install().unwrap();
+    signals.request(StopSignal::User1);
+    let stopping = selfie_train::session::Session { signals: Some(signals), ..session(interrupted.path(), None) };
+    let mut n_stops = 0;
+    let again = loop {
+        match study::run(&study, &data, &stopping).unwrap() {
+            StudyEnded::Finished(table) => break table,
+            StudyEnded::Stopped { .. } => n_stops += 1,
+        }
+    };
+    // A pretraining, 8 trials and 8 tests of 3 steps; the last step of each is its end.
+    assert_eq!(n_stops, 17 * 2);
+    assert_eq!(again.fractions, table.fractions);
+
+    // A finished study prints its table again and computes nothing.
+    std::fs::remove_dir_all(whole.path().join("0.2-scratch-s1").join("checkpoints")).unwrap();
+    assert_eq!(table_of(&study, &data, whole.path()), table);
+}
+
+#[test]
+fn pairs_share_the_subset_and_the_budget_and_smaller_fractions_are_part_of_larger_ones() {
+    let data = images(200);
+    let out = tempfile::tempdir().unwrap();
+    table_of(&small_study(&[Arm::Pretrained, Arm::Scratch], &[0.05]), &data, out.path());
+    let record = |name: &str| read_record(&out.path().join(name)).unwrap().unwrap();
+    let (pretrained, scratch) = (record("0.2-pretrained-s1"), record("0.2-scratch-s1"));
+    assert!(pretrained.subset_hash.is_some());
+    assert_eq!(pretrained.subset_hash, scratch.subset_hash);
+    assert_ne!(pretrained.subset_hash, record("0.2-scratch-s2").subset_hash);
+    assert_eq!((pretrained.split, pretrained.pretrained_from.is_some()), (Some(Split::Test), true));
+    let n_steps = |name: &str| read_metrics(&out.path().join(name)).unwrap().len();
+    assert_eq!((n_steps("0.2-pretrained-s1"), n_steps("0.2-scratch-s1")), (3, 3));
+    assert!(!out.path().join("0.2-scratch-learning-rate-0.05").exists(), "one rate is no choice");
+}
+
+#[test]
+fn a_learning_rate_that_diverges_loses_and_all_of_them_are_an_error() {
+    let data = images(200);
+    let out = tempfile::tempdir().unwrap();
+    let study = Study { fractions: vec![0.2], ..small_study(&[Arm::Scratch], &[0.01, 1e39]) };
+    let table = table_of(&study, &data, out.path());
+    let cell = &table.fractions[0].arms[0];
+    assert_eq!((cell.learning_rate, cell.trials[1].top1_accuracy), (0.01, None));
+
+    let out = tempfile::tempdir().unwrap();
+    let study = Study { learning_rates: vec![1e39, 2e39], ..study };
+    let error = study::run(&study, &data, &session(out.path(), None)).unwrap_err();
+    assert!(matches!(error, TrainError::NonFinite { .. }), "{error}");
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_the_folder_is_made() {
+    let data = images(200);
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().join("study");
+    let too_many = Study { fractions: vec![0.2, 0.95], ..small_study(&[Arm::Scratch], &[0.05]) };
+    assert!(study::run(&too_many, &data, &session(&folder, None)).is_err());
+    assert!(!folder.exists());
+    std::fs::write(out.path().join("letter.txt"), "no study").unwrap();
+    let study = small_study(&[Arm::Scratch], &[0.05]);
+    let error = study::run(&study, &data, &session(out.path(), None)).unwrap_err();
+    assert!(matches!(error, TrainError::NotARunFolder { .. }), "{error}");
+}
+
+#[test]
+fn a_linear_probe_trains_its_last_layer_and_leaves_the_pretrained_network_as_it_was() {
+    let data = images(40);
+    let out = tempfile::tempdir().unwrap();
+    let pretraining = out.path().join("pretrain");
+    pretrain::run(&configuration(Task::Pretrain, &["steps=3"]), &data, &session(&pretraining, None)).unwrap();
+    let set = ["steps=40", "learning_rate=0.5", "classifier=patch_network", "last_layer_only=true"];
+    let labels = Labels {
+        fraction: 1.0,
+        subset: None,
+        pretrained: Some(Pretrained::read(&pretraining.join(WEIGHTS)).unwrap()),
+        split: Split::Test,
+    };
+    let probe = out.path().join("probe");
+    let ended = finetune::run(&configuration(Task::Finetune, &set), &data, &labels, &session(&probe, None)).unwrap();
+    assert!(matches!(ended, Ended::Finished { .. }));
+
+    let [before, after] = [&pretraining, &probe].map(|run| WeightsFile::read(&run.join(WEIGHTS)).unwrap().tensors);
+    let bytes = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (frozen, trained): (Vec<_>, Vec<_>) = after.iter().partition(|(name, _)| name.starts_with("patch_network."));
+    assert!(frozen.len() > 10, "{frozen:?}");
+    for (name, tensor) in frozen {
+        assert_eq!(bytes(tensor), bytes(&before[name]), "{name} moved");
+    }
+    assert_eq!(trained.len(), 2, "weight and bias of the last layer");
+    let metrics = read_metrics(&probe).unwrap();
+    let mean = |metrics: &[selfie_eval::record::StepMetrics]| {
+        metrics.iter().map(|metrics| metrics.loss).sum::<f64>() / metrics.len() as f64
+    };
+    let (first, last) = (mean(&metrics[..5]), mean(&metrics[35..]));
+    assert!(last < first, "the loss fell from {first} to {last}");
+}
