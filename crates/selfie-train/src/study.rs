@@ -2,7 +2,7 @@
 //!
 //! Every cell of the grid is a run folder of its own and resumes as any run does. What is left to do is read from the study's
 //! folder alone, so that a study can be interrupted at any time, and several processes, also on other machines that share the
-//! folder, can work on it: [`claim`] keeps two of them off one cell.
+//! folder, can work on it: claims keep two of them off one cell.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
