@@ -107,7 +107,9 @@ impl Grid<'_> {
                 let session = session(TRIAL_SEED);
                 let labels = self.labels(fraction, arm, TRIAL_SEED, Split::Validation)?;
                 match finetune::run(&self.configuration(arm, learning_rate)?, self.data, &labels, &session) {
-                    Err(error @ TrainError::NonFinite { .. }) => write_diverged(&session.out, &error).map(|()| None),
+                    Err(error @ (TrainError::Fault { .. } | TrainError::NonFinite { .. })) => {
+                        write_diverged(&session.out, &error).map(|()| None)
+                    }
                     ended => ended.map(Some),
                 }
             }
