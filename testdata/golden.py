@@ -9,7 +9,7 @@ A file holds, per tensor: `weight.NAME` (parameters and running statistics befor
 front (`conv3x3_s1.grad.x`). Tensors are PyTorch's layout: NCHW, OIHW, [out, in]. The metadata key `config` is a JSON object
 of the arguments (`ops`: of each case's constants). README.md has the commands that made the committed files.
 
-`autocast.distance` of a pretraining file is how far PyTorch's own bf16 gradients are from its f64 ones.
+`autocast.distance` of a network's file is how far PyTorch's own bf16 gradients are from its f64 ones.
 
 Nothing is left at a value that hides a mistake: norm scales are not 1, biases are not 0, the attention layers differ.
 """
@@ -240,14 +240,14 @@ def pretext_loss(net, x, order, a):
     return logits, F.cross_entropy(logits.reshape(-1, t).to(x.dtype), torch.arange(t).repeat(a.batch))
 
 
-def autocast_distance(net, x, order, a):
+def autocast_distance(net, loss_of):
     """How far all gradients together, computed under bf16 autocast, are from `net`'s in f64: |difference| / |f64's|."""
     global nearest_to_kink
     exact = nearest_to_kink
     half = copy.deepcopy(net).float()
     half.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        _, loss = pretext_loss(half, x, order, a)
+        loss = loss_of(half)
     nearest_to_kink = exact
     loss.backward()
     pairs = [(p.grad, q.grad) for p, q in zip(net.parameters(), half.parameters())]
@@ -263,7 +263,7 @@ def pretrain(a):
     order = torch.rand(a.batch, net.grid**2).argsort(1)
     logits, loss = pretext_loss(net, x.double(), order, a)
     loss.backward()
-    out["autocast.distance"] = autocast_distance(net, x, order, a).reshape(1)
+    out["autocast.distance"] = autocast_distance(net, lambda half: pretext_loss(half, x, order, a)[1]).reshape(1)
     out |= {"input.images_nchw": x, "input.order": order, "output.logits": logits, "output.loss": loss.reshape(1)}
     out |= {f"grad.{k}": p.grad for k, p in net.named_parameters()}
     return out | state(net, "after", lambda k: "running" in k)
@@ -277,9 +277,11 @@ def classifier(a):
     x, labels = random_images(a), torch.randint(0, a.classes, (a.batch,))
     with torch.no_grad():
         eval_logits = net.eval()(x.double())
+    loss_of = lambda logits: F.cross_entropy(logits, labels, label_smoothing=a.label_smoothing)
     logits = net.train()(x.double())
-    loss = F.cross_entropy(logits, labels, label_smoothing=a.label_smoothing)
+    loss = loss_of(logits)
     loss.backward()
+    out["autocast.distance"] = autocast_distance(net, lambda half: loss_of(half(x).float())).reshape(1)
     out |= {"input.images_nchw": x, "input.labels": labels}
     out |= {"output.eval_logits": eval_logits, "output.logits": logits, "output.loss": loss.reshape(1)}
     out |= {f"grad.{k}": p.grad for k, p in net.named_parameters()}

@@ -12,6 +12,14 @@ pub(crate) struct Scratch<M: Numbers> {
     pub(crate) activated: Aligned<M::Stored>,
     /// The input unfolded to columns.
     pub(crate) columns: Aligned<M::Stored>,
+    /// The input in transformed tiles.
+    pub(crate) tiles: Aligned<M::Stored>,
+    /// The output's gradient in transformed tiles.
+    pub(crate) gradient_tiles: Aligned<M::Stored>,
+    /// Products of tiles.
+    pub(crate) sums: Aligned<M::Sum>,
+    /// What a transform keeps between its two halves.
+    pub(crate) combined: Aligned<M::Sum>,
     /// Left rows of a product, side by side.
     pub(crate) gathered: Aligned<M::Stored>,
     /// A packed left operand.
@@ -25,6 +33,10 @@ impl<M: Numbers> Default for Scratch<M> {
         Self {
             activated: Aligned::default(),
             columns: Aligned::default(),
+            tiles: Aligned::default(),
+            gradient_tiles: Aligned::default(),
+            sums: Aligned::default(),
+            combined: Aligned::default(),
             gathered: Aligned::default(),
             left: Panels::default(),
             right: Panels::default(),

@@ -9,6 +9,7 @@ mod gradients;
 mod oracle;
 mod precision;
 mod threads;
+mod tiles;
 
 use candle_core::{DType, Device, Tensor};
 use selfie_random::{Purpose, Stream};

@@ -7,7 +7,7 @@ use crate::Real;
 use crate::kernels::memory::unwritten;
 use crate::kernels::norm::{Norm, NormBackward, NormSums};
 use crate::kernels::numbers::Numbers;
-use crate::kernels::pieces::{cut_by_weight, gradient_pieces, sum_in_order};
+use crate::kernels::pieces::{cut_by_weight, gradient_pieces};
 use crate::kernels::product::{Addend, Panels, Source};
 use crate::kernels::scratch::{Scratch, with_scratch};
 use crate::profile::{OpClass, Work, span};
@@ -125,7 +125,7 @@ impl Conv {
         let accumulate = so_far.is_some();
         let input_product =
             wants.then(|| self.input_product::<M>(backward.weight, &pieces, (accumulate, through_norm)));
-        let whole_weight = cut_by_weight(self.spec.weight_len());
+        let whole_weight = cut_by_weight(self.spec.weight_len()) && !self.spec.unfolds();
         let weight_readings = (!whole_weight).then(|| self.weight_readings::<M>(&pieces));
         let shared = Shared::<M> { backward, weight_readings, input_product };
         let mut da = match so_far {
@@ -134,7 +134,7 @@ impl Conv {
             None => Vec::new(),
         };
 
-        let weight_len = self.spec.weight_len();
+        let weight_len = self.gradient_len();
         let n_jobs = if whole_weight { pieces.len() } else { gradient_pieces(pieces.len(), weight_len) };
         let per_job = pieces.len().div_ceil(n_jobs);
         let n_jobs = pieces.len().div_ceil(per_job);
@@ -155,7 +155,7 @@ impl Conv {
         if whole_weight {
             self.large_weight_product(backward.input, backward.dy, d_weight);
         } else {
-            sum_in_order(&dw_partial, d_weight);
+            self.join_gradients(&dw_partial, d_weight);
         }
         (da, sums_partial)
     }
@@ -174,10 +174,9 @@ impl Conv {
         pieces: &[Piece],
         (accumulate, through_norm): (bool, bool),
     ) -> InputProduct<M::Stored> {
-        let weight = &M::stored(weight);
+        let (weight, taps) = self.weight_by_taps::<M>(weight);
         let spec = self.spec;
-        let taps = spec.kernel * spec.kernel;
-        let source = Source::Transposed { data: weight, block_rows: spec.out_channels, step: spec.out_channels };
+        let source = Source::Transposed { data: &weight, block_rows: spec.out_channels, step: spec.out_channels };
         InputProduct {
             weight: Panels::pack_on_all_cores(
                 (taps * spec.out_channels, spec.in_channels),
@@ -221,7 +220,7 @@ impl Conv {
         let Scratch { activated, columns, left, right, .. } = scratch;
         let a = self.read(backward.input, piece, ReadScratch { activated, columns });
         let dy = &backward.dy[piece.output(self)];
-        self.weight_product::<M>(last.as_ref().unwrap_or(pairing), (a, dy), dw, (left, right));
+        self.weight_product::<M>(last.as_ref().unwrap_or(pairing), (a, dy, piece.images.len()), dw, (left, right));
     }
 
     /// The piece's part of the input's gradient.
@@ -237,7 +236,9 @@ impl Conv {
         let read = match reading {
             Reading::Evenly => piece.output(self),
             // A band's first and last rows read beyond the band.
-            Reading::ByClass(_) => piece.images.start * self.output_len()..piece.images.end * self.output_len(),
+            Reading::ByClass(_) | Reading::ByTile(_) => {
+                piece.images.start * self.output_len()..piece.images.end * self.output_len()
+            }
         };
         reading.product::<M>(da, (&dy[read], piece.images.len()), &product.weight, addend);
     }

@@ -1,6 +1,7 @@
 //! How a convolution's work is cut into pieces: by shapes alone, never by the number of threads.
 
 use super::Conv;
+use super::winograd::{OUTPUTS, PLACES};
 use std::ops::Range;
 
 /// Bytes of a piece's larger map: its operands stay in the second-level cache.
@@ -9,6 +10,10 @@ const PIECE_BYTES: usize = 1 << 19;
 /// share out.
 const MIN_COLUMN_BYTES: usize = 1 << 9;
 const MAX_COLUMN_BYTES: usize = 1 << 12;
+/// Bytes of a piece's transformed tiles and their products, and bounds of the number of tiles.
+const TILES_BYTES: usize = 1 << 19;
+const MIN_TILES: usize = 48;
+const MAX_TILES: usize = 256;
 
 /// A few whole images, or a band of rows of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +61,15 @@ impl Conv {
     pub(super) fn pieces<S>(&self, images: usize) -> Vec<Piece> {
         let spec = self.spec;
         let widest = spec.out_channels.max(spec.in_channels * spec.stride * spec.stride);
-        let rows = (PIECE_BYTES / widest).clamp(MIN_COLUMN_BYTES, MAX_COLUMN_BYTES) / size_of::<S>();
+        let (rows, band_step) = if self.is_tiled() {
+            let tile_bytes = PLACES * widest * (size_of::<S>() + size_of::<f32>());
+            ((TILES_BYTES / tile_bytes).clamp(MIN_TILES, MAX_TILES) * OUTPUTS * OUTPUTS, OUTPUTS)
+        } else {
+            ((PIECE_BYTES / widest).clamp(MIN_COLUMN_BYTES, MAX_COLUMN_BYTES) / size_of::<S>(), 1)
+        };
         let per_image = self.out_height * self.out_width;
         let (images_per_piece, band) = if per_image > 2 * rows {
-            (1, (rows / self.out_width).max(1))
+            (1, (rows / self.out_width / band_step).max(1) * band_step)
         } else {
             ((rows / per_image).max(1), self.out_height)
         };

@@ -8,6 +8,7 @@ mod cut;
 mod forward;
 mod plan;
 mod weight;
+mod winograd;
 
 pub(crate) use backward::{Backward, UnitGradients};
 
@@ -18,9 +19,17 @@ use super::product::{Addend, At, Panels, Rows, Source, even_product, rows_produc
 use crate::profile::Work;
 use cut::Piece;
 use plan::PiecePlan;
+use std::borrow::Cow;
+use winograd::TilePlan;
 
 /// Channels below which the taps of an output pixel are unfolded into one run.
 const SHORT_RUN: usize = 16;
+
+/// Bounds above which tiles win. Below, transforming them costs more than the products they save: of few channels, and of small
+/// maps, most of whose pixels see less than the whole kernel.
+const TILED_SIDE: usize = 8;
+const TILED_CHANNELS: usize = 32;
+const TILED_SIDE_BY_CHANNELS: usize = 1024;
 
 /// A square convolution without bias. Weights are `[kernel, kernel, in, out]` in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +109,19 @@ enum Reading {
     Evenly,
     /// By classes of pixels.
     ByClass(PiecePlan),
+    /// In transformed tiles.
+    ByTile(TilePlan),
 }
 
 impl Reading {
+    /// The tiles, of a reading by tiles.
+    fn tiles(&self) -> Option<&TilePlan> {
+        match self {
+            Reading::ByTile(plan) => Some(plan),
+            Reading::Evenly | Reading::ByClass(_) => None,
+        }
+    }
+
     /// `c = addend + a × b` for a piece of `images` images.
     fn product<M: Numbers>(
         &self,
@@ -114,6 +133,7 @@ impl Reading {
         let plan = match self {
             Reading::Evenly => return even_product::<M, M::Stored>(c, a, b, addend),
             Reading::ByClass(plan) => plan,
+            Reading::ByTile(plan) => return plan.product::<M>(c, (a, images), b, addend),
         };
         for class in &plan.classes {
             let (from, to) = class.pixels(images);
@@ -128,6 +148,19 @@ impl Conv {
     pub(crate) fn new(spec: ConvSpec, height: usize, width: usize) -> Option<Self> {
         let (out_height, out_width) = (spec.output_side(height)?, spec.output_side(width)?);
         Some(Self { spec, height, width, out_height, out_width })
+    }
+
+    /// Whether it is computed by transformed tiles; by its shape alone, so that an image's result is the same in any batch.
+    fn is_tiled(&self) -> bool {
+        let ConvSpec { kernel, stride, padding, in_channels, out_channels } = self.spec;
+        let (side, channels) = (self.height.min(self.width), in_channels.min(out_channels));
+        (kernel, stride, padding) == (3, 1, 1)
+            && side >= TILED_SIDE
+            && channels >= TILED_CHANNELS
+            && side * channels >= TILED_SIDE_BY_CHANNELS
+            // bf16 is multiplied in pairs.
+            && in_channels.is_multiple_of(2)
+            && out_channels.is_multiple_of(2)
     }
 
     fn input_len(&self) -> usize {
@@ -155,26 +188,47 @@ impl Conv {
 
     /// How the pieces of each band read the input, for forward and the weight's gradient.
     fn readings<M: Numbers>(&self, pieces: &[Piece]) -> Vec<Reading> {
-        let evenly = self.spec.is_direct() || self.spec.unfolds();
-        by_band(pieces, evenly, |piece| {
+        by_band(pieces, |piece| {
+            if self.spec.is_direct() || self.spec.unfolds() {
+                return Reading::Evenly;
+            }
+            if self.is_tiled() {
+                return Reading::ByTile(TilePlan::forward(piece, (self.height, self.width), self.spec.in_channels));
+            }
             let (out_y, read_y) = (piece.out_y.clone(), piece.read_y.clone());
-            PiecePlan::forward(self, piece.images.len(), out_y, read_y, M::kernels().depth)
+            Reading::ByClass(PiecePlan::forward(self, piece.images.len(), out_y, read_y, M::kernels().depth))
         })
     }
 
     /// How the pieces of each band read the output's gradient, for the input's.
     fn backward_readings<M: Numbers>(&self, pieces: &[Piece]) -> Vec<Reading> {
-        by_band(pieces, self.spec.is_direct(), |piece| {
-            PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), M::kernels().depth)
+        by_band(pieces, |piece| {
+            if self.spec.is_direct() {
+                return Reading::Evenly;
+            }
+            if self.is_tiled() {
+                return Reading::ByTile(TilePlan::backward(piece, (self.height, self.width), self.spec.out_channels));
+            }
+            Reading::ByClass(PiecePlan::backward(self, piece.images.len(), piece.own_y.clone(), M::kernels().depth))
         })
     }
 
-    /// The weight as the right operand `[kernel · kernel · in, out]` of forward.
+    /// The weight as products read it, `[taps, in, out]`, and how many taps it has: the kernel's, or a transformed tile's
+    /// places.
+    fn weight_by_taps<'a, M: Numbers>(&self, weight: &'a [M::Sum]) -> (Cow<'a, [M::Stored]>, usize) {
+        if self.is_tiled() {
+            let places = winograd::transformed_weight(weight);
+            return (Cow::Owned(M::keep(places)), winograd::PLACES);
+        }
+        (M::stored(weight), self.spec.kernel * self.spec.kernel)
+    }
+
+    /// The weight as the right operand `[taps · in, out]` of forward.
     fn pack_weight<M: Numbers>(&self, weight: &[M::Sum]) -> Panels<M::Stored> {
         let n = self.spec.out_channels;
-        let weight = &M::stored(weight);
-        let source = Source::Rows { data: weight, at: At::Evenly(n) };
-        Panels::pack_on_all_cores((self.spec.depth(), n), M::kernels().right(), source)
+        let (weight, taps) = self.weight_by_taps::<M>(weight);
+        let source = Source::Rows { data: &weight, at: At::Evenly(n) };
+        Panels::pack_on_all_cores((taps * self.spec.in_channels, n), M::kernels().right(), source)
     }
 
     /// The piece as the product sees it: itself, normalised and rectified, or unfolded.
@@ -229,9 +283,8 @@ impl Conv {
 }
 
 /// A reading for each band, for as many images as a piece holds at most: those of the first pieces.
-fn by_band(pieces: &[Piece], evenly: bool, plan: impl Fn(&Piece) -> PiecePlan) -> Vec<Reading> {
-    let bands = pieces.iter().take_while(|piece| piece.images.start == 0);
-    bands.map(|piece| if evenly { Reading::Evenly } else { Reading::ByClass(plan(piece)) }).collect()
+fn by_band(pieces: &[Piece], reading: impl Fn(&Piece) -> Reading) -> Vec<Reading> {
+    pieces.iter().take_while(|piece| piece.images.start == 0).map(reading).collect()
 }
 
 /// The scratch that [`Conv::read`] writes.
