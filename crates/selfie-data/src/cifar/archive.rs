@@ -43,7 +43,8 @@ fn read_entries(path: &Path, set: Cifar, unpacked: &mut impl Read) -> Result<Ent
     let in_list = |source| failed("the list of files", source);
     let mut archive = tar::Archive::new(unpacked);
     let mut found = Entries::new();
-    for entry in archive.entries().map_err(in_list)? {
+    // Raw: the names of these files are short, and a long name elsewhere may be as long as the archive.
+    for entry in archive.entries().map_err(in_list)?.raw(true) {
         let mut entry = entry.map_err(in_list)?;
         let entry_path = entry.path().map_err(in_list)?.into_owned();
         let Some((name, limit)) = wanted(set, &entry_path) else {

@@ -171,6 +171,27 @@ fn names_that_point_out_of_the_archive_are_ignored_and_double_ones_refused() {
 }
 
 #[test]
+fn a_long_name_which_could_be_as_long_as_the_archive_is_not_read() {
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    let long = b"test_batch.bin\0";
+    header.set_size(long.len() as u64);
+    header.set_cksum();
+    builder.append(&header, long.as_slice()).unwrap();
+    for (name, bytes) in files() {
+        let name = if name == TEST_FILE { "other" } else { name };
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        builder.append(&header, bytes.as_slice()).unwrap();
+    }
+    let error = open_archive(&builder.into_inner().unwrap().finish().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::MissingInput, "{error}");
+}
+
+#[test]
 fn an_archive_is_not_read_past_the_limit_of_its_unpacked_size() {
     let bomb = archive("", &[("filler", vec![0; 3_000_000])]);
     let folder = folder(&[("bomb.tar.gz", bomb)]);

@@ -17,6 +17,11 @@ use latin1::Latin1;
 use machine::Machine;
 use node::{Array, Encoding, Id, Node};
 
+/// Keys of a data set's dict, of which it has a handful.
+const MAX_KEYS: usize = 64;
+/// Texts of a list, such as names of classes.
+const MAX_TEXTS: usize = 1000;
+
 /// The array `data`, `[n, row bytes]` of u8, and as many labels, of a pickle of `len` bytes; each under the first of its
 /// names that the dict has.
 pub(crate) fn rows<'a, R: Read + Seek + 'a>(
@@ -51,6 +56,9 @@ pub(crate) fn texts<R: Read + Seek>(reader: R, len: u64, name: &str) -> Result<V
     let Node::List(items) = pickle.machine.node(id) else {
         return Err(Fault::wrong(name, "a list of texts", pickle.machine.node(id).kind()));
     };
+    if items.len() > MAX_TEXTS {
+        return Err(Fault::wrong(name, format!("at most {MAX_TEXTS} texts"), items.len()));
+    }
     let items = items.clone();
     let text = |item: Id| match pickle.machine.node(item) {
         Node::Text(text) => {
@@ -73,6 +81,9 @@ impl<R: Read + Seek> Pickle<R> {
         let mut machine = Machine::new(reader, len);
         let root = machine.run()?;
         match machine.node(root) {
+            Node::Dict(entries) if entries.len() > MAX_KEYS => {
+                Err(Fault::wrong("the pickle", format!("a dict of at most {MAX_KEYS} keys"), entries.len()))
+            }
             Node::Dict(entries) => {
                 let entries = entries.clone();
                 Ok(Self { machine, entries })

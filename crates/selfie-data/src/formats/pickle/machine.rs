@@ -11,9 +11,11 @@ use super::node::{Array, Encoding, Id, Known, Node, Text};
 
 /// Values of a pickle: twice the labels of ImageNet.
 const MAX_NODES: usize = 3_000_000;
+/// Instructions of a pickle, which bounds what marks, stored values and lists of one value again and again take.
+const MAX_STEPS: usize = 10_000_000;
 /// Names of modules, types and keys.
 const MAX_NAME_BYTES: u64 = 128;
-/// Arguments of a call and parts of a state.
+/// Arguments of a call, parts of a state and dimensions of an array.
 const MAX_ARGUMENTS: usize = 16;
 const MAX_PROTOCOL: u8 = 5;
 
@@ -49,13 +51,14 @@ impl<R: Read + Seek> Machine<R> {
         if proto != 0x80 || !(2..=MAX_PROTOCOL).contains(&protocol) {
             return Err(self.wrong("a pickle of protocol 2 to 5", format!("bytes {proto:#04x} {protocol:#04x}")));
         }
-        loop {
+        for _ in 0..MAX_STEPS {
             let [opcode] = self.bytes()?;
             if opcode == b'.' {
                 return self.pop();
             }
             self.step(opcode)?;
         }
+        Err(self.wrong(&format!("at most {MAX_STEPS} instructions"), "more"))
     }
 
     pub(super) fn node(&self, id: Id) -> &Node {
@@ -367,11 +370,10 @@ impl<R: Read + Seek> Machine<R> {
     }
 
     fn array(&self, number_type: Id, shape: Id, numbers: Id) -> Result<Node, Fault> {
-        let (Node::Dtype(number_type), Node::Tuple(shape), Node::Text(numbers)) =
-            (self.node(number_type), self.node(shape), self.node(numbers))
-        else {
+        let (Node::Dtype(number_type), Node::Text(numbers)) = (self.node(number_type), self.node(numbers)) else {
             return Err(self.wrong("an array's number type, shape and bytes", "other values"));
         };
+        let shape = self.short_tuple(shape)?;
         let size = |&id: &Id| match self.node(id) {
             Node::Int(size) => u64::try_from(*size).ok(),
             _ => None,

@@ -130,6 +130,28 @@ fn sizes_that_a_file_does_not_have_reserve_nothing() {
 }
 
 #[test]
+fn values_used_again_and_again_cost_no_more_than_a_data_set_needs() {
+    let refused = |parts: &[&[u8]], expected: &str| {
+        let message = message(read(&parts.concat()).unwrap_err());
+        assert!(message.contains(expected), "{message}");
+    };
+    // Marks and stored values take a byte of the file each and several of memory.
+    refused(&[b"\x80\x04", &b"(".repeat(10_000_001)], "at most 10000000 instructions");
+    refused(&[b"\x80\x04N", &b"\x94".repeat(10_000_001)], "at most 10000000 instructions");
+    // A shape is copied into every array that has it.
+    let array = |n_sizes: usize| {
+        let start = b"\x80\x02cnumpy.core.numeric\n_frombuffer\n(U\x01xcnumpy\ndtype\nU\x02u1\x85R(";
+        [start.as_slice(), &b"K\x01".repeat(n_sizes), b"tNtR."].concat()
+    };
+    refused(&[&array(17)], "a tuple of at most 16 values");
+    refused(&[&array(16)], "a dict");
+    refused(&[b"\x80\x02}U\x04dataq\x000(", &b"h\x00N".repeat(65), b"u."], "at most 64 keys");
+    let names = [b"\x80\x02}U\x01n](".as_slice(), &b"U\x01a".repeat(1001), b"es."].concat();
+    let message = message(texts(Cursor::new(&names), names.len() as u64, "n").unwrap_err());
+    assert!(message.contains("at most 1000 texts"), "{message}");
+}
+
+#[test]
 fn an_array_whose_shape_is_not_its_bytes_is_refused() {
     let mut bytes = of_python_2();
     let at = bytes.windows(4).position(|window| window == b"K\x02K\x0c").unwrap();
