@@ -36,6 +36,8 @@ fn a_folder_is_embedded_in_order_and_its_bad_images_are_listed() {
     let found: Vec<&str> = lines[1..].iter().map(|line| line["name"].as_str().unwrap()).collect();
     assert_eq!(found, ["pictures/a.bmp", "pictures/b.bmp", "pictures/more/c.bmp"]);
 
+    let missing = folder.run("embed run pictures/nothing.bmp --out other.npy").ends_with(66);
+    missing.says(&["pictures/nothing.bmp: expected an image, a folder of images", "check the path"]);
     let json = folder.run("embed run pictures/b.bmp --out e.jsonl --at u --json -q").ends_with(0).json();
     assert_eq!((&json["n_rows"], &json["at"]), (&Value::from(1), &Value::from("u")));
     assert_eq!(names(&folder, "e.jsonl")[0]["embedding"].as_array().unwrap().len(), 32);

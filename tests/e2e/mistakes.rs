@@ -43,7 +43,7 @@ pub(crate) const OF_INPUT: [Mistake; 11] = [
     ),
     ("finetune tiny.toml --data cifar --fraction 0.5 --from nowhere", 66, &["nowhere is missing", "a weights file"]),
     ("evaluate nowhere", 66, &["nowhere is missing", "a finished run's folder or a weights file"]),
-    ("evaluate cifar", 66, &["cifar/weights.safetensors is missing", "not finished"]),
+    ("evaluate cifar", 66, &["cifar/weights.safetensors is missing", "this is no run folder"]),
     ("predict tiny.toml tiny.toml", 65, &["tiny.toml is not a weights file"]),
     ("checkpoint verify nowhere", 66, &["nowhere is missing: expected a run folder"]),
     ("checkpoint show tiny.toml", 65, &["tiny.toml is corrupt"]),

@@ -51,6 +51,10 @@ fn a_study_prints_its_table_and_prints_it_again() {
     assert!(!folder.exists("planned"));
     folder.run("study --fractions 0.3").ends_with(2).says(&["RECIPE: expected a recipe, or a pretraining run"]);
     folder.run("study tiny.toml --data cifar --fractions 0.95 --out other").ends_with(78);
+    let of_a_classifier = folder.run("study --from study/0.3-scratch-s1 --data cifar --fractions 0.3 --out other");
+    of_a_classifier.ends_with(65).says(&["holds a classifier, expected a pretraining network"]);
+    assert!(!folder.exists("other"), "a study that cannot be leaves no folder");
+    folder.run("show study").ends_with(66).says(&["this is a study", "pretrain-s1"]);
 }
 
 #[test]
@@ -70,6 +74,12 @@ fn two_processes_share_a_study_and_compute_every_cell_once() {
 fn a_study_that_was_killed_goes_on_and_ends_with_the_same_table() {
     let folder = Folder::new();
     folder.run(&format!("{STUDY} --out twin")).ends_with(0);
+    let mut first = folder.start(&format!("{STUDY} --out study"));
+    first.wait_for_steps(&folder.path("study/pretrain-s1"), 1);
+    drop(first);
+    folder.run("report study --out early.html").ends_with(0);
+    let early = String::from_utf8(folder.bytes("early.html")).unwrap();
+    assert!(early.contains(" of 8 runs are finished") && early.contains("loss, nats"), "{early}");
     for cell in ["pretrain-s1", "0.3-scratch-s1", "0.5-pretrained-s2"] {
         let mut started = folder.start(&format!("{STUDY} --out study"));
         started.wait_for_steps(&folder.path(&format!("study/{cell}")), 3);
@@ -174,6 +184,11 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
         const root = document.documentElement;
         root.dataset.overflow = root.scrollWidth - root.clientWidth;
         root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
+        const outside = (text) => {
+            const [box, frame] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
+            return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+        };
+        root.dataset.cut = [...document.querySelectorAll('svg text')].filter(outside).length;
         root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
     </script></body>";
     let page = String::from_utf8(folder.bytes("study/report.html")).unwrap().replace("</body>", probe);
@@ -195,7 +210,7 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
     assert!(dom.contains("</html>"), "Chromium showed nothing: {log}");
     assert!(!log.contains("CONSOLE"), "the page logs: {log}");
     let root = dom.split('>').find(|part| part.contains("data-overflow")).unwrap();
-    for part in ["data-overflow=\"0\"", "data-broken=\"0\"", "data-requests=\"0\""] {
+    for part in ["data-overflow=\"0\"", "data-broken=\"0\"", "data-cut=\"0\"", "data-requests=\"0\""] {
         assert!(root.contains(part), "no {part} in {root}");
     }
     let tooltip = dom.split("id=\"tooltip\"").nth(1).unwrap();

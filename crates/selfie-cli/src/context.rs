@@ -10,9 +10,10 @@ use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
 use selfie_train::machine;
 use selfie_train::progress::Mode;
-use selfie_train::run_folder::read_record;
+use selfie_train::run_folder::{RECORD, read_record};
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
+use selfie_train::study::STUDY;
 
 use crate::arguments::{Compute, Train};
 use crate::output::{self, Usage};
@@ -66,9 +67,13 @@ pub(crate) fn overrides(set: &[String], steps: Option<u64>) -> Overrides {
 
 /// The weights file that a run folder or the path of a file stands for.
 pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
-    let (file, hint) = if path.is_dir() {
+    let (file, hint) = if path.join(RECORD).exists() {
         let hint = "the run is not finished; finish it with its own command, or give a checkpoint's weights file";
         (path.join(WEIGHTS), hint)
+    } else if path.join(STUDY).exists() {
+        (path.join(WEIGHTS), "this is a study; give one of the runs in it, such as its pretrain-s1")
+    } else if path.is_dir() {
+        (path.join(WEIGHTS), "this is no run folder; expected a finished run's folder or a weights file")
     } else {
         (path.to_owned(), "expected a finished run's folder or a weights file")
     };

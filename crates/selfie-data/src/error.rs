@@ -13,7 +13,7 @@ mod tests;
 #[non_exhaustive]
 pub enum DataError {
     /// A data set is in none of the places it may be in.
-    #[error("data set {set}: expected it in {}, found none of them; give its folder or archive with --data, or get it with `data fetch {set}`", list(.looked_in))]
+    #[error("data set {set}: expected it in {}, found nothing there; give its folder or archive with --data, or get it with `data fetch {set}`", list(.looked_in))]
     MissingSet {
         /// The set's name.
         set: String,
@@ -24,6 +24,12 @@ pub enum DataError {
     #[error("{}: expected a file, found none; unpack the data set again", .path.display())]
     MissingFile {
         /// The file.
+        path: PathBuf,
+    },
+    /// Nothing is where a user's images should be.
+    #[error("{}: expected an image, a folder of images, a list or a shard, found nothing there; check the path", .path.display())]
+    MissingPictures {
+        /// The path given.
         path: PathBuf,
     },
     /// A name that is no data set's.
@@ -294,6 +300,7 @@ impl DataError {
         match self {
             Self::MissingSet { .. }
             | Self::MissingFile { .. }
+            | Self::MissingPictures { .. }
             | Self::NoImages { .. }
             | Self::Unavailable { .. }
             | Self::HubAccess { .. } => DataErrorKind::MissingInput,

@@ -170,7 +170,10 @@ pub(crate) fn held_out(labels: &[u16], n_classes: usize) -> Vec<bool> {
 /// Every image at a path in the order it has there: one file, a list's lines, a shard's members, or all images below a
 /// folder by path. Classes are left aside.
 pub(crate) fn entries_in_order(path: &Path) -> Result<Vec<Entry>, DataError> {
-    let metadata = std::fs::metadata(path).map_err(|source| DataError::io("looking", path, source))?;
+    let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => DataError::MissingPictures { path: path.to_owned() },
+        _ => DataError::io("looking", path, source),
+    })?;
     if metadata.is_dir() {
         return folder::all(path);
     }

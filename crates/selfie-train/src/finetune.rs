@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -59,7 +59,12 @@ impl Pretrained {
         let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
         let hash = blake3::hash(&bytes).to_hex().to_string();
         let from = PretrainedFrom { path: path.display().to_string(), hash };
-        Ok(Self { weights: WeightsFile::from_bytes(&bytes, path)?, from })
+        let weights = WeightsFile::from_bytes(&bytes, path)?;
+        if !matches!(weights.metadata, Metadata::Pretraining(_)) {
+            let (expected, got) = ("a pretraining network", weights.metadata.kind());
+            return Err(ModelError::Kind { path: path.to_owned(), expected, got }.into());
+        }
+        Ok(Self { weights, from })
     }
 
     /// Where the weights came from.
@@ -289,14 +294,10 @@ fn start_from(network: &Classifier, plan: &FinetunePlan, labels: &Labels) -> Res
     let Some(Pretrained { weights, from }) = &labels.pretrained else {
         return Ok("from scratch: every tensor starts fresh".to_owned());
     };
-    let path = || Path::new(&from.path).to_owned();
-    if !matches!(weights.metadata, Metadata::Pretraining(_)) {
-        let (expected, got) = ("a pretraining network", weights.metadata.kind());
-        return Err(ModelError::Kind { path: path(), expected, got }.into());
-    }
     let norm = matches!(plan.classifier, ClassifierPlan::Stage4 { norm_from_patch_network: true });
-    let transferred =
-        network.transfer_from(weights, norm).map_err(|source| TrainError::Misfit { path: path(), source })?;
+    let transferred = network
+        .transfer_from(weights, norm)
+        .map_err(|source| TrainError::Misfit { path: PathBuf::from(&from.path), source })?;
     let (loaded, fresh) = (transferred.loaded.len(), transferred.fresh.len());
     let groups = groups(&transferred.fresh).join(", ");
     Ok(format!("from {}: {loaded} tensors loaded, {fresh} start fresh ({groups})", from.path))

@@ -159,6 +159,8 @@ pub fn run(study: &Study, data: &DataSet, session: &Session) -> Result<StudyEnde
 fn run_with(study: &Study, data: &DataSet, session: &Session, patience: Patience) -> Result<StudyEnded, TrainError> {
     let mut grid = Grid::new(study, data, session, patience)?;
     grid.open_folder()?;
+    // A report can be made from the beginning.
+    grid.write_table()?;
     loop {
         match grid.next_cell()? {
             Next::Compute(cell, claim) => {

@@ -15,8 +15,8 @@ pub(super) const WIDTH: f64 = 480.0;
 pub(super) const HEIGHT: f64 = 270.0;
 /// Where the axes lie.
 pub(super) const LEFT: f64 = 58.0;
-/// As [`LEFT`].
-pub(super) const RIGHT: f64 = WIDTH - 10.0;
+/// As [`LEFT`]. Half of the last tick's label lies beyond it.
+pub(super) const RIGHT: f64 = WIDTH - 22.0;
 /// As [`LEFT`].
 pub(super) const TOP: f64 = 12.0;
 /// As [`LEFT`].
@@ -91,7 +91,7 @@ impl Chart {
                 figcaption { (self.title) }
                 svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {
                     (grid(x, y, "step"))
-                    @for (idx, level) in self.levels.iter().enumerate() { (level_line(level, idx, y)) }
+                    @for level in &self.levels { (level_line(level, y)) }
                     @for (line, pieces) in &lines {
                         @if pieces.iter().any(|piece| piece.low < piece.high) {
                             path class=(format!("band c{}", line.colour % N_COLOURS)) d=(band(pieces, x, y)) {}
@@ -104,6 +104,7 @@ impl Chart {
                                 cy=(coordinate(at_y(y, piece.mean))) r="3" {}
                         }
                     }
+                    @for (idx, level) in self.levels.iter().enumerate() { (level_words(level, idx, y)) }
                     line.pointer x1="0" x2="0" y1=(TOP) y2=(BOTTOM) visibility="hidden" {}
                 }
             }
@@ -141,19 +142,22 @@ pub(super) fn grid(x: Axis, y: Axis, below: &str) -> Markup {
             @for (at, label) in x.ticks() {
                 text.middle x=(coordinate(at_x(x, at))) y=(BOTTOM + 20.0) { (label) }
             }
-            text.end x=(RIGHT) y=(BOTTOM - 6.0) { (below) }
+            // In the corner, where neither a line nor a tick's label comes.
+            text.end x=(LEFT - 20.0) y=(BOTTOM + 20.0) { (below) }
         }
     }
 }
 
-fn level_line(level: &Level, idx: usize, y: Axis) -> Markup {
+fn level_line(level: &Level, y: Axis) -> Markup {
     let at = coordinate(at_y(y, level.value));
+    html! { line.level x1=(LEFT) x2=(RIGHT) y1=(at) y2=(at) {} }
+}
+
+/// A level's words, above the lines.
+fn level_words(level: &Level, idx: usize, y: Axis) -> Markup {
     // Levels that lie near each other have their words at different places.
     let x = LEFT + 6.0 + 160.0 * idx as f64;
-    html! {
-        line.level x1=(LEFT) x2=(RIGHT) y1=(at) y2=(at) {}
-        text.level x=(x) y=(at) dy="-0.4em" { (level.label) " " (short(level.value)) }
-    }
+    html! { text.level x=(x) y=(coordinate(at_y(y, level.value))) dy="-0.4em" { (level.label) " " (short(level.value)) } }
 }
 
 /// Three digits.

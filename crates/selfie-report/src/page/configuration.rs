@@ -22,7 +22,7 @@ pub(super) fn section(runs: &[&RunView]) -> Markup {
                 @if differing.is_empty() { p { "Every key is the same in all runs." } }
                 @else { (table(runs, &differing)) }
             }
-            details open[runs.len() == 1] {
+            details {
                 summary { @if runs.len() > 1 { "Keys that are the same in all runs" } @else { "Every key" } }
                 (table(&runs[..1], &same.into_iter().map(|(key, values)| (key, values[..1].to_vec())).collect::<Vec<_>>()))
             }

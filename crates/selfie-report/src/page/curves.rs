@@ -7,18 +7,25 @@ use super::RunView;
 use super::chart::{Chart, Level, Line};
 
 /// The charts that come first, in this order: name, title, whether its axis begins at 0.
-const KNOWN: [(&str, &str, bool); 8] = [
+const KNOWN: [(&str, &str, bool); 13] = [
     ("loss", "loss, nats", false),
     ("accuracy", "accuracy over the batch", false),
+    ("probe/linear_accuracy", "linear probe: accuracy on held-out images", false),
+    ("probe/knn_accuracy", "nearest neighbours: accuracy on held-out images", false),
     ("collapse", "collapse (0: all embeddings alike)", true),
+    ("probe/spread", "spread of held-out embeddings (0: all alike)", true),
+    ("probe/mean_cosine", "mean cosine of held-out embeddings (1: all alike)", true),
+    ("probe/participation_ratio", "directions that held-out embeddings fill", true),
     ("lr", "learning rate", true),
     ("grad_norm", "gradient norm", true),
     ("time/images_per_s", "images a second", true),
     ("time/data_wait", "share of the time waiting for data", true),
     ("time/step_s", "seconds a step", true),
 ];
-/// Drawn as a level, not as a line.
+/// Drawn as levels, not as lines: what guessing scores in the pretext task or over a batch, and in the probes.
 const CHANCE: &str = "chance";
+/// As [`CHANCE`].
+const PROBE_CHANCE: &str = "probe/chance";
 
 /// The charts of the runs of a task; nothing if there are none.
 pub(super) fn of_task(runs: &[&RunView], task: Task) -> Markup {
@@ -60,7 +67,7 @@ fn names(runs: &[(&RunView, usize, String)]) -> Vec<String> {
     let mut names: Vec<String> = KNOWN.iter().map(|(name, ..)| (*name).to_owned()).collect();
     for (run, ..) in runs {
         for name in run.series.names() {
-            if !names.contains(name) && name != CHANCE {
+            if !names.contains(name) && ![CHANCE, PROBE_CHANCE].contains(&name.as_str()) {
                 names.push(name.clone());
             }
         }
@@ -83,15 +90,16 @@ fn chart(name: &str, runs: &[(&RunView, usize, String)]) -> Chart {
 
 /// What guessing would score, each value once.
 fn levels(name: &str, runs: &[(&RunView, usize, String)]) -> Vec<Level> {
+    let chance = match name {
+        "loss" | "accuracy" => CHANCE,
+        "probe/linear_accuracy" | "probe/knn_accuracy" => PROBE_CHANCE,
+        _ => return Vec::new(),
+    };
     let mut chances: Vec<f64> =
-        runs.iter().filter_map(|(run, ..)| run.series.last(CHANCE)).map(|point| point.value).collect();
+        runs.iter().filter_map(|(run, ..)| run.series.last(chance)).map(|point| point.value).collect();
     chances.retain(|chance| *chance > 0.0 && *chance < 1.0);
     chances.sort_by(f64::total_cmp);
     chances.dedup();
-    let level = |label, value| Level { label, value };
-    match name {
-        "accuracy" => chances.into_iter().map(|chance| level("chance", chance)).collect(),
-        "loss" => chances.into_iter().map(|chance| level("chance", -chance.ln())).collect(),
-        _ => Vec::new(),
-    }
+    let value = |chance: f64| if name == "loss" { -chance.ln() } else { chance };
+    chances.into_iter().map(|chance| Level { label: "chance", value: value(chance) }).collect()
 }

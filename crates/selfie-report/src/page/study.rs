@@ -18,7 +18,7 @@ pub(super) fn section(study: &StudyView) -> Markup {
                 (table.n_finished()) " of " (table.about.n_runs) " runs are finished." }
             (accuracies(table))
             (differences(table))
-            p.quiet { "± is the sample standard deviation over " (table.about.variance.sentence()) "." }
+            @if table.n_finished() > 0 { p.quiet { "± is the sample standard deviation over " (table.about.variance.sentence()) "." } }
             (chart_legend(&legend))
             div.charts {
                 (accuracy_plot(table).figure())
@@ -39,6 +39,9 @@ fn colour(arm: Arm) -> usize {
 }
 
 fn accuracies(table: &StudyTable) -> Markup {
+    if table.fractions.is_empty() {
+        return html! {};
+    }
     let has_paper = table.fractions.iter().any(|row| row.paper.is_some());
     html! {
         div.wide { table {

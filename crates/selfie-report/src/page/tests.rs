@@ -83,6 +83,28 @@ fn every_name_has_a_chart_and_chance_is_a_level() {
 }
 
 #[test]
+fn probes_have_titles_and_a_chance_of_their_own() {
+    let mut probed = run("a", Task::Pretrain, 3);
+    let probe = json!({ "chance": 0.1, "linear_accuracy": 0.31, "knn_accuracy": 0.29, "spread": 0.5 });
+    probed.series.add(&json!({ "step": 3, "probe": probe }).to_string());
+    let html = page(vec![probed], Vec::new());
+    for title in ["linear probe: accuracy on held-out images", "spread of held-out embeddings (0: all alike)"] {
+        assert!(html.contains(&format!("<figcaption>{title}</figcaption>")), "no chart of {title}");
+    }
+    assert_eq!(html.matches("chance 0.100").count(), 2, "the level of both probes");
+    assert!(!html.contains("probe/chance"), "chance is no curve");
+}
+
+#[test]
+fn a_study_without_a_finished_cell_shows_its_pretraining() {
+    let table = StudyTable::new(table().about, Vec::new()).unwrap();
+    let runs = vec![run("pretrain-s1", Task::Pretrain, 5)];
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table, runs }]);
+    assert!(html.contains("0 of 12 runs are finished") && html.contains("loss, nats"));
+    assert!(!html.contains("test accuracy, %") && !html.contains('±'), "there is nothing to tabulate yet");
+}
+
+#[test]
 fn a_study_shows_its_table_its_plots_and_the_papers_figures() {
     let runs = vec![run("pretrain-s1", Task::Pretrain, 5), run("0.05-pretrained-s1", Task::Finetune, 5)];
     let html = page(Vec::new(), vec![StudyView { name: "s".into(), table: table(), runs }]);

@@ -5,10 +5,11 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use selfie_eval::record::{ResultRecord, RunRecord};
+use selfie_eval::table::StudyTable;
 use selfie_report::Series;
 use selfie_train::TrainError;
 use selfie_train::run_folder::{LOG, METRICS, read_record, read_result};
-use selfie_train::study::STUDY;
+use selfie_train::study::{STUDY, TABLE_JSON};
 
 /// Bytes of the log's end that are looked at.
 const LOG_BYTES: u64 = 16 << 10;
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) run: PathBuf,
     pub(super) record: RunRecord,
     pub(super) result: Option<ResultRecord>,
+    /// Of a study: how many runs of its table are finished, and how many there will be.
+    pub(super) study: Option<(usize, usize)>,
     pub(super) series: Series,
     /// The last lines of the log.
     pub(super) log: Vec<String>,
@@ -40,7 +43,7 @@ impl State {
         };
         let record = read_record(&run)?.ok_or_else(missing)?;
         let (given, series, log) = (given.to_owned(), Series::default(), Vec::new());
-        let mut state = Self { given, run, record, result: None, series, log, read: 0 };
+        let mut state = Self { given, run, record, result: None, study: None, series, log, read: 0 };
         state.refresh()?;
         Ok(state)
     }
@@ -54,6 +57,7 @@ impl State {
             (self.run, self.record, self.series, self.read) = (run, record, Series::default(), 0);
         }
         self.result = read_result(&self.run)?;
+        self.study = study(&self.given);
         let read = |path: &Path, source| TrainError::Io { action: "read", path: path.to_owned(), source };
         let (metrics, log) = (self.run.join(METRICS), self.run.join(LOG));
         self.read_metrics(&metrics).map_err(|source| read(&metrics, source))?;
@@ -113,6 +117,13 @@ fn run_in(given: &Path) -> PathBuf {
         Some((modified, path))
     };
     entries.filter_map(|entry| written(entry.path())).max().map_or_else(|| given.to_owned(), |(_, path)| path)
+}
+
+/// How far the table of a study's folder is; `None` of other folders and before the first cell is finished.
+fn study(given: &Path) -> Option<(usize, usize)> {
+    let text = std::fs::read_to_string(given.join(TABLE_JSON)).ok()?;
+    let table: StudyTable = serde_json::from_str(&text).ok()?;
+    Some((table.n_finished(), table.about.n_runs))
 }
 
 /// The last lines of a text file; none if it is not there.

@@ -6,6 +6,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use selfie_eval::record::{RunRecord, Task, to_pretty_json};
+use selfie_eval::table::{About, StudyTable, Variance};
 use serde_json::json;
 
 use super::state::State;
@@ -18,7 +19,19 @@ fn run(folder: &Path, n_steps: u64) {
         RunRecord { steps: Some(100), ..RunRecord::new(Task::Pretrain, "shapes32", json!({}), Default::default()) };
     fs::write(folder.join("run.json"), to_pretty_json("run.json", &record).unwrap()).unwrap();
     fs::write(folder.join("metrics.jsonl"), (1..=n_steps).map(line).collect::<String>()).unwrap();
-    fs::write(folder.join("train.log"), "2026 run folder here\n2026 \u{1b}[2J step 9\n").unwrap();
+    fs::write(folder.join("train.log"), "2026 run folder here\n2026-01-02T04:05:06Z step 8\n2026 \u{1b}[2J step 9\n")
+        .unwrap();
+}
+
+fn about() -> About {
+    About {
+        recipe: "shapes32".into(),
+        set: "shapes32".into(),
+        variance: Variance::FinetuningSeeds,
+        steps: None,
+        pretrained_from: Vec::new(),
+        n_runs: 12,
+    }
 }
 
 fn line(step: u64) -> String {
@@ -51,6 +64,8 @@ fn the_screen_shows_progress_curves_time_left_and_the_last_events() {
             "last events",
             "run folder here",
             "q quits",
+            "wait 0 %",
+            "04:05:06 step 8",
         ] {
             assert!(screen.contains(part), "{width}×{height}: no `{part}` in\n{screen}");
         }
@@ -60,6 +75,25 @@ fn the_screen_shows_progress_curves_time_left_and_the_last_events() {
         );
         assert!(!screen.contains('\u{1b}'), "the log moves the cursor");
     }
+}
+
+#[test]
+fn an_axis_of_what_is_never_negative_does_not_go_below_zero_and_chance_is_in_sight() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), 0);
+    let line = |step: u64| {
+        let time = json!({ "step_s": 2.0, "images_per_s": 100.0 * step as f64, "data_wait": 0.0 });
+        let probe = json!({ "chance": 0.1, "linear_accuracy": 0.31, "knn_accuracy": 0.29, "spread": 0.5 });
+        let line = json!({ "step": step, "loss": 1.2, "accuracy": 0.41, "chance": 0.25, "lr": 0.001, "time": time, "probe": probe });
+        format!("{line}\n")
+    };
+    fs::write(folder.path().join("metrics.jsonl"), (1..=20).map(line).collect::<String>()).unwrap();
+    let screen = screen(&State::open(folder.path()).unwrap(), 140, 50);
+    assert!(!screen.contains("│-"), "a negative tick in\n{screen}");
+    for part in ["linear probe 0.310", "neighbours 0.290", "│0.418", "│0.242"] {
+        assert!(screen.contains(part), "no `{part}` in\n{screen}");
+    }
+    assert!(!screen.contains("probe/"), "a name of metrics.jsonl in\n{screen}");
 }
 
 #[test]
@@ -95,11 +129,14 @@ fn what_is_appended_is_read_and_what_a_resume_cut_is_forgotten() {
 fn of_a_study_the_run_written_to_last_is_shown() {
     let study = tempfile::tempdir().unwrap();
     fs::write(study.path().join("study.json"), "{}").unwrap();
+    let table = StudyTable::new(about(), Vec::new()).unwrap();
+    fs::write(study.path().join("table.json"), to_pretty_json("table.json", &table).unwrap()).unwrap();
     run(&study.path().join("a"), 3);
     std::thread::sleep(std::time::Duration::from_millis(20));
     run(&study.path().join("b"), 2);
     let mut state = State::open(study.path()).unwrap();
     assert_eq!((state.run.clone(), state.step()), (study.path().join("b"), 2));
+    assert!(screen(&state, 80, 24).contains("study: 0 of 12 runs of the table are finished"));
     std::thread::sleep(std::time::Duration::from_millis(20));
     run(&study.path().join("a"), 4);
     state.refresh().unwrap();

@@ -15,10 +15,14 @@ const TWO_ROWS: u16 = 30;
 /// Most points of a curve: more than a terminal has columns to tell apart.
 const MAX_POINTS: usize = 400;
 
-/// What the charts show: name, title.
-const CHARTS: [(&str, &str); 6] = [
+/// The probes: name, title.
+const PROBES: [(&str, &str); 2] = [("probe/linear_accuracy", "linear probe"), ("probe/knn_accuracy", "neighbours")];
+/// What the charts show: name, title. Probes are rare and asked for: they come before what is always there.
+const CHARTS: [(&str, &str); 8] = [
     ("loss", "loss"),
     ("accuracy", "accuracy"),
+    PROBES[0],
+    PROBES[1],
     ("time/images_per_s", "images/s"),
     ("lr", "learning rate"),
     ("grad_norm", "gradient norm"),
@@ -27,19 +31,20 @@ const CHARTS: [(&str, &str); 6] = [
 
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     let n_log = if frame.area().height < TWO_ROWS { 5 } else { 8 };
+    let heading = heading(state, frame.area().width);
     let [head, progress, charts, log, foot] = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(heading.len() as u16),
         Constraint::Length(1),
         Constraint::Min(6),
         Constraint::Length(n_log),
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Paragraph::new(heading(state)), head);
+    frame.render_widget(Paragraph::new(heading), head);
     frame.render_widget(gauge(state), progress);
     draw_charts(frame, charts, state);
     let lines = &state.log[state.log.len().saturating_sub(usize::from(n_log) - 2)..];
-    let text: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(line.as_str())).collect();
+    let text: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(without_date(line))).collect();
     frame.render_widget(Paragraph::new(text).block(Block::bordered().title(" last events ")), log);
     frame.render_widget(Line::styled(" q quits; the run goes on", quiet()), foot);
 }
@@ -48,7 +53,15 @@ fn quiet() -> Style {
     Style::new().fg(Color::DarkGray)
 }
 
-fn heading(state: &State) -> Vec<Line<'_>> {
+/// The time of day and what was logged: the date would take the place of the figures.
+fn without_date(line: &str) -> String {
+    match line.split_once('T') {
+        Some((date, rest)) if date.len() == 10 => rest.replacen('Z', "", 1),
+        _ => line.to_owned(),
+    }
+}
+
+fn heading(state: &State, width: u16) -> Vec<Line<'_>> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let record = &state.record;
     let labels = record
@@ -58,28 +71,47 @@ fn heading(state: &State) -> Vec<Line<'_>> {
         "  {} {}{labels}, seed {}, {} {}",
         record.task, record.recipe, record.seed, record.device, record.dtype
     );
-    vec![
-        Line::from(vec![Span::styled(state.run.display().to_string(), bold), Span::styled(what, quiet())]),
-        Line::raw(figures(state)),
-        Line::styled(outcome(state), bold),
-    ]
+    let mut lines =
+        vec![Line::from(vec![Span::styled(state.run.display().to_string(), bold), Span::styled(what, quiet())])];
+    lines.extend(wrapped(&figures(state), width.into()).into_iter().map(Line::raw));
+    if let Some((n_finished, n_runs)) = state.study {
+        lines.push(Line::raw(format!("study: {n_finished} of {n_runs} runs of the table are finished")));
+    }
+    lines.push(Line::styled(outcome(state), bold));
+    lines
+}
+
+/// The figures in as many lines as the width takes; what belongs together stays together.
+fn wrapped(figures: &[String], width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for figure in figures {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 2 + figure.chars().count() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(if line.is_empty() { "" } else { "  " });
+            line.push_str(figure);
+        }
+    }
+    lines
 }
 
 /// The newest figures, means over the last steps.
-fn figures(state: &State) -> String {
+fn figures(state: &State) -> Vec<String> {
     let recent = |name: &str, of: &dyn Fn(f64) -> String| state.recent(name).map(of);
+    let chance =
+        state.series.last("chance").map_or_else(String::new, |chance| format!(" (chance {:.3})", chance.value));
     let parts = [
         recent("loss", &|value| format!("loss {value:.4}")),
-        recent("accuracy", &|value| format!("accuracy {value:.3}")),
-        recent("chance", &|value| format!("(chance {value:.3})")),
+        recent("accuracy", &|value| format!("accuracy {value:.3}{chance}")),
         recent("collapse", &|value| format!("collapse {value:.4}")),
         state.series.last("lr").map(|point| format!("lr {:.2e}", point.value)),
         recent("time/images_per_s", &|value| format!("{value:.1} images/s")),
         recent("time/data_wait", &|value| format!("wait {:.0} %", 100.0 * value)),
     ];
-    let probes = state.series.names().iter().filter(|name| name.starts_with("probe"));
-    let probes = probes.filter_map(|name| Some(format!("{name} {:.3}", state.series.last(name)?.value)));
-    parts.into_iter().flatten().chain(probes).collect::<Vec<_>>().join("  ")
+    let probe = |(name, title): &(&str, &str)| Some(format!("{title} {:.3}", state.series.last(name)?.value));
+    parts.into_iter().flatten().chain(PROBES.iter().filter_map(probe)).collect()
 }
 
 fn outcome(state: &State) -> String {
@@ -114,11 +146,7 @@ fn time(seconds: f64) -> String {
 }
 
 fn draw_charts(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let probes =
-        state.series.names().iter().filter(|name| name.starts_with("probe")).map(|name| (name.as_str(), name.as_str()));
-    // Probes are rare and asked for: they come before what is always there.
-    let mut charts: Vec<(&str, &str)> = CHARTS.into_iter().collect();
-    charts.splice(2..2, probes);
+    let mut charts = CHARTS.to_vec();
     charts.retain(|(name, _)| !state.series.get(name).is_empty());
     if charts.is_empty() {
         let waiting = Paragraph::new("no step is finished yet").block(Block::bordered()).wrap(Wrap { trim: true });
@@ -150,22 +178,34 @@ fn draw_chart(frame: &mut Frame<'_>, area: Rect, state: &State, (name, title): (
             .map(of)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
     };
+    let level = level(state, name);
     let ((first, last), (low, high)) = (range(|point| point.0), range(|point| point.1));
+    let (low, high) = level.map_or((low, high), |level| (low.min(level), high.max(level)));
     let room = if low == high { low.abs().max(1e-3) / 2.0 } else { (high - low) / 20.0 };
-    let bounds = [low - room, high + room];
+    // What is never negative has no axis below 0.
+    let bounds = [if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room];
     let newest = state.series.last(name).map_or(0.0, |point| point.value);
-    let dataset = Dataset::default()
-        .marker(Marker::Braille)
-        .graph_type(GraphType::Line)
-        .style(Style::new().fg(Color::Cyan))
-        .data(&points);
+    let levels: Vec<(f64, f64)> = level.into_iter().flat_map(|level| [(first, level), (last, level)]).collect();
+    let curve = |style: Style| Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line).style(style);
+    let datasets = vec![curve(quiet()).data(&levels), curve(Style::new().fg(Color::Cyan)).data(&points)];
     let x = Axis::default()
         .bounds([first, last.max(first + 1.0)])
         .labels([format!("{first}"), format!("{last}")])
         .style(quiet());
     let y = Axis::default().bounds(bounds).labels(bounds.map(short)).style(quiet());
     let title = format!(" {title} {} ", short(newest));
-    frame.render_widget(Chart::new(vec![dataset]).block(Block::bordered().title(title)).x_axis(x).y_axis(y), area);
+    frame.render_widget(Chart::new(datasets).block(Block::bordered().title(title)).x_axis(x).y_axis(y), area);
+}
+
+/// What guessing scores.
+fn level(state: &State, name: &str) -> Option<f64> {
+    let chance = |name: &str| state.series.last(name).map(|point| point.value);
+    match name {
+        "loss" => chance("chance").filter(|chance| *chance > 0.0).map(|chance| -chance.ln()),
+        "accuracy" => chance("chance"),
+        "probe/linear_accuracy" | "probe/knn_accuracy" => chance("probe/chance"),
+        _ => None,
+    }
 }
 
 /// The curve, each point the mean of neighbouring steps.
