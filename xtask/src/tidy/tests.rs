@@ -23,6 +23,7 @@ fn workspace(name: &str, extra: &str) -> Vec<Manifest> {
         ("xtask", "anyhow = \"1\""),
         ("selfie-cli", "selfie-train.workspace = true\nselfie-model = { workspace = true }"),
         ("selfie-train", "selfie-eval.workspace = true\nselfie-data.workspace = true\nselfie-random.workspace = true"),
+        ("selfie-report", "selfie-eval.workspace = true"),
         ("selfie-eval", "selfie-model.workspace = true\nselfie-data.workspace = true"),
         ("selfie-model", "selfie-ops.workspace = true"),
         ("selfie-data", "selfie-random.workspace = true\nparquet = { workspace = true, optional = true }"),
