@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Makes the seed corpora in fuzz/corpus, a few hundred bytes a file (numpy and pillow are needed).
+"""Made the seeds of fuzz/seeds, a few hundred bytes a file (numpy and pillow are needed): `python3 fuzz/seeds.py`.
 
-    python3 fuzz/seeds.py && cargo fuzz run pickle
+Those of parquet and config are files that the repository has anyway.
 """
 import io, json, pathlib, pickle, tarfile
 import numpy as np
 from PIL import Image
 
-corpus = pathlib.Path(__file__).resolve().parent / "corpus"
+seeds = pathlib.Path(__file__).resolve().parent / "seeds"
 data = np.arange(120, 144, dtype=np.uint8).reshape(2, 12)
 
 
 def save(target, name, content):
-    folder = corpus / target
+    folder = seeds / target
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
 
@@ -55,9 +55,6 @@ save("cifar", "binary", tar("w:gz", [("cifar-10-batches-bin/test_batch.bin", rec
 python = pickle.dumps({"data": data, "labels": [1, 2]}, 2)
 save("cifar", "python", tar("w:gz", [("cifar-10-batches-py/test_batch", python)]))
 
-# Written by testdata/parquet.py, which needs more packages.
-for path in sorted((corpus.parent.parent / "crates/selfie-data/tests/parquet").glob("*.parquet")):
-    save("parquet", path.stem, path.read_bytes())
 
 def safetensors(metadata, tensors):
     offsets, data = {}, b""
@@ -80,8 +77,6 @@ save("weights", "classifier", safetensors(classifier, {"head.fc.bias": ([2], 8)}
 manifest = {"format": 1, "step": 1, "metrics_len": 2, "config_hash": "a", "manifest_hash": "b",
             "files": {"weights.safetensors": {"bytes": 1, "blake3": "c", "tensors": {"d": {"start": 8, "end": 9, "blake3": "e"}}}}}
 save("manifest", "manifest", json.dumps(manifest, indent=2).encode() + b"\n")
-for recipe in sorted((corpus.parent.parent / "configs").glob("*.toml")):
-    save("config", recipe.stem, recipe.read_bytes())
 time = {"step_s": 0.1, "images_per_s": 1.0, "data_wait": 0.0}
 metrics = {"step": 1, "loss": 1.0, "accuracy": 0.5, "chance": 0.25, "lr": 0.1, "grad_norm": 1.0, "time": time}
 save("records", "metrics", json.dumps(metrics).encode() + b"\n")

@@ -37,6 +37,8 @@ mod program;
 mod resume;
 #[path = "e2e/signals.rs"]
 mod signals;
+#[path = "e2e/soak.rs"]
+mod soak;
 #[path = "e2e/study.rs"]
 mod study;
 #[path = "e2e/torture.rs"]

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::launch;
-use crate::process::{exit_code, print, say};
+use crate::process::{exit_code, print, say, target_dir};
 use measure::Bench;
 use options::Parsed;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         Ok(selfie) => selfie,
         Err(code) => return Ok(code),
     };
-    let target = environment::target_dir(root);
+    let target = target_dir(root);
     let python = environment::python(options.peer_env.as_deref(), &target)?;
     let bench = Bench { selfie, python, script: root.join("xtask/peer/selfie_torch.py"), cache: target, options };
     let report = bench.run()?;

@@ -44,3 +44,10 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
 }
+
+/// Where cargo builds, as far as the environment says.
+pub(crate) fn target_dir(root: &Path) -> PathBuf {
+    let named = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = named.unwrap_or_else(|| root.join("target"));
+    std::path::absolute(&target).unwrap_or(target)
+}

@@ -1,6 +1,6 @@
 //! `cargo xtask torture`: the long forms of the tests that kill, signal and repeat. `cargo xtask renew`: golden files.
 //!
-//! The tests themselves are in `tests/e2e/`, where their short forms run with all others; here is how often they repeat.
+//! The tests themselves are in `tests/e2e/` and `crates/selfie-train/tests/loops/`, where their short forms run with all others; here is how often they repeat.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,41 +11,84 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, exit_code, say};
 
+/// The tests of the program, as `cargo test` chooses them.
+const PROGRAM: [&str; 4] = ["-p", "selfie-cli", "--test", "e2e"];
+/// Those of the two loops.
+const LOOPS: [&str; 4] = ["-p", "selfie-train", "--test", "loops"];
+
 /// One long form.
 struct Torture {
     name: &'static str,
+    suite: [&'static str; 4],
     test: &'static str,
     rounds: u32,
     what: &'static str,
 }
 
-const ALL: [Torture; 6] = [
+const ALL: [Torture; 9] = [
     Torture {
         name: "kill",
+        suite: PROGRAM,
         test: "torture::a_run_killed_anywhere",
         rounds: 500,
         what: "runs killed at random moments, half of them inside a checkpoint's write, each against its twin",
     },
     Torture {
         name: "kill-twenty",
+        suite: PROGRAM,
         test: "torture::a_run_killed_twenty_times",
         rounds: 4,
         what: "of pretraining and fine-tuning, f32 and bf16, killed twenty times",
     },
     Torture {
         name: "signals",
+        suite: PROGRAM,
         test: "torture::a_signal_at_any_moment",
         rounds: 100,
         what: "signals at random moments",
     },
-    Torture { name: "interrupt", test: "torture::a_second_interrupt", rounds: 20, what: "second interrupts" },
+    Torture {
+        name: "interrupt",
+        suite: PROGRAM,
+        test: "torture::a_second_interrupt",
+        rounds: 20,
+        what: "second interrupts",
+    },
     Torture {
         name: "bytes",
+        suite: PROGRAM,
         test: "torture::one_seed_gives_the_same_bytes",
         rounds: 10,
         what: "times the same run on 1 to 4 threads and 0, 1 and 4 workers",
     },
-    Torture { name: "network", test: "network::", rounds: 1, what: "demo whose system calls are traced" },
+    Torture {
+        name: "soak",
+        suite: PROGRAM,
+        test: "soak::",
+        rounds: 120,
+        what: "minutes of one run in eight processes: memory, open files, threads",
+    },
+    Torture {
+        name: "faults",
+        suite: LOOPS,
+        test: "faults::faults_at_random_steps",
+        rounds: 100,
+        what: "numbers that are not finite, put into loss, gradient or batch",
+    },
+    Torture {
+        name: "flips",
+        suite: LOOPS,
+        test: "flips::any_changed_byte",
+        rounds: 1,
+        what: "byte between those of a checkpoint that are changed",
+    },
+    Torture {
+        name: "network",
+        suite: PROGRAM,
+        test: "network::",
+        rounds: 1,
+        what: "demo whose system calls are traced",
+    },
 ];
 
 const HELP: &str = "\
@@ -78,7 +121,7 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         let rounds = rounds.unwrap_or(torture.rounds);
         say(&format!("\n==> {}: {rounds} {}", torture.name, torture.what));
         let started = Instant::now();
-        let code = test(root, torture.test, ("SELFIE_TORTURE", &rounds.to_string()))?;
+        let code = test(root, torture.suite, torture.test, ("SELFIE_TORTURE", &rounds.to_string()))?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }
@@ -90,7 +133,7 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
 /// Writes the golden losses and error messages anew.
 pub(crate) fn renew(root: &Path) -> Result<ExitCode> {
     for tests in ["golden::", "errors::"] {
-        let code = test(root, tests, ("SELFIE_RENEW", "1"))?;
+        let code = test(root, PROGRAM, tests, ("SELFIE_RENEW", "1"))?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }
@@ -98,8 +141,9 @@ pub(crate) fn renew(root: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn test(root: &Path, filter: &str, environment: (&str, &str)) -> Result<ExitCode> {
-    let arguments = ["test", "-p", "selfie-cli", "--test", "e2e", "--", filter, "--nocapture", "--test-threads", "1"];
-    let status = cargo().args(arguments).env(environment.0, environment.1).current_dir(root).status();
+fn test(root: &Path, suite: [&str; 4], filter: &str, environment: (&str, &str)) -> Result<ExitCode> {
+    let mut command = cargo();
+    command.arg("test").args(suite).args(["--", filter, "--nocapture", "--test-threads", "1"]);
+    let status = command.env(environment.0, environment.1).current_dir(root).status();
     Ok(exit_code(status.context("cannot start cargo")?))
 }

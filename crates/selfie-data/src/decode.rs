@@ -81,10 +81,9 @@ fn decode_limited(bytes: &[u8]) -> Result<Rgb<'static>, String> {
     Ok(Rgb { width: width as usize, height: height as usize, pixels: decoded.into_raw().into() })
 }
 
+/// Limits of memory alone: [`checked_dimensions`] compares the sides, and says what they are.
 fn limits(max_alloc: u64) -> Limits {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
+    let mut limits = Limits::no_limits();
     limits.max_alloc = Some(max_alloc);
     limits
 }

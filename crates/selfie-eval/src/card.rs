@@ -95,10 +95,12 @@ impl Card<'_> {
 
     fn summary(&self) -> String {
         let network = self.metadata.network();
-        let architecture = match network.architecture {
-            Architecture::Resnet50V2 => "ResNet-50 v2",
-            Architecture::Resnet50V15 => "ResNet-50 v1.5",
+        let version = match network.architecture {
+            Architecture::Resnet50V2 => "v2",
+            Architecture::Resnet50V15 => "v1.5",
         };
+        // Only these depths make it a ResNet-50.
+        let fifty = if network.depths == [3, 4, 6, 3] { "-50" } else { "" };
         let stem = match network.stem {
             Stem::ThreeByThree => "a 3 × 3 stem for small images",
             Stem::SevenBySeven => "a 7 × 7 stem",
@@ -110,9 +112,10 @@ impl Card<'_> {
         };
         let (size, width, n_parameters) = (network.image_size, network.width, self.n_parameters);
         format!(
-            "{what}: {architecture} of width {width} and depths {depths} with {stem}, for images of {size} × {size} \
-             pixels; {n_parameters} numbers. Pretraining is Selfie's (Trinh, Luong & Le 2019, arXiv 1906.02940): patches \
-             of an image are hidden, and the network chooses for each hidden place the right one among them."
+            "{what}: ResNet{fifty} {version} of width {width} and depths {depths} with {stem}, for images of {size} × {size} \
+             pixels; {:.2} million numbers, running statistics included. Pretraining is Selfie's (Trinh, Luong & Le 2019, arXiv 1906.02940): patches \
+             of an image are hidden, and the network chooses for each hidden place the right one among them.",
+            n_parameters as f64 / 1e6
         )
     }
 

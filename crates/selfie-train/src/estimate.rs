@@ -236,7 +236,7 @@ impl Estimate {
         Ok(format!(
             "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}\n\
              compute   {:.2} GFLOP an image; products run at {:.0} GFLOP/s here\nmemory    about {:.0} MB\n\
-             time      about {:.1} h at {:.1} images/s (a guess from {:.0} % of the product rate; `bench step` measures)",
+             time      about {} at {:.1} images/s (a guess from {:.0} % of the product rate; `bench step` measures)",
             self.recipe,
             self.set,
             self.n_examples,
@@ -247,9 +247,19 @@ impl Estimate {
             self.gflop_per_image,
             self.product_gflop_per_s,
             self.memory_mb,
-            self.hours,
+            duration(self.hours),
             self.images_per_s,
             100.0 * ASSUMED_EFFICIENCY
         ))
+    }
+}
+
+/// Minutes below an hour, days above two: 97,101 h say little to a person.
+#[must_use]
+pub fn duration(hours: f64) -> String {
+    match hours {
+        below if below < 1.0 => format!("{:.0} min", (60.0 * below).max(1.0)),
+        above if above > 48.0 => format!("{:.0} days", above / 24.0),
+        _ => format!("{hours:.1} h"),
     }
 }

@@ -14,13 +14,6 @@ const PACKAGES: [&str; 3] = ["torch", "numpy", "torchvision"];
 /// Written last, with the packages in it, so that an installation that was interrupted, or lacks one, is taken up again.
 const READY: &str = "ready";
 
-/// Where cargo builds, as far as the environment says.
-pub(super) fn target_dir(root: &Path) -> PathBuf {
-    let named = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = named.unwrap_or_else(|| root.join("target"));
-    std::path::absolute(&target).unwrap_or(target)
-}
-
 /// The interpreter of the named environment, or of the one in `target`, which is made if it is not there.
 pub(super) fn python(named: Option<&Path>, target: &Path) -> Result<PathBuf> {
     if let Some(dir) = named {

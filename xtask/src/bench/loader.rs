@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::measure::{json, number};
 use super::{RECORD, append, environment, machine};
-use crate::process::{print, say};
+use crate::process::{print, say, target_dir};
 use options::{Options, Parsed};
 
 /// Threads of ours; torchvision has as many processes, the first of which is its only one.
@@ -69,7 +69,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         Ok(selfie) => selfie,
         Err(code) => return Ok(code),
     };
-    let python = environment::python(options.peer_env.as_deref(), &environment::target_dir(root))?;
+    let python = environment::python(options.peer_env.as_deref(), &target_dir(root))?;
     let bench = Bench { selfie, python, script: root.join("xtask/peer/loader_torchvision.py"), options };
     let (peer, measured) = bench.run()?;
     let section = table::section(&machine::today(), &machine::describe(), &bench.options, &peer, &measured);

@@ -154,8 +154,9 @@ fn sheet(
     let row = |(query, found): (usize, &Vec<Neighbour>)| {
         let neighbour = |neighbour: &Neighbour| {
             let name = &names[neighbour.row];
-            let class = name.class.as_ref().map_or_else(String::new, |class| format!("{class} "));
-            indexed.tile(name, format!("{class}{:.3}", neighbour.cosine))
+            let class = name.class.as_ref().map_or_else(String::new, |class| format!(" {class}"));
+            // The cosine first: a long class is cut off.
+            indexed.tile(name, format!("{:.3}{class}", neighbour.cosine))
         };
         let name = Path::new(&queries.name(query)).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let neighbours = found.iter().take(MAX_COLUMNS).map(neighbour).collect();

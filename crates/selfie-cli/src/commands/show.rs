@@ -154,7 +154,7 @@ impl Subject {
         let heading = Heading::new(
             "Which patch belongs where?",
             format!(
-                "Hidden places are numbered. Middle: the patches that were chosen. Right: the probability of each patch \
+                "Hidden places are numbered. Middle: the patches that were chosen, green where right. Right: the probability of each patch \
                  (column) for each place (line); the framed one belongs there. {:.1} % right over {} images, chance {chance:.1} %",
                 100.0 * accuracy,
                 inspected.len()
@@ -278,8 +278,8 @@ impl Subject {
                 let image = images[near.row];
                 let same = self.images.label(image) == label;
                 let frame = labelled.then_some(if same { Colour::RIGHT } else { Colour::WRONG });
-                let class = if labelled { format!("{} ", self.class(image as u32)) } else { String::new() };
-                neighbours.push(self.tile(image, format!("{class}{:.2}", near.cosine), frame)?);
+                let class = if labelled { format!(" {}", self.class(image as u32)) } else { String::new() };
+                neighbours.push(self.tile(image, format!("{:.2}{class}", near.cosine), frame)?);
             }
             let query = self.tile(images[query], self.class(images[query] as u32), None)?;
             sheet.push(NeighbourRow { query, neighbours });

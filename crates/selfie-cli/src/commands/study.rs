@@ -145,7 +145,8 @@ fn dry_run(study: &study::Study, data_dir: Option<&Path>, json: bool) -> anyhow:
     output::print(&format!("a fine-tuning on {fraction} of the labels\n{}\n", finetune.text(false)?))?;
     let study::RunCounts { pretrainings, trials, tests } = counts;
     output::print(&format!(
-        "{pretrainings} pretrainings, {trials} fine-tunings to choose learning rates and {tests} for the table: about {hours:.1} h one after another"
+        "pretrainings: {pretrainings}; fine-tunings to choose learning rates: {trials}, for the table: {tests}; about {} one after another",
+        estimate::duration(hours)
     ))?;
     Ok(0)
 }

@@ -203,7 +203,9 @@ pub(crate) fn bomb() -> Vec<u8> {
     let header = [b"IHDR".as_slice(), &30_000_u32.to_be_bytes(), &30_000_u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
     let mut crc = flate2::Crc::new();
     crc.update(&header);
-    [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", header.as_slice(), &crc.sum().to_be_bytes()].concat()
+    // As far as an empty first chunk of pixels, with its checksum.
+    let pixels = b"\0\0\0\0IDAT\x35\xaf\x06\x1e";
+    [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", header.as_slice(), &crc.sum().to_be_bytes(), pixels].concat()
 }
 
 #[cfg(unix)]
@@ -236,6 +238,7 @@ fn in_a_folder_of_every_mistake_each_bad_file_is_named_and_each_odd_one_is_read(
     let bad: Vec<&str> = report.bad.iter().map(|bad| bad.path.rsplit('/').next().unwrap()).collect();
     let bad_names = ["bad-bomb.png", "bad-empty.jpg", "bad-link.jpg", "bad-text.jpg", "bad-truncated.png", "self.png"];
     assert_eq!(bad, bad_names);
+    assert!(report.bad[0].reason.contains("30000 × 30000"), "{}", report.bad[0].reason);
 }
 
 #[test]

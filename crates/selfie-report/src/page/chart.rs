@@ -104,7 +104,7 @@ impl Chart {
                                 cy=(coordinate(at_y(y, piece.mean))) r="3" {}
                         }
                     }
-                    @for (idx, level) in self.levels.iter().enumerate() { (level_words(level, idx, y)) }
+                    @for (idx, level) in self.levels.iter().enumerate() { (level_words(level, idx, y, &lines)) }
                     line.pointer x1="0" x2="0" y1=(TOP) y2=(BOTTOM) visibility="hidden" {}
                 }
             }
@@ -153,11 +153,17 @@ fn level_line(level: &Level, y: Axis) -> Markup {
     html! { line.level x1=(LEFT) x2=(RIGHT) y1=(at) y2=(at) {} }
 }
 
-/// A level's words, above the lines.
-fn level_words(level: &Level, idx: usize, y: Axis) -> Markup {
+/// A level's words, over the lines: at the right, where curves have left chance, on the side that they did not go to.
+fn level_words(level: &Level, idx: usize, y: Axis, lines: &[(&Line, Vec<Piece>)]) -> Markup {
+    let at = at_y(y, level.value);
+    let ends = lines.iter().filter_map(|(_, pieces)| pieces.last()).map(|piece| piece.mean - level.value);
+    let room = 16.0;
+    let beneath = at < TOP + room || ends.sum::<f64>() > 0.0 && at < BOTTOM - room;
     // Levels that lie near each other have their words at different places.
-    let x = LEFT + 6.0 + 160.0 * idx as f64;
-    html! { text.level x=(x) y=(coordinate(at_y(y, level.value))) dy="-0.4em" { (level.label) " " (short(level.value)) } }
+    let x = RIGHT - 160.0 * idx as f64;
+    html! {
+        text.level.end x=(x) y=(coordinate(at)) dy=(if beneath { "1.1em" } else { "-0.4em" }) { (level.label) " " (short(level.value)) }
+    }
 }
 
 /// Three digits.

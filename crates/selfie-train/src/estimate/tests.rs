@@ -30,3 +30,9 @@ fn time_follows_from_steps_batch_and_speed() {
     let hours = estimate.steps as f64 * estimate.batch as f64 / estimate.images_per_s / 3600.0;
     assert!((estimate.hours - hours).abs() < 1e-9 && hours > 0.0);
 }
+
+#[test]
+fn a_duration_is_in_minutes_hours_or_days() {
+    let durations = [0.001, 0.5, 1.26, 47.0, 97_101.8].map(duration);
+    assert_eq!(durations, ["1 min", "30 min", "1.3 h", "47.0 h", "4046 days"]);
+}
