@@ -229,3 +229,15 @@ fn require_finite(safetensors: &[u8]) {
         assert!(values.iter().all(|value| value.is_finite()), "{name} holds a number that is not finite");
     }
 }
+
+/// A file that the fuzzer made: other people's reader panics on its negative offset.
+#[test]
+fn a_panic_of_other_peoples_reader_is_an_error_of_the_file() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("tables")).unwrap();
+    let file = include_bytes!("../../crates/selfie-data/tests/parquet/negative-offset.parquet");
+    fs::write(folder.path("tables/train.parquet"), file).unwrap();
+    let ran = folder.run("data info imagenet32 --data tables").ends_with(65);
+    let ran = ran.says(&["train.parquet", "expected a parquet file, got one that its reader fails on"]);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}

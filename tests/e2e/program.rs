@@ -1,6 +1,7 @@
 //! The program, a folder to run it in, and what it left there.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -259,7 +260,23 @@ impl Started {
     pub(crate) fn wait_for_steps(&mut self, run: &Path, n: usize) {
         let path = run.join("metrics.jsonl");
         let deadline = Instant::now() + Duration::from_secs(60);
-        while fs::read(&path).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < n {
+        // A run of hours has a long file: only what was added is read.
+        let (mut n_lines, mut n_bytes) = (0, 0);
+        loop {
+            let mut added = Vec::new();
+            if let Ok(mut file) = fs::File::open(&path) {
+                if file.metadata().unwrap().len() < n_bytes {
+                    // A resumed run has cut it off at its checkpoint.
+                    (n_lines, n_bytes) = (0, 0);
+                }
+                file.seek(SeekFrom::Start(n_bytes)).unwrap();
+                file.read_to_end(&mut added).unwrap();
+            }
+            n_bytes += added.len() as u64;
+            n_lines += added.iter().filter(|&&byte| byte == b'\n').count();
+            if n_lines >= n {
+                break;
+            }
             assert!(Instant::now() < deadline, "{} has no {n} lines after a minute", path.display());
             if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
                 let Ran { arguments, stderr, .. } = self.end();

@@ -26,6 +26,9 @@ struct Sample {
     threads: f64,
 }
 
+/// One of its numbers.
+type Of = fn(&Sample) -> f64;
+
 fn sample(life: usize, begun: Instant, pid: u32) -> Option<Sample> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let number = |key: &str| {
@@ -82,7 +85,7 @@ fn plot(samples: &[Sample]) -> String {
 <rect width="720" height="480" fill="white"/>
 "#
         .to_owned();
-    let panels: [(&str, fn(&Sample) -> f64); 3] = [
+    let panels: [(&str, Of); 3] = [
         ("anonymous memory, MiB", |sample| sample.anonymous_mib),
         ("open files", |sample| sample.files),
         ("threads", |sample| sample.threads),

@@ -5,13 +5,13 @@
 
 use std::borrow::Cow;
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use crate::caught::caught;
 use crate::{DataError, N_CHANNELS};
 
 mod jpeg;
@@ -48,9 +48,8 @@ pub struct Rgb<'a> {
 /// than [`MAX_PIXELS`] pixels, which is refused by its header.
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb<'static>, DataError> {
     // The decoders are other people's: a defect of theirs costs one image, not the run.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode_limited(bytes)));
-    decoded
-        .unwrap_or_else(|_| Err("one that its decoder fails on".to_owned()))
+    caught(|| decode_limited(bytes))
+        .unwrap_or_else(|| Err("one that its decoder fails on".to_owned()))
         .map_err(|reason| DataError::image(path, reason))
 }
 
@@ -60,9 +59,9 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb<'static>, DataError> {
 ///
 /// As [`decode`], as far as the header tells.
 pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError> {
-    let header = catch_unwind(AssertUnwindSafe(|| checked_dimensions(&decoder(bytes)?.1)));
+    let header = caught(|| checked_dimensions(&decoder(bytes)?.1));
     let (width, height) = header
-        .unwrap_or_else(|_| Err("one that its decoder fails on".to_owned()))
+        .unwrap_or_else(|| Err("one that its decoder fails on".to_owned()))
         .map_err(|reason| DataError::image(path, reason))?;
     Ok((width as usize, height as usize))
 }

@@ -51,6 +51,7 @@
 
 pub mod augment;
 mod bad;
+mod caught;
 mod check;
 pub mod cifar;
 pub mod decode;

@@ -92,12 +92,12 @@ impl FromStr for EmbeddingAt {
 impl StageMaps {
     /// The average over the places of a stage's map, `[B, C]`; of the last stage as the network's end has it.
     pub(crate) fn averaged(&self, at: EmbeddingAt) -> Result<Tensor> {
-        let n_stages = self.stages.len();
+        let n_stages = self.stages.len() + 1;
         let map = match at.stage_idx() {
-            Some(idx) if idx + 1 == n_stages => &self.last,
-            Some(idx) if idx < n_stages => &self.stages[idx],
+            Some(idx) if idx + 1 == n_stages => self.last.clone(),
+            Some(idx) if idx < n_stages => self.stages[idx].tensor()?,
             _ => return at.missing(&EmbeddingAt::ALL[..n_stages.min(4)]),
         };
-        average_pool(map, 1)?.flatten_from(1)
+        average_pool(&map, 1)?.flatten_from(1)
     }
 }

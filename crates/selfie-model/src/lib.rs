@@ -62,6 +62,7 @@ pub use inference::InferenceModel;
 pub use mode::{Mode, Training, is_finite};
 pub use resnet::StageMaps;
 pub use selfie::{Prediction, Selfie};
+pub use selfie_ops::StageMap;
 pub use tensors::{tensors_from_bytes, tensors_to_bytes};
 pub use transfer::Transferred;
 pub use unit::ParameterUnit;

@@ -4,7 +4,9 @@ use crate::config::{Architecture, SelfieConfig, Stem};
 use crate::mode::Mode;
 use crate::unit::{Build, ParameterUnit};
 use candle_core::{Result, Tensor};
-use selfie_ops::{BlockForm, ConvSpec, ParameterKind, StageSpec, UnitLayout, batch_norm, conv2d, max_pool, stage};
+use selfie_ops::{
+    BlockForm, ConvSpec, ParameterKind, Precision, StageMap, StageSpec, UnitLayout, batch_norm, conv2d, max_pool, stage,
+};
 
 /// What each part of the network wrote.
 ///
@@ -12,15 +14,12 @@ use selfie_ops::{BlockForm, ConvSpec, ParameterKind, StageSpec, UnitLayout, batc
 ///
 /// For a 3×3 stem; a 7×7 stem divides every side by four first.
 ///
-/// - `stem`: `[B, H, W, width]`
 /// - `stages[i]`: `[B, H/2^i, W/2^i, 4 · width · 2^i]`, unnormalised in v2
-/// - `last`: as the last stage, normalised and rectified: what is pooled
+/// - `last`: the same of the last stage, normalised and rectified: what is pooled
 #[derive(Clone, Debug)]
 pub struct StageMaps {
-    /// After the stem.
-    pub stem: Tensor,
-    /// After each stage.
-    pub stages: Vec<Tensor>,
+    /// After each stage but the last.
+    pub stages: Vec<StageMap>,
     /// After the norm and ReLU that end the network; in v1.5 the last stage itself.
     pub last: Tensor,
 }
@@ -35,6 +34,8 @@ pub(crate) struct ResNet {
     stages: Vec<(StageSpec, ParameterUnit)>,
     /// v2 only: v1.5 ends rectified.
     norm: Option<ParameterUnit>,
+    /// Of the stages and the maps between them.
+    precision: Precision,
 }
 
 /// What a norm of its own has: gain, bias, statistics.
@@ -72,7 +73,7 @@ impl ResNet {
             stages.push((spec, ParameterUnit::new(name, spec.layout(), build)?));
         }
         let norm = if v2 { Some(norm_unit(&format!("{prefix}norm"), in_channels, build)?) } else { None };
-        Ok(Self { stem: config.stem, stem_conv, stem_norm, stages, norm })
+        Ok(Self { stem: config.stem, stem_conv, stem_norm, stages, norm, precision: build.precision })
     }
 
     /// `x` is `[B, H, W, 3]`, normalised.
@@ -85,16 +86,20 @@ impl ResNet {
         if self.stem == Stem::SevenBySeven {
             x = max_pool(&x)?;
         }
-        let stem = x.clone();
+        let mut map = StageMap::new(&x, self.precision)?;
+        drop(x);
         let mut stages = Vec::with_capacity(self.stages.len());
-        for (spec, unit) in &self.stages {
-            x = unit.normalised(mode, |parameters, norm| stage(&x, parameters, *spec, norm))?;
-            stages.push(x.clone());
+        for (i, (spec, unit)) in self.stages.iter().enumerate() {
+            if i > 0 {
+                stages.push(map.clone());
+            }
+            map = unit.normalised(mode, |parameters, norm| stage(&map, parameters, *spec, norm))?;
         }
+        let mut last = map.tensor()?;
         if let Some(unit) = &self.norm {
-            x = unit.normalised(mode, |parameters, norm| batch_norm(&x, parameters, norm, true))?;
+            last = unit.normalised(mode, |parameters, norm| batch_norm(&last, parameters, norm, true))?;
         }
-        Ok(StageMaps { stem, stages, last: x })
+        Ok(StageMaps { stages, last })
     }
 
     pub(crate) fn units(&self) -> impl Iterator<Item = &ParameterUnit> {

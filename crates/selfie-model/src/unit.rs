@@ -242,11 +242,11 @@ impl ParameterUnit {
     }
 
     /// Applies a normalising operation in `mode` and records the batch statistics it took.
-    pub(crate) fn normalised(
+    pub(crate) fn normalised<Y>(
         &self,
         mode: Mode<'_>,
-        operation: impl FnOnce(&Tensor, NormMode<'_>) -> Result<Normalised>,
-    ) -> Result<Tensor> {
+        operation: impl FnOnce(&Tensor, NormMode<'_>) -> Result<Normalised<Y>>,
+    ) -> Result<Y> {
         let parameters = self.tensor(mode);
         match mode {
             Mode::Inference => Ok(operation(&parameters, NormMode::Running(&self.statistics()))?.y),

@@ -196,7 +196,9 @@ fn stage<P: Pass>(bencher: Bencher<'_, '_>, (number, precision): (usize, Precisi
     let form = BlockForm::PreActivation;
     let spec = StageSpec { form, in_channels, mid_channels: WIDTH << (number - 1), depth, stride, precision };
     let (x, parameters) = (maps(side, in_channels), variable(&[spec.layout().n_parameters()]));
-    measure_pass::<P>(bencher, || Ok(ops::stage(&x, &parameters, spec, NormMode::Batch)?.y));
+    measure_pass::<P>(bencher, || {
+        ops::stage(&ops::StageMap::new(&x, precision)?, &parameters, spec, NormMode::Batch)?.y.tensor()
+    });
 }
 
 /// The norm and ReLU that end the patch network.

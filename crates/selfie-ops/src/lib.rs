@@ -4,7 +4,8 @@
 //! [`UnitLayout`] names the parameters inside. Maps are channels-last, `[B, H, W, C]`; numbers are f32, or f64 to check
 //! gradients with.
 //!
-//! On the CPU each operation runs this crate's kernels (`kernels`, bridged to candle's graph by `unit`). On CUDA and Metal, and
+//! On the CPU each operation runs this crate's kernels (`kernels`, bridged to candle's graph by `unit`, and between stages by
+//! `map`). On CUDA and Metal, and
 //! everywhere under the environment variable `SELFIE_OPS=composed`, it runs as a composition of candle's primitives
 //! (`composed`): the same result by another way, which the tests use too.
 //!
@@ -17,6 +18,7 @@ mod conv;
 mod kernels;
 mod layout;
 mod loss;
+mod map;
 mod optimizer;
 mod pool;
 pub mod profile;
@@ -32,6 +34,7 @@ pub use kernels::conv::ConvSpec;
 pub use kernels::product::instruction_sets;
 pub use layout::{NormAt, NormSpec, ParameterKind, ParameterSpec, UnitLayout};
 pub use loss::cross_entropy;
+pub use map::StageMap;
 pub use optimizer::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, global_norm, sgd_nesterov};
 pub use pool::{average_pool, max_pool};
 pub use rows::{attention, dropout, gelu, layer_norm, linear};

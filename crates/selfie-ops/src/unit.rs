@@ -1,4 +1,4 @@
-//! The one bridge between the kernels and candle's graph.
+//! The bridge between the kernels and candle's graph, for operations from tensor to tensor; [`crate::map`] has the one between stages.
 
 use crate::Real;
 use candle_core::backprop::GradStore;
@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(crate) trait Unit: Send + Sync + 'static {
     /// For error messages.
     const NAME: &'static str;
-    /// What forward leaves for backward besides x, the parameters and the result.
+    /// What forward leaves for backward besides x and the parameters.
     type Saved<T: Real>: Send;
 
     /// The shape of the result, or why x or the parameters do not fit.
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>>;
 
-    /// Computes the result. [`Argument::keeps`] says whether a backward may follow.
+    /// Computes the result.
     fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Self::Saved<T>>>;
 
     /// Computes the gradients of x and of the parameters from `dy`.
@@ -31,8 +31,6 @@ pub(crate) trait Unit: Send + Sync + 'static {
 pub(crate) struct Argument<'a, T> {
     pub(crate) values: &'a [T],
     pub(crate) dims: &'a [usize],
-    /// Whether a backward may follow: without one nothing large need be saved.
-    pub(crate) keeps: bool,
 }
 
 /// What a unit's forward returns.
@@ -53,7 +51,6 @@ impl<T, S> Forward<T, S> {
 pub(crate) struct Context<'a, T, S> {
     pub(crate) x: Argument<'a, T>,
     pub(crate) parameters: &'a [T],
-    pub(crate) y: &'a [T],
     pub(crate) saved: S,
     pub(crate) dy: &'a [T],
     /// False where x needs no gradient.
@@ -68,10 +65,10 @@ pub(crate) struct Gradients<T> {
     pub(crate) parameters: Vec<T>,
 }
 
-/// A unit's result and the batch statistics it took.
-pub struct Normalised {
+/// A unit's result, a tensor or a map, and the batch statistics it took.
+pub struct Normalised<Y = Tensor> {
     /// The result.
-    pub y: Tensor,
+    pub y: Y,
     /// `[mean…, unbiased variance…]` of every norm in layout order; none where running statistics were used.
     pub statistics: Option<Tensor>,
 }
@@ -94,8 +91,7 @@ pub(crate) fn apply<U: Unit>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -
 fn apply_typed<U: Unit, T: Real>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -> Result<Normalised> {
     let shape = unit.output_shape(x.dims(), parameters.map_or(0, Tensor::elem_count))?;
     let left = Arc::new(Mutex::new(None));
-    let keeps = x.track_op() || parameters.is_some_and(Tensor::track_op);
-    let op = UnitOp::<U, T> { unit, shape, keeps, saved: Mutex::new(None), statistics: left.clone() };
+    let op = UnitOp::<U, T> { unit, shape, saved: Mutex::new(None), statistics: left.clone() };
     let x = x.contiguous()?;
     let y = match parameters {
         Some(parameters) => x.apply_op2(&parameters.contiguous()?, op)?,
@@ -112,36 +108,33 @@ fn apply_typed<U: Unit, T: Real>(unit: U, x: &Tensor, parameters: Option<&Tensor
 struct UnitOp<U: Unit, T: Real> {
     unit: U,
     shape: Vec<usize>,
-    keeps: bool,
     saved: Mutex<Option<U::Saved<T>>>,
     statistics: Arc<Mutex<Option<Vec<T>>>>,
 }
 
 impl<U: Unit, T: Real> UnitOp<U, T> {
     fn forward(&self, x: (&CpuStorage, &Layout), parameters: &[T]) -> Result<(CpuStorage, Shape)> {
-        let x = Argument { values: values(x.0, x.1)?, dims: x.1.dims(), keeps: self.keeps };
+        let x = Argument { values: values(x.0, x.1)?, dims: x.1.dims() };
         let Forward { y, saved, statistics } = self.unit.forward(x, parameters)?;
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = Some(statistics);
         Ok((T::to_cpu_storage_owned(y), Shape::from(self.shape.clone())))
     }
 
-    fn backward(&self, x: &Tensor, parameters: Option<&Tensor>, y: &Tensor, dy: &Tensor) -> Result<Gradients<T>> {
+    fn backward(&self, x: &Tensor, parameters: Option<&Tensor>, dy: &Tensor) -> Result<Gradients<T>> {
         let Some(saved) = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             bail!("{}: backward ran twice through one forward", U::NAME)
         };
         let dy = dy.contiguous()?;
         let (x_storage, x_layout) = x.storage_and_layout();
-        let (y_storage, y_layout) = y.storage_and_layout();
         let (dy_storage, dy_layout) = dy.storage_and_layout();
         let parameters = parameters.map(Tensor::storage_and_layout);
         self.unit.backward(Context {
-            x: Argument { values: on_cpu(&x_storage, x_layout)?, dims: x.dims(), keeps: true },
+            x: Argument { values: on_cpu(&x_storage, x_layout)?, dims: x.dims() },
             parameters: match &parameters {
                 Some((storage, layout)) => on_cpu(storage, layout)?,
                 None => &[],
             },
-            y: on_cpu(&y_storage, y_layout)?,
             saved,
             dy: on_cpu(&dy_storage, dy_layout)?,
             wants_dx: x.track_op(),
@@ -158,8 +151,8 @@ impl<U: Unit, T: Real> CustomOp1 for UnitOp<U, T> {
         self.forward((storage, layout), &[])
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let gradients = self.backward(x, None, y, dy)?;
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let gradients = self.backward(x, None, dy)?;
         gradients.x.map(|dx| Tensor::from_vec(dx, x.shape(), &Device::Cpu)).transpose()
     }
 }
@@ -173,11 +166,10 @@ impl<U: Unit, T: Real> CustomOp2 for UnitOp<U, T> {
         self.forward((s1, l1), values(s2, l2)?)
     }
 
-    fn bwd(&self, x: &Tensor, p: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradients = self.backward(x, Some(p), y, dy)?;
+    fn bwd(&self, x: &Tensor, p: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradients = self.backward(x, Some(p), dy)?;
         let dx = gradients.x.map(|dx| Tensor::from_vec(dx, x.shape(), &Device::Cpu)).transpose()?;
-        let dp = p.track_op().then(|| Tensor::from_vec(gradients.parameters, p.shape(), &Device::Cpu)).transpose()?;
-        Ok((dx, dp.map(|dp| put_aside(p, dp)).transpose()?.flatten()))
+        Ok((dx, parameter_gradient(p, gradients.parameters)?))
     }
 }
 
@@ -208,8 +200,13 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     Ok(gradients)
 }
 
-/// Keeps the gradient of a variable for [`backward`]; returns it where that does not run, or more of the graph lies behind it.
-fn put_aside(parameters: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
+/// The gradient of flat parameters, where they are tracked. That of a variable is kept for [`backward`]; it is returned where
+/// that does not run, or more of the graph lies behind it.
+pub(crate) fn parameter_gradient<T: Real>(parameters: &Tensor, gradient: Vec<T>) -> Result<Option<Tensor>> {
+    if !parameters.track_op() {
+        return Ok(None);
+    }
+    let gradient = Tensor::from_vec(gradient, parameters.shape(), &Device::Cpu)?;
     ASIDE.with_borrow_mut(|aside| {
         let Some(aside) = aside.as_mut().filter(|_| parameters.is_variable()) else { return Ok(Some(gradient)) };
         let gradient = match aside.remove(&parameters.id()) {
@@ -221,7 +218,7 @@ fn put_aside(parameters: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
     })
 }
 
-/// A storage's values; the layouts that come here are contiguous because [`apply`] made them so.
+/// A storage's values; the layouts that come here are contiguous, because whoever reads a tensor makes it so.
 pub(crate) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
@@ -229,7 +226,7 @@ pub(crate) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout)
     }
 }
 
-fn on_cpu<'a, T: WithDType>(storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
+pub(crate) fn on_cpu<'a, T: WithDType>(storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
     match storage {
         Storage::Cpu(storage) => values(storage, layout),
         _ => bail!("expected a tensor on the CPU"),

@@ -1,6 +1,5 @@
 //! The Python environment of the peer: made once from PyPI, in the target folder.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,8 +1,6 @@
 //! Parquet files with a row an image: the image's file as bytes, and its label. The parquet crate reads them, row by row;
 //! it believes what a file says of its own sizes, so these are looked at first ([`guard`]).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use ::parquet::basic::Type;
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
@@ -293,8 +291,8 @@ fn fault(error: ParquetError) -> Fault {
 
 /// The reader is other people's: a defect of theirs costs one file, not the run.
 fn caught<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Fault::wrong("the content", "a parquet file", "one that its reader fails on")))
+    crate::caught::caught(read)
+        .unwrap_or_else(|| Err(Fault::wrong("the content", "a parquet file", "one that its reader fails on")))
 }
 
 /// What the fuzzer feeds.

@@ -85,6 +85,12 @@ impl<T: Real> Moments<T> {
         out.extend(self.var.iter().map(|&v| v * unbias));
     }
 
+    /// The same numbers in another type; exact from f32 to f64 and back.
+    pub(crate) fn cast<B: Real>(&self) -> Moments<B> {
+        let cast = |values: &[T]| values.iter().map(|value| B::from_f64(value.to_f64())).collect();
+        Moments { mean: cast(&self.mean), var: cast(&self.var), rows: self.rows }
+    }
+
     fn rstd(&self, channel: usize) -> T {
         T::one() / (self.var[channel] + T::from_f64(EPSILON)).sqrt()
     }

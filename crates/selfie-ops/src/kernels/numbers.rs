@@ -5,6 +5,7 @@ use super::pieces::{ELEMENTS_PER_PIECE, Loop, vectorised};
 use super::product::{Kernels, RowsFn, Tiles};
 use super::scratch::Pool;
 use crate::Real;
+use candle_core::WithDType;
 use half::bf16;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -15,7 +16,7 @@ pub(crate) trait Numbers: Copy + Send + Sync + 'static {
     /// What is added up.
     type Sum: Real + Kept<Self>;
     /// What maps are kept as, and what products multiply.
-    type Stored: Unwritten + Kept<Self>;
+    type Stored: Unwritten + Kept<Self> + WithDType;
 
     fn load(stored: Self::Stored) -> Self::Sum;
     fn store(sum: Self::Sum) -> Self::Stored;
@@ -29,8 +30,8 @@ pub(crate) trait Numbers: Copy + Send + Sync + 'static {
     fn stored(sums: &[Self::Sum]) -> Cow<'_, [Self::Stored]>;
     /// As [`Self::stored`], of numbers that are needed no longer.
     fn keep(sums: Vec<Self::Sum>) -> Vec<Self::Stored>;
-    /// The reverse of [`Self::keep`].
-    fn sums(stored: Vec<Self::Stored>) -> Vec<Self::Sum>;
+    /// The reverse of [`Self::stored`], in memory of its own.
+    fn sums(stored: &[Self::Stored]) -> Vec<Self::Sum>;
 }
 
 /// What the result of a product may be kept as.
@@ -116,8 +117,8 @@ impl<T: Real> Numbers for Exact<T> {
     fn keep(sums: Vec<T>) -> Vec<T> {
         sums
     }
-    fn sums(stored: Vec<T>) -> Vec<T> {
-        stored
+    fn sums(stored: &[T]) -> Vec<T> {
+        stored.to_vec()
     }
 }
 
@@ -145,8 +146,8 @@ impl<T: Real> Numbers for Bf16<T> {
     fn keep(sums: Vec<T>) -> Vec<bf16> {
         convert_on_all_cores(&sums, T::to_bf16)
     }
-    fn sums(stored: Vec<bf16>) -> Vec<T> {
-        convert_on_all_cores(&stored, T::from_bf16)
+    fn sums(stored: &[bf16]) -> Vec<T> {
+        convert_on_all_cores(stored, T::from_bf16)
     }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! What it keeps for backward is what each convolution wrote, unnormalised; activations are made again from it.
 
+mod op;
 mod post;
 mod pre;
 
 use crate::composed;
 use crate::kernels::conv::{Conv, ConvSpec, UnitGradients};
 use crate::kernels::norm::{Moments, Norm};
-use crate::kernels::numbers::{Bf16, Exact, Numbers};
+use crate::kernels::numbers::Numbers;
 use crate::layout::{NormAt, UnitLayout};
-use crate::unit::{Argument, Context, Forward, Gradients, Normalised, Unit, apply, runs_composed};
-use crate::{NormMode, Precision, Real};
+use crate::map::{Inner, with_numbers};
+use crate::unit::Normalised;
+use crate::{NormMode, Precision, Real, StageMap};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
@@ -103,18 +105,25 @@ impl StageSpec {
 ///
 /// # Shapes
 ///
-/// - `x`: `[B, H, W, in_channels]`
+/// - `x`: `[B, H, W, in_channels]`, of the specification's precision
 /// - `parameters`: flat, as [`StageSpec::layout`] says
 /// - returns `[B, ⌈H/stride⌉, ⌈W/stride⌉, 4 · mid_channels]`
 ///
 /// # Errors
 ///
-/// If the shapes do not fit the specification.
-pub fn stage(x: &Tensor, parameters: &Tensor, spec: StageSpec, mode: NormMode<'_>) -> Result<Normalised> {
-    if runs_composed(x.device()) {
-        return composed::stage(x, parameters, spec, mode);
+/// If the shapes or the precision do not fit the specification.
+pub fn stage(x: &StageMap, parameters: &Tensor, spec: StageSpec, mode: NormMode<'_>) -> Result<Normalised<StageMap>> {
+    match &x.0 {
+        Inner::Tensor(x) => {
+            let Normalised { y, statistics } = composed::stage(x, parameters, spec, mode)?;
+            Ok(Normalised { y: StageMap(Inner::Tensor(y)), statistics })
+        }
+        Inner::Beside(x) if x.precision() == spec.precision => {
+            let stage = Stage { spec, running: mode.running_values()?, dims: x.values.dims4()?.into() };
+            with_numbers!(x.token.dtype(), spec.precision, M => op::run::<M>(stage, x, parameters))
+        }
+        Inner::Beside(x) => bail!("stage: expected a map of precision {:?}, got {:?}", spec.precision, x.precision()),
     }
-    apply(Stage { spec, running: mode.running_values()? }, x, Some(parameters))
 }
 
 /// Where a convolution's weight lies.
@@ -132,9 +141,11 @@ pub(crate) struct BlockAt {
     pub(crate) downsample: Option<(ConvAt, Option<NormAt>)>,
 }
 
+/// A stage on a map of `dims`.
 struct Stage {
     spec: StageSpec,
     running: Option<Vec<f64>>,
+    dims: [usize; 4],
 }
 
 /// What a block keeps: its input (of every block but the first, whose input is the stage's), raw convolution outputs, norms.
@@ -142,12 +153,6 @@ struct SavedBlock<M: Numbers> {
     x: Option<Vec<M::Stored>>,
     raw: Vec<Vec<M::Stored>>,
     norms: Vec<Norm<M::Sum>>,
-}
-
-/// What a stage keeps, in either precision.
-enum Saved<T: Real> {
-    Full(Vec<SavedBlock<Exact<T>>>),
-    Bf16(Vec<SavedBlock<Bf16<T>>>),
 }
 
 /// Reads a block's parts from the flat parameters.
@@ -211,80 +216,68 @@ fn unit_gradients<'a, T>(gradients: &'a mut [T], conv: &ConvAt, norm: &NormAt) -
     }
 }
 
+/// What a stage's forward made.
+struct Ran<M: Numbers> {
+    y: Vec<M::Stored>,
+    /// Of y, where they were taken.
+    moments: Option<Moments<M::Sum>>,
+    saved: Vec<SavedBlock<M>>,
+    /// Batch statistics, `[mean…, unbiased variance…]` of every norm in layout order.
+    statistics: Vec<M::Sum>,
+}
+
+/// What a stage's backward makes.
+struct Gradients<M: Numbers> {
+    x: Vec<M::Stored>,
+    parameters: Vec<M::Sum>,
+}
+
 impl Stage {
-    fn reader<'a, T: Real>(
-        &'a self,
-        at: &'a BlockAt,
-        i: usize,
-        dims: &[usize],
-        parameters: &'a [T],
-    ) -> BlockReader<'a, T> {
-        let (height, width) = if i == 0 { (dims[1], dims[2]) } else { self.spec.output_sides(dims[1], dims[2]) };
+    fn reader<'a, T: Real>(&'a self, at: &'a BlockAt, i: usize, parameters: &'a [T]) -> BlockReader<'a, T> {
+        let [_, height, width, _] = self.dims;
+        let (height, width) = if i == 0 { (height, width) } else { self.spec.output_sides(height, width) };
         BlockReader { at, parameters, running: self.running.as_deref(), height, width }
     }
-}
 
-impl Unit for Stage {
-    const NAME: &'static str = "stage";
-    type Saved<T: Real> = Saved<T>;
-
-    fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
-        let layout = self.spec.layout();
-        self.spec.precision.require_even(Self::NAME, &[self.spec.in_channels, self.spec.mid_channels])?;
-        match *x {
-            [b, h, w, c] if c == self.spec.in_channels && n_parameters == layout.n_parameters() && b * h * w > 0 => {
-                let (height, width) = self.spec.output_sides(h, w);
-                Ok(vec![b, height, width, self.spec.out_channels()])
-            }
-            _ => bail!(
-                "stage: expected [B, H, W, {}] and {} parameters, got {x:?} and {n_parameters}",
-                self.spec.in_channels,
-                layout.n_parameters()
-            ),
+    /// The shape of the result, or why the map or the parameters do not fit.
+    fn output_dims(&self, n_parameters: usize) -> Result<[usize; 4]> {
+        let (spec, [b, h, w, c]) = (&self.spec, self.dims);
+        if spec.depth == 0 {
+            bail!("stage: expected at least one block, got none")
         }
+        spec.precision.require_even("stage", &[spec.in_channels, spec.mid_channels])?;
+        let expected = spec.layout().n_parameters();
+        if c != spec.in_channels || n_parameters != expected || b * h * w == 0 {
+            bail!(
+                "stage: expected [B, H, W, {}] and {expected} parameters, got {:?} and {n_parameters}",
+                spec.in_channels,
+                self.dims
+            )
+        }
+        let (height, width) = spec.output_sides(h, w);
+        Ok([b, height, width, spec.out_channels()])
     }
 
-    fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Saved<T>>> {
-        match self.spec.precision {
-            Precision::Full => self.forward_in::<Exact<T>>(x, parameters, Saved::Full),
-            Precision::Bf16 => self.forward_in::<Bf16<T>>(x, parameters, Saved::Bf16),
-        }
-    }
-
-    fn backward<T: Real>(&self, mut context: Context<'_, T, Saved<T>>) -> Result<Gradients<T>> {
-        match std::mem::replace(&mut context.saved, Saved::Full(Vec::new())) {
-            Saved::Full(saved) => self.backward_in::<Exact<T>>(&context, saved),
-            Saved::Bf16(saved) => self.backward_in::<Bf16<T>>(&context, saved),
-        }
-    }
-}
-
-impl Stage {
-    fn forward_in<M: Numbers>(
+    /// `x` has the moments `moments` where they were taken; `keeps` says whether a backward may follow.
+    fn forward<M: Numbers>(
         &self,
-        x: Argument<'_, M::Sum>,
+        (x, mut moments): (&[M::Stored], Option<Moments<M::Sum>>),
         parameters: &[M::Sum],
-        wrap: impl FnOnce(Vec<SavedBlock<M>>) -> Saved<M::Sum>,
-    ) -> Result<Forward<M::Sum, Saved<M::Sum>>> {
+        keeps: bool,
+    ) -> Result<Ran<M>> {
         let (_, blocks) = self.spec.blocks();
         let mut saved: Vec<SavedBlock<M>> = Vec::with_capacity(blocks.len());
-        let first = M::stored(x.values);
         let mut y: Option<Vec<M::Stored>> = None;
-        let mut moments = None;
         for (i, at) in blocks.iter().enumerate() {
-            let reader = self.reader(at, i, x.dims, parameters);
-            let input = y.as_deref().unwrap_or(&first);
-            let last = i + 1 == blocks.len();
-            let (out, mut block) = match self.spec.form {
-                BlockForm::PreActivation => {
-                    let (out, block, next) = pre::forward::<M>(&reader, input, moments.take(), !last)?;
-                    moments = next;
-                    (out, block)
-                }
+            let reader = self.reader(at, i, parameters);
+            let input = y.as_deref().unwrap_or(x);
+            let (out, mut block, next) = match self.spec.form {
+                BlockForm::PreActivation => pre::forward::<M>(&reader, input, moments.take())?,
                 BlockForm::PostActivation => post::forward::<M>(&reader, input)?,
             };
+            moments = next;
             block.x = y.replace(out);
-            if !x.keeps {
+            if !keeps {
                 (block.x, block.raw) = (None, Vec::new());
             }
             saved.push(block);
@@ -295,40 +288,36 @@ impl Stage {
                 push_statistics(block, at, &mut statistics);
             }
         }
-        let y = y.unwrap_or_else(|| first.into_owned());
-        Ok(Forward { y: M::sums(y), saved: wrap(saved), statistics })
+        Ok(Ran { y: y.unwrap_or_default(), moments, saved, statistics })
     }
 
-    fn backward_in<M: Numbers>(
+    /// The gradients of x and of the parameters.
+    fn backward<M: Numbers>(
         &self,
-        context: &Context<'_, M::Sum, Saved<M::Sum>>,
+        (x, y): (&[M::Stored], &[M::Stored]),
         saved: Vec<SavedBlock<M>>,
-    ) -> Result<Gradients<M::Sum>> {
+        parameters: &[M::Sum],
+        dy: &[M::Stored],
+    ) -> Result<Gradients<M>> {
         let (_, blocks) = self.spec.blocks();
-        let mut gradients = vec![M::Sum::ZERO; context.parameters.len()];
-        let first = M::stored(context.x.values);
-        // The last block's output is the mask of v1.5's last ReLU; v2 has no use for it.
-        let last = (self.spec.form == BlockForm::PostActivation).then(|| M::stored(context.y));
-        let given = M::stored(context.dy);
-        let mut dy: Option<Vec<M::Stored>> = None;
+        let mut gradients = vec![M::Sum::ZERO; parameters.len()];
+        let mut dx: Option<Vec<M::Stored>> = None;
         let mut out: Option<Vec<M::Stored>> = None;
         for (i, (at, mut block)) in blocks.iter().zip(saved).enumerate().rev() {
-            let reader = self.reader(at, i, context.x.dims, context.parameters);
-            let x = block.x.take();
-            let input = x.as_deref().unwrap_or(&first);
-            let gradient = dy.as_deref().unwrap_or(&given);
-            let dx = match self.spec.form {
+            let reader = self.reader(at, i, parameters);
+            let block_x = block.x.take();
+            let input = block_x.as_deref().unwrap_or(x);
+            let gradient = dx.as_deref().unwrap_or(dy);
+            let through = match self.spec.form {
                 BlockForm::PreActivation => pre::backward(&reader, (input, block), gradient, &mut gradients)?,
                 BlockForm::PostActivation => {
-                    let out = out.as_deref().or(last.as_deref()).unwrap_or_default();
-                    post::backward(&reader, (input, block, out), gradient, &mut gradients)?
+                    // The block's output is the mask of its last ReLU.
+                    post::backward(&reader, (input, block, out.as_deref().unwrap_or(y)), gradient, &mut gradients)?
                 }
             };
-            dy = Some(dx);
-            out = x;
+            (dx, out) = (Some(through), block_x);
         }
-        let dx = || dy.map_or_else(|| context.dy.to_vec(), M::sums);
-        Ok(Gradients { x: context.wants_dx.then(dx), parameters: gradients })
+        Ok(Gradients { x: dx.unwrap_or_default(), parameters: gradients })
     }
 }
 

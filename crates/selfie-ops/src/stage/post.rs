@@ -8,8 +8,8 @@ use crate::kernels::numbers::Numbers;
 use crate::kernels::pieces::{update, zip_map};
 use candle_core::{Result, bail};
 
-/// The block's output and what backward needs.
-type Output<M> = (Vec<<M as Numbers>::Stored>, SavedBlock<M>);
+/// The block's output and what backward needs. Nobody wants its moments: the next block begins with a convolution.
+type Output<M> = (Vec<<M as Numbers>::Stored>, SavedBlock<M>, Option<Moments<<M as Numbers>::Sum>>);
 
 pub(super) fn forward<M: Numbers>(block: &BlockReader<'_, M::Sum>, x: &[M::Stored]) -> Result<Output<M>> {
     let [conv1, conv2, conv3] = block.convs()?;
@@ -40,7 +40,7 @@ pub(super) fn forward<M: Numbers>(block: &BlockReader<'_, M::Sum>, x: &[M::Store
         }
         None => add_and_rectify(&mut y, x, M::load),
     }
-    Ok((M::keep(y), saved))
+    Ok((M::keep(y), saved, None))
 }
 
 /// `out` is the block's output: its ReLU's mask.

@@ -6,14 +6,13 @@ use crate::kernels::norm::Moments;
 use crate::kernels::numbers::Numbers;
 use candle_core::{Result, bail};
 
-/// The block's output, what backward needs, and the output's moments where the next block wants them.
+/// The block's output, what backward needs, and the output's moments, for the next block's norm.
 type Output<M> = (Vec<<M as Numbers>::Stored>, SavedBlock<M>, Option<Moments<<M as Numbers>::Sum>>);
 
 pub(super) fn forward<M: Numbers>(
     block: &BlockReader<'_, M::Sum>,
     x: &[M::Stored],
     moments: Option<Moments<M::Sum>>,
-    next_wants_moments: bool,
 ) -> Result<Output<M>> {
     let [conv1, conv2, conv3] = block.convs()?;
     let batch = block.running.is_none();
@@ -28,12 +27,7 @@ pub(super) fn forward<M: Numbers>(
     let (raw2, moments2) = conv2.forward(Input::<M> { x: &raw1, norm: Some(&norm2) }, weights[1], None, batch);
     let norm3 = block.norm(at3, || moments2.unwrap_or_else(|| Moments::of::<M>(&raw2, conv2.spec.out_channels)));
     let shortcut = downsampled.as_deref().unwrap_or(x);
-    let (y, next) = conv3.forward(
-        Input::<M> { x: &raw2, norm: Some(&norm3) },
-        weights[2],
-        Some(shortcut),
-        batch && next_wants_moments,
-    );
+    let (y, next) = conv3.forward(Input::<M> { x: &raw2, norm: Some(&norm3) }, weights[2], Some(shortcut), batch);
     Ok((y, SavedBlock { x: None, raw: vec![raw1, raw2], norms: vec![norm1, norm2, norm3] }, next))
 }
 

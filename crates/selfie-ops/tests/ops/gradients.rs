@@ -1,10 +1,10 @@
 //! Every operation's gradients against central differences in f64.
 
-use crate::{normal, values};
+use crate::{normal, stage, values};
 use candle_core::{Device, Result, Tensor, Var};
 use selfie_ops::{
     BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec,
-    attention, average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool, stage,
+    attention, average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool,
     transformer_layer,
 };
 use selfie_random::DropoutKey;
@@ -13,7 +13,7 @@ const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 2e-7;
 
 /// Checks the gradient of Σ f(inputs) · random with respect to every element (at most 400 spread ones) of every input.
-fn check(name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+pub(crate) fn check(name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let vars: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(x).unwrap()).collect();
     let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let y = f(&tracked).unwrap();

@@ -6,12 +6,14 @@
 
 mod definition;
 mod gradients;
+mod maps;
 mod oracle;
 mod precision;
 mod threads;
 mod tiles;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+use selfie_ops::{NormMode, Normalised, StageMap, StageSpec};
 use selfie_random::{Purpose, Stream};
 
 /// Standard normal numbers, a function of `tag`.
@@ -23,4 +25,10 @@ pub(crate) fn normal(tag: u32, shape: &[usize]) -> Tensor {
 
 pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// A stage from tensor to tensor.
+pub(crate) fn stage(x: &Tensor, parameters: &Tensor, spec: StageSpec, mode: NormMode<'_>) -> Result<Normalised> {
+    let Normalised { y, statistics } = selfie_ops::stage(&StageMap::new(x, spec.precision)?, parameters, spec, mode)?;
+    Ok(Normalised { y: y.tensor()?, statistics })
 }

@@ -1,9 +1,9 @@
 //! Units of bf16 factors against the same units in full.
 
-use crate::{normal, values};
+use crate::{normal, stage, values};
 use candle_core::{Device, Tensor, Var};
 use selfie_ops::{
-    BlockForm, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec, runs_composed, stage, transformer_layer,
+    BlockForm, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec, runs_composed, transformer_layer,
 };
 
 /// A unit's output, then its gradients.

@@ -1,8 +1,8 @@
 //! 3×3 convolutions by transformed tiles against the same ones by pixels: an odd number of channels is never tiled.
 
-use crate::{normal, values};
+use crate::{normal, stage, values};
 use candle_core::{DType, Device, Tensor, Var};
-use selfie_ops::{BlockForm, ConvSpec, NormMode, Precision, StageSpec, conv2d, runs_composed, stage};
+use selfie_ops::{BlockForm, ConvSpec, NormMode, Precision, StageSpec, conv2d, runs_composed};
 
 /// The result of a convolution, and the gradients of x and of the weight.
 fn differentiate(x: &Tensor, weight: &Tensor, dy: &Tensor, spec: ConvSpec) -> [Tensor; 3] {
