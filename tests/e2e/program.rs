@@ -259,7 +259,7 @@ impl Started {
     #[track_caller]
     pub(crate) fn wait_for_steps(&mut self, run: &Path, n: usize) {
         let path = run.join("metrics.jsonl");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(300);
         // A run of hours has a long file: only what was added is read.
         let (mut n_lines, mut n_bytes) = (0, 0);
         loop {
@@ -277,7 +277,7 @@ impl Started {
             if n_lines >= n {
                 break;
             }
-            assert!(Instant::now() < deadline, "{} has no {n} lines after a minute", path.display());
+            assert!(Instant::now() < deadline, "{} has no {n} lines after five minutes", path.display());
             if self.child.as_mut().unwrap().try_wait().unwrap().is_some() {
                 let Ran { arguments, stderr, .. } = self.end();
                 panic!("selfie {arguments} ended before step {n}: {stderr}");

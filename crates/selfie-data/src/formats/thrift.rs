@@ -61,8 +61,7 @@ impl Walker<'_> {
 
     fn value(&mut self, kind: u8, visit: &mut Visit<'_>) -> Walked<()> {
         match kind {
-            // Booleans of a list, and bytes.
-            1..=3 => Ok(self.skip(1)),
+            3 => Ok(self.skip(1)),
             4..=6 => {
                 let number = there!(self.number()?);
                 visit(&self.path, number).map(Some)
@@ -85,6 +84,10 @@ impl Walker<'_> {
             len => u64::from(len),
         };
         visit(&self.path, i64::try_from(len).unwrap_or(i64::MAX))?;
+        if matches!(byte & 15, 1 | 2) {
+            // The parquet crate takes their elements for nothing, and would count to any length, and read on elsewhere.
+            return Err(Fault::wrong("the metadata", "no list of booleans", "one"));
+        }
         // An element has at least a byte.
         if len > (self.bytes.len() - self.at) as u64 {
             return Ok(None);
@@ -121,5 +124,20 @@ impl Walker<'_> {
     /// A signed number.
     fn number(&mut self) -> Walked<i64> {
         Ok(self.varint()?.map(|zigzag| (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::walk;
+
+    #[test]
+    fn a_list_of_booleans_is_refused_whatever_its_length() {
+        // Field 1: a list of three booleans; of two thousand million.
+        for bytes in [&[0x19, 0x31, 1, 1, 1, 0][..], &[0x19, 0xf2, 0xff, 0xff, 0xff, 0xff, 7, 0]] {
+            let error = walk(bytes, &mut |_, _| Ok(())).err().map(|fault| format!("{fault:?}")).unwrap_or_default();
+            assert!(error.contains("no list of booleans"), "{error}");
+        }
+        assert_eq!(walk(&[0x19, 0x33, 1, 1, 1, 0], &mut |_, _| Ok(())).ok().flatten(), Some(6), "of bytes");
     }
 }
