@@ -10,9 +10,16 @@ const MAX_DEPTH: usize = 16;
 /// of a list have its field numbers.
 pub(crate) type Visit<'a> = dyn FnMut(&[i64], i64) -> Result<(), Fault> + 'a;
 
+/// For the struct at each path, a letter for each of its fields from field 1 on: `i` an integer, `b` a boolean, `y` a byte,
+/// `d` a double, `s` bytes, `m` a struct; a list of such in upper case.
+///
+/// A library that goes by a field's number reads what it expects there. Were it something else, it would go on at another
+/// place than this walk.
+pub(crate) type Kinds = [(&'static [i64], &'static str)];
+
 /// Walks over the struct at the start of `bytes` and returns where it ends; nothing if `bytes` end before it does.
-pub(crate) fn walk(bytes: &[u8], visit: &mut Visit<'_>) -> Result<Option<usize>, Fault> {
-    let mut walker = Walker { bytes, at: 0, path: Vec::new() };
+pub(crate) fn walk(bytes: &[u8], kinds: &'static Kinds, visit: &mut Visit<'_>) -> Result<Option<usize>, Fault> {
+    let mut walker = Walker { bytes, at: 0, path: Vec::new(), kinds };
     let ended = walker.fields(visit)?;
     Ok(ended.map(|()| walker.at))
 }
@@ -21,6 +28,7 @@ struct Walker<'a> {
     bytes: &'a [u8],
     at: usize,
     path: Vec<i64>,
+    kinds: &'static Kinds,
 }
 
 /// Nothing where the bytes end.
@@ -52,11 +60,35 @@ impl Walker<'_> {
                 delta => field + i64::from(delta),
             };
             self.path.push(field);
+            self.require_kind(byte & 15, false)?;
             // Booleans of a struct stand in the type itself.
             let walked = if byte & 15 <= 2 { Some(()) } else { self.value(byte & 15, visit)? };
             self.path.pop();
             there!(walked);
         }
+    }
+
+    /// Whether what stands at the path, or the elements of a list there, is what the library expects.
+    fn require_kind(&self, kind: u8, is_element: bool) -> Result<(), Fault> {
+        let Some((&field, above)) = self.path.split_last() else { return Ok(()) };
+        let letters = self.kinds.iter().find(|(path, _)| *path == above).map_or("", |(_, letters)| letters);
+        let letter = usize::try_from(field - 1).ok().and_then(|idx| letters.as_bytes().get(idx));
+        let fits = match letter {
+            None => true,
+            Some(letter) if letter.is_ascii_uppercase() != is_element => !is_element && matches!(kind, 9 | 10),
+            Some(letter) => match letter.to_ascii_lowercase() {
+                b'i' => matches!(kind, 4..=6),
+                b'b' => matches!(kind, 1 | 2),
+                b'y' => kind == 3,
+                b'd' => kind == 7,
+                b's' => kind == 8,
+                _ => kind == 12,
+            },
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Fault::wrong("the metadata", format!("another type in field {:?}", self.path), format!("type {kind}")))
     }
 
     fn value(&mut self, kind: u8, visit: &mut Visit<'_>) -> Walked<()> {
@@ -84,6 +116,9 @@ impl Walker<'_> {
             len => u64::from(len),
         };
         visit(&self.path, i64::try_from(len).unwrap_or(i64::MAX))?;
+        if len > 0 {
+            self.require_kind(byte & 15, true)?;
+        }
         if matches!(byte & 15, 1 | 2) {
             // The parquet crate takes their elements for nothing, and would count to any length, and read on elsewhere.
             return Err(Fault::wrong("the metadata", "no list of booleans", "one"));
@@ -129,15 +164,32 @@ impl Walker<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::walk;
+    use super::{Kinds, walk};
+
+    const KINDS: &Kinds = &[(&[], "iSm"), (&[3], "b")];
+
+    fn walked(bytes: &[u8]) -> Result<Option<usize>, String> {
+        walk(bytes, KINDS, &mut |_, _| Ok(())).map_err(|fault| format!("{fault:?}"))
+    }
 
     #[test]
     fn a_list_of_booleans_is_refused_whatever_its_length() {
-        // Field 1: a list of three booleans; of two thousand million.
-        for bytes in [&[0x19, 0x31, 1, 1, 1, 0][..], &[0x19, 0xf2, 0xff, 0xff, 0xff, 0xff, 7, 0]] {
-            let error = walk(bytes, &mut |_, _| Ok(())).err().map(|fault| format!("{fault:?}")).unwrap_or_default();
+        // Field 4: a list of three booleans; of two thousand million; of three bytes.
+        for bytes in [&[0x49, 0x31, 1, 1, 1, 0][..], &[0x49, 0xf2, 0xff, 0xff, 0xff, 0xff, 7, 0]] {
+            let error = walked(bytes).unwrap_err();
             assert!(error.contains("no list of booleans"), "{error}");
         }
-        assert_eq!(walk(&[0x19, 0x33, 1, 1, 1, 0], &mut |_, _| Ok(())).ok().flatten(), Some(6), "of bytes");
+        assert_eq!(walked(&[0x49, 0x33, 1, 1, 1, 0]), Ok(Some(6)));
+    }
+
+    #[test]
+    fn fields_and_elements_have_the_type_that_is_read_there() {
+        // An integer, a list of one empty text, a struct of one boolean.
+        assert_eq!(walked(&[0x15, 2, 0x19, 0x18, 0, 0x1c, 0x11, 0, 0]), Ok(Some(9)));
+        // A boolean for the integer; a struct for the list; a list of integers; a byte for the boolean.
+        for bytes in [&[0x11, 0][..], &[0x2c, 0, 0], &[0x29, 0x15, 2, 0], &[0x3c, 0x13, 1, 0, 0]] {
+            let error = walked(bytes).unwrap_err();
+            assert!(error.contains("another type in field"), "{error}");
+        }
     }
 }

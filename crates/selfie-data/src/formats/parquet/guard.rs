@@ -6,7 +6,7 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::ChunkReader;
 
 use super::{Fault, fault};
-use crate::formats::thrift::walk;
+use crate::formats::thrift::{Kinds, walk};
 
 const MAGIC: &[u8] = b"PAR1";
 /// The length of the metadata and the magic bytes.
@@ -28,6 +28,50 @@ const MAX_VALUES: i64 = 1 << 24;
 /// Bytes of a page's header, which may quote its smallest and largest value; tried with few first.
 const HEADER_BYTES: [u64; 2] = [1 << 12, 1 << 20];
 
+/// Of a column or a page: least and largest value in two forms, counts, whether they are exact.
+const STATISTICS: &str = "ssiissbbi";
+/// `PageHeader`, as the format's definition has it.
+const PAGE_HEADER: &Kinds = &[
+    (&[], "iiiimmmm"),
+    (&[5], "iiiim"),
+    (&[5, 5], STATISTICS),
+    (&[7], "iib"),
+    (&[8], "iiiiiibm"),
+    (&[8, 8], STATISTICS),
+];
+/// `FileMetaData`: schema elements and their logical types, row groups, columns, pairs, column orders, encryption.
+const FOOTER: &Kinds = &[
+    (&[], "iMiMMsMms"),
+    (&[2], "iiisiiiiim"),
+    (&[2, 10], "mmmmmmmmmmmmmmmmmm"),
+    (&[2, 10, 5], "ii"),
+    (&[2, 10, 7], "bm"),
+    (&[2, 10, 7, 2], "mmm"),
+    (&[2, 10, 8], "bm"),
+    (&[2, 10, 8, 2], "mmm"),
+    (&[2, 10, 10], "yb"),
+    (&[2, 10, 16], "y"),
+    (&[2, 10, 17], "s"),
+    (&[2, 10, 18], "si"),
+    (&[4], "MiiMiii"),
+    (&[4, 1], "simiiiims"),
+    (&[4, 1, 3], "iISiiiiMiiimMiimm"),
+    (&[4, 1, 3, 8], "ss"),
+    (&[4, 1, 3, 12], STATISTICS),
+    (&[4, 1, 3, 13], "iii"),
+    (&[4, 1, 3, 16], "iII"),
+    (&[4, 1, 3, 17], "mI"),
+    (&[4, 1, 3, 17, 1], "dddddddd"),
+    (&[4, 1, 8], "mm"),
+    (&[4, 1, 8, 2], "Ss"),
+    (&[4, 4], "ibb"),
+    (&[5], "ss"),
+    (&[7], "mm"),
+    (&[8], "mm"),
+    (&[8, 1], "ssb"),
+    (&[8, 2], "ssb"),
+];
+
 /// Checks the description at the end of a file.
 pub(super) fn footer(file: &impl ChunkReader) -> Result<(), Fault> {
     let wrong = |got: String| Fault::wrong("the end", "the description of a parquet file", got);
@@ -45,7 +89,7 @@ pub(super) fn footer(file: &impl ChunkReader) -> Result<(), Fault> {
         return Err(wrong(format!("one of {n_bytes} bytes")));
     }
     let footer = file.get_bytes(len - TAIL_BYTES - n_bytes, n_bytes as usize).map_err(fault)?;
-    let walked = walk(&footer, &mut |path, number| {
+    let walked = walk(&footer, FOOTER, &mut |path, number| {
         // Fields of FileMetaData: the schema; row groups and their columns; encodings, path, pairs and page statistics of a
         // column; sorting columns, pairs of the file, column orders.
         let limit = match path {
@@ -98,7 +142,7 @@ fn page_header(file: &impl ChunkReader, at: u64, end: u64) -> Result<(PageHeader
     for n_bytes in HEADER_BYTES {
         let bytes = file.get_bytes(at, n_bytes.min(end - at) as usize).map_err(fault)?;
         let mut header = PageHeader::default();
-        let walked = walk(&bytes, &mut |path, number| {
+        let walked = walk(&bytes, PAGE_HEADER, &mut |path, number| {
             match path {
                 [1] => header.is_dictionary = number == 2,
                 [2] => header.unpacked_bytes = number,
