@@ -84,7 +84,7 @@ fn a_cut_off_data_file_and_a_wrong_label_are_named_with_their_record() {
 
     fs::remove_file(&path).unwrap();
     let missing = folder.run("pretrain tiny.toml --data cifar --out run").ends_with(66);
-    missing.says(&["cifar/data_batch_3.bin: expected a file, found none"]);
+    missing.says(&["cifar/data_batch_3.bin: found nothing there; check the path"]);
     assert!(!folder.exists("run"));
 }
 
@@ -230,7 +230,7 @@ fn require_finite(safetensors: &[u8]) {
     }
 }
 
-/// A file that the fuzzer made: other people's reader panics on its negative offset.
+/// `no-dictionary.parquet` with one bit changed: other people's reader panics on its negative offset.
 #[test]
 fn a_panic_of_other_peoples_reader_is_an_error_of_the_file() {
     let folder = Folder::new();

@@ -21,7 +21,7 @@ pub enum DataError {
         looked_in: Vec<PathBuf>,
     },
     /// One file of a data set is not there.
-    #[error("{}: expected a file, found none; unpack the data set again", .path.display())]
+    #[error("{}: found nothing there; check the path, or unpack the data set again", .path.display())]
     MissingFile {
         /// The file.
         path: PathBuf,

@@ -50,8 +50,10 @@ impl Card<'_> {
         }
     }
 
+    /// The data set's name: that of the user's own folder, where the recipe's set is only its form.
     fn set(&self) -> Option<&str> {
-        self.record?.config.pointer("/data/set")?.as_str()
+        let record = self.record?;
+        record.data_name.as_deref().or_else(|| record.config.pointer("/data/set")?.as_str())
     }
 
     /// YAML between lines of dashes. Texts are quoted as JSON does, which YAML reads.

@@ -1,5 +1,6 @@
 //! `selfie show`
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -166,9 +167,11 @@ impl Subject {
         let mistake = |wrong: &selfie_eval::inspect::WrongChoice| {
             Ok(Mistake { image: self.masked(network, &inspected[wrong.inspected])?, place: wrong.place })
         };
-        let mistakes = wrong.iter().take(N_MISTAKES).map(mistake).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut seen = HashSet::new();
+        let surest = wrong.iter().filter(|wrong| seen.insert(wrong.inspected)).take(N_MISTAKES);
+        let mistakes = surest.map(mistake).collect::<anyhow::Result<Vec<_>>>()?;
         let explanation = format!(
-            "Of {} wrong choices in {} images those of the largest probability; the place in question is framed",
+            "Of {} wrong choices in {} images those of the largest probability, one an image; the place in question is framed",
             wrong.len(),
             inspected.len()
         );

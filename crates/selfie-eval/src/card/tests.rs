@@ -77,4 +77,8 @@ fn what_is_not_known_is_not_said() {
     assert!(text.contains("## Training\n\nUnknown."));
     let drawn = record("shapes32");
     assert!(!self::text(Some(&drawn), None).contains("datasets:"));
+    // A user's own folder, which has the form of ImageNet.
+    let own = RunRecord { data_name: Some("photos".to_owned()), ..record("imagenet224") };
+    let own = self::text(Some(&own), Some(&result()));
+    assert!(own.contains("photos's images alone") && !own.contains("imagenet-1k"), "{own}");
 }

@@ -154,7 +154,8 @@ fn faults_at_random_steps_never_reach_a_file() {
     };
     // `SELFIE_TORTURE` says how many in the long form.
     let wanted = std::env::var("SELFIE_TORTURE").map_or(12, |rounds| rounds.parse().unwrap());
-    let n_steps = 15 * wanted as u32;
+    // So many that there is a place for every one.
+    let n_steps = 40 * wanted as u32;
     let mut injections = Vec::new();
     while injections.len() < wanted {
         let (step, into) = (u64::from(2 + draw(n_steps - 1)), INTO[draw(3) as usize]);
