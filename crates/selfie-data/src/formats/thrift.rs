@@ -5,6 +5,8 @@ use super::Fault;
 
 /// Structs and lists inside of each other.
 const MAX_DEPTH: usize = 16;
+/// The format has numbers below 20.
+const MAX_FIELD: i64 = 256;
 
 /// Called with the field numbers that lead to a number, or to a list in the place of which its length is given. Elements
 /// of a list have its field numbers.
@@ -59,6 +61,10 @@ impl Walker<'_> {
                 0 => there!(self.number()?),
                 delta => field + i64::from(delta),
             };
+            // The parquet crate cuts larger ones to 16 bits and takes them for others.
+            if !(1..=MAX_FIELD).contains(&field) {
+                return Err(Fault::wrong("the metadata", format!("fields 1 to {MAX_FIELD}"), field));
+            }
             self.path.push(field);
             self.require_kind(byte & 15, false)?;
             // Booleans of a struct stand in the type itself.
@@ -191,5 +197,7 @@ mod tests {
             let error = walked(bytes).unwrap_err();
             assert!(error.contains("another type in field"), "{error}");
         }
+        // Field 65537, which 16 bits take for field 1.
+        assert!(walked(&[0x05, 0x82, 0x80, 0x08, 2, 0]).unwrap_err().contains("fields 1 to 256"));
     }
 }
