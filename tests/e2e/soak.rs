@@ -12,6 +12,10 @@ use crate::program::{ENDLESS, Folder, Started};
 
 const COMMAND: &str = "pretrain shapes32 --set model.width=2 --set batch=8 --set checkpoint.every_steps=50 \
     --out run";
+/// Steps after which everything that a run does has happened once: with probes, after the first of them.
+const SETTLED: usize = 400;
+const SETTLED_WITH_PROBES: usize = PROBED_EVERY + 100;
+const PROBED_EVERY: usize = 2000;
 /// What a process holds more of after hours than after minutes without losing anything: what the allocator keeps of a
 /// probe's embeddings.
 const MORE_MIB: f64 = 10.0;
@@ -60,11 +64,17 @@ fn slope(samples: &[&Sample]) -> f64 {
     covariance / samples.iter().map(|s| (x(s) - mean_x).powi(2)).sum::<f64>()
 }
 
-/// One process of the run, and what it held from its 100th step, when everything has happened once, until it was ended.
-fn live(folder: &Folder, life: usize, command: &str, lasts: Duration, begun: Instant) -> Vec<Sample> {
+/// One process of the run, and what it held from when everything has happened once until it was ended.
+fn live(
+    folder: &Folder,
+    life: usize,
+    (command, settled): (&str, usize),
+    lasts: Duration,
+    begun: Instant,
+) -> Vec<Sample> {
     let n_steps = if life == 0 { 0 } else { folder.metrics("run").len() };
     let mut started: Started = folder.start(command);
-    started.wait_for_steps(&folder.path("run"), n_steps + 100);
+    started.wait_for_steps(&folder.path("run"), n_steps + settled);
     let (born, mut samples) = (Instant::now(), Vec::new());
     while born.elapsed() < lasts {
         samples.extend(sample(life, begun, started.id()));
@@ -124,12 +134,12 @@ fn a_long_run_holds_no_more_than_a_short_one() {
     let (n_lives, life) =
         minutes.map_or((3, Duration::from_secs(3)), |minutes| (8, Duration::from_secs(minutes * 60 / 8)));
     // A probe takes seconds.
-    let probes = minutes.map_or(0, |_| 2000);
+    let (probes, settled_after) = minutes.map_or((0, SETTLED), |_| (PROBED_EVERY, SETTLED_WITH_PROBES));
     let command = format!("{COMMAND} --set probe.every_steps={probes} --steps {ENDLESS}");
     let (folder, begun) = (Folder::new(), Instant::now());
     let mut samples = Vec::new();
     for i in 0..n_lives {
-        samples.extend(live(&folder, i, &command, life, begun));
+        samples.extend(live(&folder, i, (&command, settled_after), life, begun));
     }
     let tables = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::write(tables.join("soak.svg"), plot(&samples)).unwrap();
@@ -140,7 +150,9 @@ fn a_long_run_holds_no_more_than_a_short_one() {
         let quarter = of_life.len() / 4;
         let (second, last) = (&of_life[quarter..2 * quarter], &of_life[3 * quarter..]);
         let held = |part: &[&Sample]| median(part, |sample| sample.anonymous_mib);
-        let counts = |part: &[&Sample]| [median(part, |sample| sample.files), median(part, |sample| sample.threads)];
+        // The fewest: a save has a thread and files of its own.
+        let fewest = |part: &[&Sample], of: Of| part.iter().map(|sample| of(sample)).fold(f64::INFINITY, f64::min);
+        let counts = |part: &[&Sample]| [fewest(part, |sample| sample.files), fewest(part, |sample| sample.threads)];
         println!(
             "process {i}: {:.1} MiB, later {:.1} MiB ({:+.1} MiB/h); {:?} files and threads, later {:?}",
             held(second),
