@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::program::{ENDLESS, Folder, Started};
+use crate::program::{ENDLESS, Folder};
 
 const COMMAND: &str = "pretrain shapes32 --set model.width=2 --set batch=8 --set checkpoint.every_steps=50 \
     --out run";
@@ -73,7 +73,7 @@ fn live(
     begun: Instant,
 ) -> Vec<Sample> {
     let n_steps = if life == 0 { 0 } else { folder.metrics("run").len() };
-    let mut started: Started = folder.start(command);
+    let mut started = folder.start(command);
     started.wait_for_steps(&folder.path("run"), n_steps + settled);
     let (born, mut samples) = (Instant::now(), Vec::new());
     while born.elapsed() < lasts {

@@ -47,10 +47,7 @@ pub struct Rgb<'a> {
 /// [`DataError::Image`] if it is no whole JPEG, PNG, WebP or BMP image, or one of a side above [`MAX_SIDE`] or of more
 /// than [`MAX_PIXELS`] pixels, which is refused by its header.
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb<'static>, DataError> {
-    // The decoders are other people's: a defect of theirs costs one image, not the run.
-    caught(|| decode_limited(bytes))
-        .unwrap_or_else(|| Err("one that its decoder fails on".to_owned()))
-        .map_err(|reason| DataError::image(path, reason))
+    read(path, || decode_limited(bytes))
 }
 
 /// Width and height by the header alone.
@@ -59,11 +56,15 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb<'static>, DataError> {
 ///
 /// As [`decode`], as far as the header tells.
 pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError> {
-    let header = caught(|| checked_dimensions(&decoder(bytes)?.1));
-    let (width, height) = header
-        .unwrap_or_else(|| Err("one that its decoder fails on".to_owned()))
-        .map_err(|reason| DataError::image(path, reason))?;
+    let (width, height) = read(path, || checked_dimensions(&decoder(bytes)?.1))?;
     Ok((width as usize, height as usize))
+}
+
+/// The decoders are other people's: a defect of theirs costs one image, not the run.
+fn read<T>(path: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T, DataError> {
+    caught(decode)
+        .unwrap_or_else(|| Err("one that its decoder fails on".to_owned()))
+        .map_err(|reason| DataError::image(path, reason))
 }
 
 fn decode_limited(bytes: &[u8]) -> Result<Rgb<'static>, String> {
