@@ -69,7 +69,14 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
 fn probes_measure_a_run_and_say_what_they_measured() {
     let folder = pretrained();
     let probed = folder.run("probe run --at stage3,h,u --k 1,5").ends_with(0);
-    probed.prints(&["every part of the training set in turn", "chance 10.00 %", "stage3", "linear", "k = 5", "±"]);
+    probed.prints(&[
+        "every part of the training set in turn",
+        "most frequent class: 10.00 %",
+        "stage3",
+        "linear layer",
+        "5   neighbours",
+        "±",
+    ]);
     let json = folder.run("probe run --test --json").ends_with(0).json();
     assert_eq!(json["measured_on"], "the test set");
     let place = &json["places"][0];

@@ -76,22 +76,32 @@ impl MaskedImage {
     }
 }
 
-/// Draws each image as a row: with its places hidden, with the chosen patches put there, and the table of probabilities.
+/// Images that stand below each other; more stand in two columns.
+const ONE_COLUMN: usize = 3;
+/// Between two columns.
+const COLUMN_GAP: i32 = 2 * GAP;
+
+/// Draws each image three times: with its places hidden, with the chosen patches put there, and as a table of probabilities.
 #[must_use]
 pub fn masked_sheet(heading: &Heading, images: &[MaskedImage]) -> Canvas {
     let most = images.iter().map(MaskedImage::n_places).max().unwrap_or(0) as i32;
     let height_of = |image: &MaskedImage| (IMAGE + CAPTION).max((image.n_places() as i32 + 1) * CELL) + GAP;
     let width = 2 * (IMAGE + GAP) + LABEL + most * CELL;
-    let (mut canvas, content) = heading.page(width, images.iter().map(height_of).sum::<i32>() - GAP);
+    let n_columns = if images.len() > ONE_COLUMN { 2 } else { 1 };
+    let height_of_row = |row: &[MaskedImage]| row.iter().map(height_of).max().unwrap_or(0);
+    let height = images.chunks(n_columns).map(height_of_row).sum::<i32>() - GAP;
+    let (mut canvas, content) = heading.page(n_columns as i32 * (width + COLUMN_GAP) - COLUMN_GAP, height);
     let mut y = content.y;
-    for image in images {
-        draw_row(&mut canvas, content.x, y, image);
-        y += height_of(image);
+    for row in images.chunks(n_columns) {
+        for (column, image) in row.iter().enumerate() {
+            draw_image(&mut canvas, content.x + column as i32 * (width + COLUMN_GAP), y, image);
+        }
+        y += height_of_row(row);
     }
     canvas
 }
 
-fn draw_row(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
+fn draw_image(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
     let side = IMAGE / image.grid as i32 * image.grid as i32;
     let hidden = Area::square(x, y, side);
     image.draw_hidden(canvas, hidden);

@@ -152,7 +152,7 @@ fn runs_row(run: &RunView) -> Markup {
             td.number { @if let Some(fraction) = run.record.fraction { (selfie_eval::table::percent(fraction)) " %" } }
             td.number { (run.record.seed) }
             td.number { (steps) }
-            td { (outcome(run)) }
+            td.words { (outcome(run)) }
             td.number { (number(minutes)) }
             td.number { (number(images_per_s)) }
         }

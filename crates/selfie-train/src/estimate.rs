@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use selfie_data::{DataError, SetName};
+use selfie_data::{DataError, DataSet, SetName};
 use selfie_eval::record::to_pretty_json;
 use serde::Serialize;
 
 use crate::TrainError;
 use crate::config::{Resolved, Stem};
+use crate::finetune::{Labels, chosen};
 use crate::plan::{ClassifierPlan, DataPlan, FinetunePlan, ModelPlan, PretrainPlan, Request, TrainingPlan};
 
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub struct Estimate {
     pub n_targets: usize,
     /// Updates.
     pub steps: u64,
+    /// Updates of warm-up.
+    pub warmup_steps: u64,
     /// Images an update.
     pub batch: usize,
     /// Images a forward pass.
@@ -47,7 +50,7 @@ pub struct Estimate {
     pub gflop_per_image: f64,
     /// Memory of a micro-batch's maps and the parameters, MB.
     pub memory_mb: f64,
-    /// This machine's rate of matrix products, measured just now, 10⁹ operations a second.
+    /// The device's rate of matrix products, measured just now, 10⁹ operations a second.
     pub product_gflop_per_s: f64,
     /// Images a second at the assumed share of that rate.
     pub images_per_s: f64,
@@ -60,8 +63,10 @@ pub struct Estimate {
 /// # Errors
 ///
 /// If the configuration is illegal, or the data set is there and wrong.
-pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64) -> Result<Estimate, TrainError> {
-    let (n_examples, found) = n_examples(resolved, data)?;
+pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64, device: &Device) -> Result<Estimate, TrainError> {
+    let (data, published) = data_set(resolved, data)?;
+    let (n_examples, found) =
+        (data.as_ref().map_or(published.examples, |data| data.train.len() as u64), data.is_some());
     let plan = PretrainPlan::new(resolved, Request { n_examples, seed, stop_after: None })?;
     let patch = stages(&plan.model, plan.data.patch_size, 3);
     let pooling = attention_pooling(&plan.model, plan.data.n_patches - plan.data.n_targets + 1);
@@ -71,34 +76,37 @@ pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64) -> Result<E
         parameters: patch.parameters + pooling.parameters,
         maps: patch.maps * n_patches + pooling.maps,
     };
-    estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost)
+    estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost, device)
 }
 
-/// How many labels a fine-tuning may see.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Labelled {
-    /// A share of the training set, above 0 and at most 1.
-    Fraction(f64),
-    /// So many examples.
-    Examples(usize),
-}
-
-/// What a fine-tuning would take.
+/// What a fine-tuning on these labels would take.
 ///
 /// # Errors
 ///
-/// As [`pretrain`].
+/// As [`pretrain`]; or if the data set is there and has no classes, or not the examples that were asked for.
 pub fn finetune(
     resolved: &Resolved,
     data: Option<&Path>,
     seed: u64,
-    labelled: Labelled,
+    labels: &Labels,
+    device: &Device,
 ) -> Result<Estimate, TrainError> {
-    let (n_total, found) = n_examples(resolved, data)?;
-    let (n_examples, fraction) = match labelled {
-        Labelled::Fraction(fraction) => (((n_total as f64 * fraction).round() as u64).max(1), fraction),
-        Labelled::Examples(n) => (n as u64, (n as f64 / n_total.max(1) as f64).min(1.0)),
+    let (data, published) = data_set(resolved, data)?;
+    let found = data.is_some();
+    let (n_examples, n_total) = match (data, &labels.subset) {
+        (Some(data), _) => {
+            data.require_classes()?;
+            let (subset, _) = chosen(&data.train, labels, seed)?;
+            (subset.examples.len() as u64, data.train.len() as u64)
+        }
+        (None, Some(subset)) => (subset.len() as u64, published.examples),
+        (None, None) => {
+            let share = (published.examples as f64 * labels.fraction).round() as u64;
+            (share.max(published.classes), published.examples)
+        }
     };
+    let own_fraction = (n_examples as f64 / n_total.max(1) as f64).min(1.0);
+    let fraction = if labels.subset.is_some() { own_fraction } else { labels.fraction };
     let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
     let n_stages = if matches!(plan.classifier, ClassifierPlan::Stage4 { .. }) { 4 } else { 3 };
     let stages = stages(&plan.model, plan.data.image_size, n_stages);
@@ -111,7 +119,7 @@ pub fn finetune(
         parameters: stages.parameters + pooling.parameters,
         maps: stages.maps + pooling.maps,
     };
-    estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost)
+    estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost, device)
 }
 
 /// Of one image: multiply-adds of a forward pass, numbers kept for backward; and the parameters.
@@ -164,11 +172,12 @@ fn estimate(
     (n_examples, data_found): (u64, bool),
     (data, training): (&DataPlan, &TrainingPlan),
     cost: &Cost,
+    device: &Device,
 ) -> Result<Estimate, TrainError> {
     let gflop_per_image = STEP_OVER_FORWARD * 2.0 * cost.mac / 1e9;
     // Backward holds the gradients of one stage's maps beside what forward kept.
     let memory_mb = (training.micro_batch as f64 * cost.maps * 4.0 * 1.5 + cost.parameters * BYTES_A_PARAMETER) / 1e6;
-    let rate = product_rate()?;
+    let rate = product_rate(device)?;
     let images_per_s = rate * ASSUMED_EFFICIENCY / gflop_per_image;
     Ok(Estimate {
         recipe: resolved.recipe.clone(),
@@ -178,6 +187,7 @@ fn estimate(
         n_patches: data.n_patches,
         n_targets: data.n_targets,
         steps: training.steps,
+        warmup_steps: training.schedule.warmup_steps(),
         batch: training.batch,
         micro_batch: training.micro_batch,
         gflop_per_image,
@@ -188,36 +198,47 @@ fn estimate(
     })
 }
 
-/// How many training examples there are: counted where the set is there, as published where it is not.
-fn n_examples(resolved: &Resolved, dir: Option<&Path>) -> Result<(u64, bool), TrainError> {
+/// The training set as its authors published it.
+#[derive(Clone, Copy)]
+struct Published {
+    examples: u64,
+    classes: u64,
+}
+
+/// The data set, where it is there.
+fn data_set(resolved: &Resolved, dir: Option<&Path>) -> Result<(Option<DataSet>, Published), TrainError> {
     let name: SetName = resolved.config.data.set.parse()?;
-    let published = match name {
-        SetName::Shapes32 => 10_000,
-        SetName::Cifar10 | SetName::Cifar100 => 50_000,
-        SetName::Imagenet32 | SetName::Imagenet224 => 1_281_167,
+    let (examples, classes) = match name {
+        SetName::Shapes32 => (10_000, 10),
+        SetName::Cifar10 => (50_000, 10),
+        SetName::Cifar100 => (50_000, 100),
+        SetName::Imagenet32 | SetName::Imagenet224 => (1_281_167, 1000),
     };
+    let published = Published { examples, classes };
     match selfie_data::open(name, dir) {
-        Ok(data) => Ok((data.train.len() as u64, true)),
-        Err(DataError::MissingSet { .. }) if dir.is_none() => Ok((published, false)),
+        Ok(data) => Ok((Some(data), published)),
+        Err(DataError::MissingSet { .. }) if dir.is_none() => Ok((None, published)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The rate of a square matrix product on all cores, 10⁹ operations a second: the best of a few.
+/// The rate of a square matrix product on all of a device, 10⁹ operations a second: the best of a few.
 ///
 /// # Errors
 ///
 /// If memory is short.
-pub fn product_rate() -> Result<f64, TrainError> {
-    const SIDE: usize = 1024;
-    let a = Tensor::ones((SIDE, SIDE), DType::F32, &Device::Cpu)?;
+pub fn product_rate(device: &Device) -> Result<f64, TrainError> {
+    let side = if device.is_cpu() { 1024 } else { 4096 };
+    let a = Tensor::ones((side, side), DType::F32, device)?;
+    device.synchronize()?;
     let mut best = f64::INFINITY;
     for _ in 0..6 {
         let clock = Instant::now();
         a.matmul(&a)?;
+        device.synchronize()?;
         best = best.min(clock.elapsed().as_secs_f64());
     }
-    Ok(2.0 * (SIDE as f64).powi(3) / best / 1e9)
+    Ok(2.0 * (side as f64).powi(3) / best / 1e9)
 }
 
 impl Estimate {
@@ -234,7 +255,7 @@ impl Estimate {
         let pieces = self.batch / self.micro_batch.max(1);
         let pieces = if pieces > 1 { format!(" as {pieces} × {}", self.micro_batch) } else { String::new() };
         Ok(format!(
-            "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}\n\
+            "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up\n\
              compute   {:.2} GFLOP an image; products run at {:.0} GFLOP/s here\nmemory    about {:.0} MB\n\
              time      about {} at {:.1} images/s (a guess from {:.0} % of the product rate; `bench step` measures)",
             self.recipe,
@@ -244,6 +265,7 @@ impl Estimate {
             self.n_targets,
             self.steps,
             self.batch,
+            self.warmup_steps,
             self.gflop_per_image,
             self.product_gflop_per_s,
             self.memory_mb,

@@ -240,9 +240,9 @@ pub(crate) fn replay(
 }
 
 /// The examples to train on, and the validation examples where those are what is measured.
-type Chosen = (Subset, Option<Arc<[u32]>>);
+pub(crate) type Chosen = (Subset, Option<Arc<[u32]>>);
 
-fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chosen, TrainError> {
+pub(crate) fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chosen, TrainError> {
     let splits = Splits::new(images.labels());
     let validates = labels.split == Split::Validation;
     let drawn = |fraction| labelled_subset(images.labels(), &splits.train, images.len(), fraction, seed);

@@ -184,8 +184,10 @@ pub struct TrainingPlan {
     pub batch: usize,
     /// Images that share batch statistics; it divides `batch`.
     pub micro_batch: usize,
-    /// The learning rate of each update.
+    /// The learning rate of each update; its warm-up is at most a tenth of the schedule.
     pub schedule: Schedule,
+    /// The warm-up that was asked for, where it is longer than that.
+    pub warmup_asked: Option<u64>,
     /// The rule of the update.
     pub optimizer: OptimizerPlan,
     /// Largest global L2 norm of the gradient.

@@ -238,6 +238,10 @@ impl Run {
             Begin::Fresh => format!("run folder {}", folder.path().display()),
             _ => format!("resuming {} after step {start}", folder.path().display()),
         });
+        if let (Begin::Fresh, Some(asked)) = (&begin, training.warmup_asked) {
+            let (warmup, steps) = (training.schedule.warmup_steps(), training.steps);
+            progress.note(&format!("warm-up of {warmup} steps, a tenth of {steps}, instead of {asked}"));
+        }
         let changed = match begin {
             Begin::Changed { was, differences } => {
                 differences.iter().for_each(|difference| progress.note(&format!("changed: {difference}")));

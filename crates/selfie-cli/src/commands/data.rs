@@ -54,7 +54,9 @@ fn check(asked: &DataArguments) -> anyhow::Result<u8> {
     let mut lines = vec![report.name.clone()];
     lines.extend(splits(&report).map(|(name, split)| {
         let (n, other) = (split.n_duplicates, split.n_duplicates_with_another_label);
-        format!("{name}: {} images read, {n} duplicates, {other} of them with another label", split.n_images)
+        let read =
+            format!("{name}: {} images read, {n} duplicates, {other} of them with another label", split.n_images);
+        format!("{read}\n  classes  {}", classes(split))
     }));
     lines.push(format!("{} test images are in the training set as well", report.n_test_images_in_train));
     lines.push(format!("{} images cannot be used", report.bad.len()));
@@ -84,19 +86,24 @@ fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
     Ok(data)
 }
 
-fn of_split(name: &str, split: &SplitReport) -> String {
+/// How many images each class has, or the least and the most of many classes.
+fn classes(split: &SplitReport) -> String {
     let classes = split.classes.iter().filter(|class| class.n_images > 0);
     let counts: Vec<usize> = classes.clone().map(|class| class.n_images).collect();
-    let classes = if counts.len() > N_CLASSES {
+    if counts.len() > N_CLASSES {
         let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
         format!("{} with {least} to {most} images", counts.len())
     } else {
         classes.map(|class| format!("{} {}", class.name, class.n_images)).collect::<Vec<_>>().join(", ")
-    };
+    }
+}
+
+fn of_split(name: &str, split: &SplitReport) -> String {
     let numbers = |values: [f32; 3]| values.map(|value| format!("{value:.4}")).join(" ");
     format!(
-        "{name}\n  images   {} of {side} × {side}\n  classes  {classes}\n  mean     {}\n  std      {}\n  blake3   {}",
+        "{name}\n  images   {} of {side} × {side}\n  classes  {}\n  mean     {}\n  std      {}\n  blake3   {}",
         split.n_images,
+        classes(split),
         numbers(split.mean),
         numbers(split.std),
         split.content_hash,

@@ -124,6 +124,9 @@ pub(crate) fn pictures(files: &[PathBuf], split: &DataSplit) -> anyhow::Result<(
                 Usage("IMAGES: expected image files or folders, or a data set as --set or --data".into()).into()
             );
         }
+        for list in files.iter().filter(|file| is_list(file)) {
+            output::note(&format!("{}: a list, read as one path a line", list.display()));
+        }
         let folder = std::env::current_dir()?.display().to_string();
         return Ok((Pictures::files(files).map_err(output::data)?, NamesSource::Files { folder }));
     }
@@ -142,6 +145,10 @@ pub(crate) fn pictures(files: &[PathBuf], split: &DataSplit) -> anyhow::Result<(
     };
     let dir = split.data.as_deref().map(absolute).map(|dir| dir.display().to_string());
     Ok((Pictures::split(images, name), NamesSource::Set { set, dir, split: name.to_owned() }))
+}
+
+fn is_list(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "txt" || extension == "tsv")
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -6,7 +6,6 @@ use selfie_data::SubsetFile;
 use selfie_eval::record::{Arm, Split, Task};
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, Resolved};
-use selfie_train::estimate::Labelled;
 use selfie_train::finetune::{Labels, Pretrained};
 use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record};
 use selfie_train::{TrainError, estimate};
@@ -43,18 +42,17 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     // One of the two is there: the argument parser requires it.
     let fraction = arguments.fraction.unwrap_or(1.0);
     let data_dir = context::data_dir(train.data.as_deref(), start.run.as_deref())?;
-    if train.dry_run {
-        context::device(&train.compute)?;
-        let labelled = subset.map_or(Labelled::Fraction(fraction), |subset| Labelled::Examples(subset.len()));
-        let estimate = estimate::finetune(&resolved, data_dir.as_deref(), train.seed, labelled)?;
-        output::print(&estimate.text(train.json)?)?;
-        return Ok(0);
-    }
     let pretrained = start.weights.as_deref().map(Pretrained::read).transpose()?;
     let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
     let split = if arguments.validate { Split::Validation } else { Split::Test };
     let out = default_path(arguments, subset.as_ref(), &resolved, arm);
     let labels = Labels { fraction, subset, pretrained, split };
+    if train.dry_run {
+        let device = context::device(&train.compute)?;
+        let estimate = estimate::finetune(&resolved, data_dir.as_deref(), train.seed, &labels, &device)?;
+        output::print(&estimate.text(train.json)?)?;
+        return Ok(0);
+    }
     let data = context::data_set(&resolved.config.data.set, data_dir.as_deref())?;
     let session = context::session(train, data_dir, out)?;
     let ended = selfie_train::finetune::run(&resolved, &data, &labels, &session)?;

@@ -19,8 +19,8 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let (base, set) = base(arguments)?;
     let resolved = context::configuration(Task::Pretrain, &base, train, set)?;
     if train.dry_run {
-        context::device(&train.compute)?;
-        let estimate = estimate::pretrain(&resolved, train.data.as_deref(), train.seed)?;
+        let device = context::device(&train.compute)?;
+        let estimate = estimate::pretrain(&resolved, train.data.as_deref(), train.seed, &device)?;
         output::print(&estimate.text(train.json)?)?;
         return Ok(0);
     }

@@ -170,7 +170,10 @@ fn as_text(measured_on: &str, reports: &[(EmbeddingAt, ProbeReport)]) -> String 
     let mut lines = Vec::new();
     if let Some((_, first)) = reports.first() {
         let (n_measured, n_fitted, chance) = (first.n_measured, first.n_fitted, 100.0 * first.chance);
-        lines.push(format!("{n_measured} images of {measured_on}, fitted to {n_fitted}; chance {chance:.2} %"));
+        lines.push(format!(
+            "share of right answers on {n_measured} images of {measured_on}, from the labels of {n_fitted} others; always \
+             answering the most frequent class: {chance:.2} %"
+        ));
     }
     let percent = |share: Share| {
         let std = share.std.map_or_else(String::new, |std| format!(" ± {:.2}", 100.0 * std));
@@ -180,10 +183,12 @@ fn as_text(measured_on: &str, reports: &[(EmbeddingAt, ProbeReport)]) -> String 
         lines.push(format!("{at}"));
         let mut rates: Vec<String> = report.linear.learning_rates.iter().map(f32::to_string).collect();
         rates.dedup();
-        lines.push(format!("  linear   {} (learning rate {})", percent(report.linear.share), rates.join(", ")));
-        lines.extend(report.knn.iter().map(|knn| format!("  k = {:<4} {}", knn.k, percent(knn.share))));
+        let chosen = if rates.len() > 1 { "learning rates of the folds:" } else { "learning rate" };
+        lines.push(format!("  linear layer    {} ({chosen} {})", percent(report.linear.share), rates.join(", ")));
+        lines.extend(report.knn.iter().map(|knn| format!("  {:<3} neighbours  {}", knn.k, percent(knn.share))));
         lines.push(format!(
-            "  spread {:.3} (0 collapsed, 1 everywhere), mean cosine {:.3}, {:.1} directions",
+            "  embeddings      spread {:.3} (0: all images alike, 1: as random directions), mean cosine {:.3}, as wide as {:.1} \
+             equal dimensions",
             report.spread, report.mean_cosine, report.participation_ratio
         ));
     }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::Args;
-use selfie_eval::record::{Arm, to_pretty_json};
+use selfie_eval::record::{Arm, Split, to_pretty_json};
 use selfie_eval::table::StudyTable;
 use selfie_train::TrainError;
-use selfie_train::estimate::{self, Labelled};
-use selfie_train::finetune::Pretrained;
+use selfie_train::estimate;
+use selfie_train::finetune::{Labels, Pretrained};
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
@@ -101,8 +102,8 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
     };
     let data_dir = context::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
     if arguments.dry_run {
-        context::device(&arguments.compute)?;
-        return dry_run(&study, data_dir.as_deref(), arguments.json);
+        let device = context::device(&arguments.compute)?;
+        return dry_run(&study, data_dir.as_deref(), &device, arguments.json);
     }
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-{}", study.base.name())));
     let data = context::data_set(&study.resolved()?.config.data.set, data_dir.as_deref())?;
@@ -125,12 +126,13 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
 }
 
 /// Prints how many runs of which kind there would be, and roughly how long they would take one after another.
-fn dry_run(study: &study::Study, data_dir: Option<&Path>, json: bool) -> anyhow::Result<u8> {
+fn dry_run(study: &study::Study, data_dir: Option<&Path>, device: &Device, json: bool) -> anyhow::Result<u8> {
     let resolved = study.resolved()?;
     let counts = study.n_runs();
     let fraction = study.fractions.last().copied().unwrap_or(1.0);
-    let finetune = estimate::finetune(&resolved, data_dir, 1, Labelled::Fraction(fraction))?;
-    let pretrain = estimate::pretrain(&resolved, data_dir, 1)?;
+    let labels = Labels { fraction, subset: None, pretrained: None, split: Split::Test };
+    let finetune = estimate::finetune(&resolved, data_dir, 1, &labels, device)?;
+    let pretrain = estimate::pretrain(&resolved, data_dir, 1, device)?;
     let n_finetunings = counts.trials + counts.tests;
     let hours = counts.pretrainings as f64 * pretrain.hours + n_finetunings as f64 * finetune.hours;
     if json {

@@ -60,7 +60,12 @@ pub fn recognise(path: &Path) -> Result<Recognised, DataError> {
             let entries = (0..n).map(|i| &looked_at[i * looked_at.len() / n]);
             let side = median_side(path, entries.map(|entry| size(entry.read(), &entry.path())))?;
             let n = (listing.train.len() + listing.test.len()) as u64;
-            Ok(Recognised { set: by_side(side), reason: described(n, "image files", &listing.class_names, side) })
+            let other = match listing.n_ignored {
+                0 => String::new(),
+                n => format!("; {n} other files passed over, which are no JPEG, PNG, WebP or BMP by their names"),
+            };
+            let reason = format!("{}{other}", described(n, "image files", &listing.class_names, side));
+            Ok(Recognised { set: by_side(side), reason })
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Embeddings at every place and the pool token's attention, against what testdata/embeddings.py made with PyTorch.
 
+use crate::device::device;
 use crate::oracle::{Golden, compare};
 use crate::tiny;
 use candle_core::{DType, Device, Tensor};
@@ -12,7 +13,7 @@ fn golden(name: &str) -> (Selfie, Golden, Golden) {
     let golden = Golden::committed(&format!("{name}.safetensors"));
     let expected = Golden::committed(&format!("{name}.embeddings.safetensors"));
     let config = golden.network();
-    let network = Selfie::new(&config, DType::F64, &Device::Cpu, 1).unwrap();
+    let network = Selfie::new(&config, DType::F64, device(), 1).unwrap();
     network.load(&golden.weights(Metadata::Pretraining(config))).unwrap();
     (network, golden, expected)
 }

@@ -1,7 +1,8 @@
 //! The loss falls on a handful of images.
 
+use crate::device::device;
 use crate::tiny;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Mode, ParameterUnit, Selfie, Training};
 use selfie_ops::{SgdNesterov, cross_entropy, sgd_nesterov};
 use selfie_random::{Purpose, Stream};
@@ -11,7 +12,7 @@ const STEPS: u32 = 150;
 fn pixels(shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(3, Purpose::Synthetic, 0, 0);
     let values: Vec<u8> = (0..shape.iter().product::<usize>()).map(|_| stream.below(256) as u8).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values, shape, device()).unwrap()
 }
 
 /// Trains on what `loss` computes and returns the first and the last loss.
@@ -34,7 +35,7 @@ fn train(units: &[&ParameterUnit], lr: f64, loss: impl Fn(&Training) -> Tensor) 
 
 #[test]
 fn pretraining_learns_eight_images() {
-    let network = Selfie::new(&tiny(), DType::F32, &Device::Cpu, 1).unwrap();
+    let network = Selfie::new(&tiny(), DType::F32, device(), 1).unwrap();
     let (b, n, t) = (8, 16, 4);
     let patches = pixels(&[b, n, 8, 8, 3]);
     let mut order = Vec::new();
@@ -43,7 +44,7 @@ fn pretraining_learns_eight_images() {
         Stream::new(1, Purpose::Mask, 0, image as u32).shuffle(&mut places);
         order.extend(places);
     }
-    let order = Tensor::from_vec(order, (b, n), &Device::Cpu).unwrap();
+    let order = Tensor::from_vec(order, (b, n), device()).unwrap();
     let labels: Vec<u32> = (0..b * t).map(|i| (i % t) as u32).collect();
     let (first, last) = train(&network.units(), 0.1, |training| {
         let logits = network.forward(&patches, &order, Mode::Training(training)).unwrap().logits;
@@ -57,7 +58,7 @@ fn pretraining_learns_eight_images() {
 fn both_classifiers_learn_eight_images() {
     for kind in [ClassifierKind::Stage4, ClassifierKind::AttentionPooling, ClassifierKind::PatchNetwork] {
         let config = ClassifierConfig { network: tiny(), kind, classes: ["a", "b", "c"].map(String::from).to_vec() };
-        let network = Classifier::new(&config, DType::F32, &Device::Cpu, 1).unwrap();
+        let network = Classifier::new(&config, DType::F32, device(), 1).unwrap();
         let images = pixels(&[8, 32, 32, 3]);
         // At 0.1 a run in eight is thrown off, which one the last bit decides.
         let (first, last) = train(&network.units(), 0.03, |training| {

@@ -1,6 +1,8 @@
 //! The networks against PyTorch, their weights files, and whether they learn.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
+#[path = "../../../../tests/support/device.rs"]
+mod device;
 mod embeddings;
 mod foreign;
 mod hostile;

@@ -3,7 +3,8 @@
 //! `SELFIE_GOLDEN=FILE cargo test -p selfie-model oracle` takes any file that testdata/golden.py (or the peer) wrote;
 //! `SELFIE_GOLDEN_BF16=FILE` one for its distance alone.
 
-use candle_core::{DType, Device, Tensor};
+use crate::device::device;
+use candle_core::{DType, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use selfie_model::{
     Architecture, Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ParameterUnit, Positions, Selfie,
@@ -38,10 +39,8 @@ impl Golden {
                 Dtype::I64 => DType::I64,
                 other => panic!("{name}: {other:?}"),
             };
-            tensors.insert(
-                name.to_owned(),
-                Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).unwrap(),
-            );
+            tensors
+                .insert(name.to_owned(), Tensor::from_raw_buffer(view.data(), dtype, view.shape(), device()).unwrap());
         }
         Self { config, tensors }
     }
@@ -154,7 +153,7 @@ fn compare_step(
 /// A pretraining step of the file's network: what it is, its pass, its logits and its loss.
 fn pretrain(golden: &Golden, dtype: DType) -> (Selfie, Training, Tensor, Tensor) {
     let config = golden.network();
-    let network = Selfie::new(&config, dtype, &Device::Cpu, 1).unwrap();
+    let network = Selfie::new(&config, dtype, device(), 1).unwrap();
     network.load(&golden.weights(Metadata::Pretraining(config.clone()))).unwrap();
     let (g, p, n, t) = (config.grid(), config.patch_size, config.n_patches(), config.n_targets);
     let images = golden.images(if dtype == DType::F64 { DType::F64 } else { DType::F32 });
@@ -216,7 +215,7 @@ fn check_bf16(golden: &Golden) -> String {
 fn classify(golden: &Golden, dtype: DType) -> (Classifier, Training, Tensor, Tensor) {
     let classes = (0..golden.number("classes", 5)).map(|i| i.to_string()).collect();
     let config = ClassifierConfig { network: golden.network(), kind: ClassifierKind::Stage4, classes };
-    let network = Classifier::new(&config, dtype, &Device::Cpu, 1).unwrap();
+    let network = Classifier::new(&config, dtype, device(), 1).unwrap();
     network.load(&golden.weights(Metadata::Classifier(config.clone()))).unwrap();
     let images = golden.images(if dtype == DType::F64 { DType::F64 } else { DType::F32 });
     let training = Training::new(1, 1);
@@ -275,7 +274,7 @@ fn v15_classifiers_are_pytorchs() {
 
 #[test]
 fn bf16_gradients_are_as_near_to_f64_as_pytorchs_autocast() {
-    if runs_composed(&Device::Cpu) {
+    if runs_composed(device()) {
         return eprintln!("passed over: compositions compute in the tensors' type");
     }
     println!("{}", check_bf16(&Golden::committed("pretrain32.safetensors")));

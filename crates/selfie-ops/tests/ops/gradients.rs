@@ -1,7 +1,8 @@
 //! Every operation's gradients against central differences in f64.
 
+use crate::device::device;
 use crate::{normal, stage, values};
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 use selfie_ops::{
     BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec,
     attention, average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool,
@@ -28,7 +29,7 @@ pub(crate) fn check(name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Resu
             let mut moved = base.clone();
             moved[j] = value;
             let mut all = inputs.to_vec();
-            all[i] = Tensor::from_vec(moved, input.shape(), &Device::Cpu).unwrap();
+            all[i] = Tensor::from_vec(moved, input.shape(), device()).unwrap();
             values(&objective(f(&all).unwrap()))[0]
         };
         let scale = got.iter().fold(0f64, |m, v| m.max(v.abs())).max(1e-3);
@@ -104,7 +105,7 @@ fn pools_have_exact_gradients() {
 
 #[test]
 fn a_max_pool_gives_the_gradient_of_a_tie_to_the_first() {
-    let x = Var::zeros((1, 4, 4, 1), candle_core::DType::F64, &Device::Cpu).unwrap();
+    let x = Var::zeros((1, 4, 4, 1), candle_core::DType::F64, device()).unwrap();
     let gradients = max_pool(x.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
     let expected = [1., 1., 0., 0., 1., 1., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0.];
     assert_eq!(values(gradients.get(&x).unwrap()), expected);
@@ -112,9 +113,9 @@ fn a_max_pool_gives_the_gradient_of_a_tie_to_the_first() {
 
 #[test]
 fn a_rectified_norm_has_gradient_zero_at_zero() {
-    let x = Var::zeros((2, 1), candle_core::DType::F64, &Device::Cpu).unwrap();
-    let parameters = Tensor::new(&[1f64, 0.], &Device::Cpu).unwrap();
-    let running = Tensor::new(&[0f64, 1.], &Device::Cpu).unwrap();
+    let x = Var::zeros((2, 1), candle_core::DType::F64, device()).unwrap();
+    let parameters = Tensor::new(&[1f64, 0.], device()).unwrap();
+    let running = Tensor::new(&[0f64, 1.], device()).unwrap();
     let y = batch_norm(x.as_tensor(), &parameters, NormMode::Running(&running), true).unwrap().y;
     let gradients = y.sum_all().unwrap().backward().unwrap();
     assert_eq!(values(gradients.get(&x).unwrap()), [0., 0.]);

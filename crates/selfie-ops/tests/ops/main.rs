@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
 
 mod definition;
+#[path = "../../../../tests/support/device.rs"]
+mod device;
 mod gradients;
 mod maps;
 mod oracle;
@@ -12,7 +14,8 @@ mod precision;
 mod threads;
 mod tiles;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+use device::device;
 use selfie_ops::{NormMode, Normalised, StageMap, StageSpec};
 use selfie_random::{Purpose, Stream};
 
@@ -20,7 +23,7 @@ use selfie_random::{Purpose, Stream};
 pub(crate) fn normal(tag: u32, shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(7, Purpose::Synthetic, 0, tag);
     let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|_| stream.normal()).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values, shape, device()).unwrap()
 }
 
 pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {

@@ -1,9 +1,10 @@
 //! Maps past candle's graph: through several stages, read more than once or not at all, with parts that need no gradient.
 
+use crate::device::device;
 use crate::gradients::check;
 use crate::{normal, values};
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 use selfie_ops::{BlockForm, NormMode, Precision, StageMap, StageSpec, backward, runs_composed, stage};
 
 const FORMS: [BlockForm; 2] = [BlockForm::PreActivation, BlockForm::PostActivation];
@@ -98,7 +99,7 @@ fn a_map_between_two_stages_gives_what_a_tensor_between_them_gives() {
 
 #[test]
 fn going_back_twice_and_another_precision_are_errors() {
-    if runs_composed(&Device::Cpu) {
+    if runs_composed(device()) {
         eprintln!("composed operations go back as often as one likes, in one precision");
         return;
     }

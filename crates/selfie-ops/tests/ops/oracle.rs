@@ -2,8 +2,9 @@
 //!
 //! A test takes every case of the file whose name begins as its family's, in f64 and f32, and has to use every tensor of the case.
 
+use crate::device::device;
 use crate::values;
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use selfie_ops::{
     AdamW, ConvSpec, NormMode, Precision, SgdNesterov, adamw, attention, average_pool, batch_norm, conv2d,
     cross_entropy, exponential_average, gelu, global_norm, layer_norm, linear, max_pool, sgd_nesterov,
@@ -120,7 +121,7 @@ impl Case {
 
 /// Runs `check` on every case of a family in both types.
 fn each_case(wanted: &str, check: impl Fn(&Case)) {
-    let all = candle_core::safetensors::load_buffer(GOLDEN, &Device::Cpu).unwrap();
+    let all = candle_core::safetensors::load_buffer(GOLDEN, device()).unwrap();
     let mut n_checked = 0;
     for (name, constants) in cases() {
         if family(&name) != Some(wanted) {
@@ -155,7 +156,7 @@ fn differentiate(inputs: &[Tensor], dy: &Tensor, f: impl Fn(&[Tensor]) -> Result
 
 #[test]
 fn every_case_of_the_file_is_of_a_family_that_a_test_takes() {
-    let all = candle_core::safetensors::load_buffer(GOLDEN, &Device::Cpu).unwrap();
+    let all = candle_core::safetensors::load_buffer(GOLDEN, device()).unwrap();
     for name in all.keys() {
         let case = name.split('.').next().unwrap();
         assert!(cases().contains_key(case), "{name} is of no case");
@@ -301,7 +302,7 @@ fn cross_entropies_with_and_without_smoothing_equal_pytorchs() {
     each_case("cross_entropy", |case| {
         let labels: Vec<u32> = values(&case.get("input.labels")).into_iter().map(|label| label as u32).collect();
         let smoothing = case.number("label_smoothing");
-        let one = Tensor::ones((), case.dtype, &Device::Cpu).unwrap();
+        let one = Tensor::ones((), case.dtype, device()).unwrap();
         let entropy = |t: &[Tensor]| cross_entropy(&t[0], &labels, smoothing);
         let (loss, gradients) = differentiate(&[case.get("input.logits")], &one, entropy);
         case.compare("loss", &loss.reshape(1).unwrap(), &case.get("output.loss"));
@@ -330,7 +331,7 @@ fn optimizer_steps_with_decay_on_a_range_and_clipping_equal_pytorchs() {
             let mut gradient_scale = 1.0;
             if let Some(max_norm) = constants["max_norm"].as_f64() {
                 let norm = global_norm(&gradients).unwrap();
-                let got = Tensor::new(&[norm], &Device::Cpu).unwrap().to_dtype(case.dtype).unwrap();
+                let got = Tensor::new(&[norm], device()).unwrap().to_dtype(case.dtype).unwrap();
                 case.compare("norm", &got, &case.get(&format!("output.{step}.norm")));
                 gradient_scale = clipping(norm, max_norm);
             }

@@ -1,7 +1,8 @@
 //! Units of bf16 factors against the same units in full.
 
+use crate::device::device;
 use crate::{normal, stage, values};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use selfie_ops::{
     BlockForm, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec, runs_composed, transformer_layer,
 };
@@ -34,7 +35,7 @@ fn check(name: &str, full: &[Vec<f64>], rounded: &[Vec<f64>]) {
 
 /// Compositions compute in the tensors' type.
 fn rounds() -> bool {
-    !runs_composed(&Device::Cpu)
+    !runs_composed(device())
 }
 
 #[test]

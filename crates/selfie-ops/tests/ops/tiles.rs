@@ -1,7 +1,8 @@
 //! 3×3 convolutions by transformed tiles against the same ones by pixels: an odd number of channels is never tiled.
 
+use crate::device::device;
 use crate::{normal, stage, values};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use selfie_ops::{BlockForm, ConvSpec, NormMode, Precision, StageSpec, conv2d, runs_composed};
 
 /// The result of a convolution, and the gradients of x and of the weight.
@@ -38,7 +39,7 @@ fn check(channels: [usize; 2], [images, height, width]: [usize; 3], (dtype, tole
     for (what, (tiled, expected)) in ["y", "dx", "dw"].iter().zip(tiled.iter().zip(&expected)) {
         let far = distance(tiled, expected);
         assert!(far < tolerance, "{what} of {channels:?} channels, {images} images {height}x{width}: {far}");
-        assert!(runs_composed(&Device::Cpu) || far > 0.0, "{what}: not by tiles");
+        assert!(runs_composed(device()) || far > 0.0, "{what}: not by tiles");
     }
 }
 
@@ -61,7 +62,7 @@ fn tiles_give_what_pixels_give() {
 
 #[test]
 fn tiles_round_little_more_than_pixels_do() {
-    if runs_composed(&Device::Cpu) {
+    if runs_composed(device()) {
         return eprintln!("passed over: nothing is rounded under SELFIE_OPS=composed");
     }
     // Maps of 7 pixels a side are never tiled, those of 8 are.

@@ -155,6 +155,7 @@ fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {
 
 fn training_plan(asked: &BenchStep) -> TrainingPlan {
     TrainingPlan {
+        warmup_asked: None,
         seed: SEED,
         steps: 1,
         stop_at: 1,

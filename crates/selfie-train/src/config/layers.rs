@@ -89,7 +89,7 @@ impl Layers {
         let got = value.to_string();
         self.slot(&key).into_iter().for_each(|slot| *slot = value.clone());
         if let Err(error) = Config::deserialize_from(&self.values) {
-            return Err(TrainError::WrongType { key, origin: source, got, reason: error.to_string() });
+            return Err(TrainError::WrongType { key, origin: source, got, reason: in_words(&error.to_string()) });
         }
         self.sources.insert(key, source);
         Ok(())
@@ -108,6 +108,15 @@ impl Layers {
         }
         Ok(Resolved { config, recipe, values, sources: self.sources })
     }
+}
+
+/// An error of serde without Rust's names of number types.
+fn in_words(error: &str) -> String {
+    let whole = ["usize", "u64", "u32", "u16", "u8"];
+    let error = whole
+        .iter()
+        .fold(error.to_owned(), |text, kind| text.replace(&format!("expected {kind}"), "expected a whole number"));
+    error.replace("expected f64", "expected a number")
 }
 
 impl Config {

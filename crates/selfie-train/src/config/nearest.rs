@@ -12,7 +12,7 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
         .filter_map(|key| {
             let (table, name) = key.split_once('.')?;
             let table_distance = wrong_table.map_or(0, |wrong_table| distance(wrong_table, table).min(2));
-            Some((distance(wrong_name, name) + table_distance, key))
+            Some((name_distance(wrong_name, name) + table_distance, key))
         })
         .filter(|(distance, _)| *distance <= (wrong_name.chars().count() / 3).max(2))
         .collect();
@@ -30,6 +30,20 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
         Some(table) if !of_table.is_empty() => format!("[{table}] has {}", of_table.join(", ")),
         _ => "`config show` lists every key".to_owned(),
     }
+}
+
+/// The one of `names` that `wrong` may have meant.
+pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+    let near = names.iter().map(|name| (distance(wrong, name), *name)).min()?;
+    (near.0 <= (wrong.chars().count() / 3).max(2)).then_some(near.1)
+}
+
+/// How far a name is from what was typed: little where one begins with the other (`batchsize`, `batch`) and where initials
+/// were typed (`lr`).
+fn name_distance(wrong: &str, name: &str) -> usize {
+    let begins = wrong.len().min(name.len()) > 3 && (wrong.starts_with(name) || name.starts_with(wrong));
+    let initials = wrong.len() > 1 && name.split('_').filter_map(|part| part.chars().next()).eq(wrong.chars());
+    if begins || initials { 1 } else { distance(wrong, name) }
 }
 
 /// Edits that turn one text into the other: insertions, deletions, substitutions, swaps of neighbours (optimal string

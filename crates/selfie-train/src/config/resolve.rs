@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use super::layers::Layers;
+use super::nearest;
 use super::settings::{base_settings, environment_settings};
 use super::source::Source;
 use crate::TrainError;
@@ -52,7 +53,11 @@ impl Base {
         if path.extension().is_some() || path.components().count() > 1 {
             return Err(TrainError::Missing { path: path.to_owned(), hint: format!("expected {expected}") });
         }
-        Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got: argument.to_owned() })
+        let got = match nearest::name(argument, &recipes::names()) {
+            Some(near) => format!("{argument}; did you mean {near}?"),
+            None => argument.to_owned(),
+        };
+        Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got })
     }
 
     /// The recipe's name, the file's stem, or the recipe of the earlier run: the middle of a run folder's name.

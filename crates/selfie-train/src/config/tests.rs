@@ -112,6 +112,10 @@ fn an_unknown_key_names_its_place_and_the_nearest_keys() {
         with_set(&["widht=3"]).unwrap_err().to_string(),
         "--set: there is no key `widht`; did you mean `model.width`?"
     );
+    for (set, hint) in [("batchsize=16", "`pretrain.batch`"), ("lr=0.1", "`pretrain.learning_rate`")] {
+        let error = with_set(&[set]).unwrap_err().to_string();
+        assert!(error.split_once("did you mean").unwrap().1.contains(hint), "{error}");
+    }
     let overrides = overrides(&[("SELFIE_LOADER_THREADS", "3")], &[], &[]);
     assert_eq!(
         resolve(Task::Pretrain, &Base::Defaults, &overrides).unwrap_err().to_string(),
@@ -143,6 +147,8 @@ fn a_wrong_type_names_key_source_and_value() {
         ("optimizer=lion", "`sgd` or `adamw`"),
         ("depths=[1,2,3]", "model.depths (--set): got [1,2,3]"),
         ("steps=1.5", "expected a whole number"),
+        ("batch=abc", "expected a whole number"),
+        ("learning_rate=abc", "expected a number"),
         ("learning_rate=nan", "pretrain.learning_rate (--set): got \"NaN\""),
         ("finetune.classifier=mlp", "`stage4`, `attention_pooling`, `patch_network`"),
     ] {
@@ -169,6 +175,8 @@ fn a_recipe_argument_is_a_recipe_a_file_or_an_error_that_lists_them() {
     assert_eq!(Base::from_argument("no/such.toml").unwrap_err().exit_code(), 66);
     let error = Base::from_argument("cifar11").unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("cifar10-small"), "{error}");
+    let error = Base::from_argument("cifar10smal").unwrap_err().to_string();
+    assert!(error.contains("did you mean cifar10-small?"), "{error}");
 }
 
 #[test]

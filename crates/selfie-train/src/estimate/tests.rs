@@ -5,7 +5,7 @@ use selfie_eval::record::Task;
 
 fn estimate_of(recipe: &str) -> Estimate {
     let base = Base::Recipe(recipes::find(recipe).unwrap());
-    pretrain(&resolve(Task::Pretrain, &base, &Overrides::default()).unwrap(), None, 1).unwrap()
+    pretrain(&resolve(Task::Pretrain, &base, &Overrides::default()).unwrap(), None, 1, &Device::Cpu).unwrap()
 }
 
 #[test]

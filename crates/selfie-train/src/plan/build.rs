@@ -207,13 +207,15 @@ fn training_plan(resolved: &Resolved, task: Task, request: Request) -> Result<Tr
     check("clip_norm").not_negative(training.clip_norm)?;
     check("ema_decay").share(training.ema_decay)?;
     check("label_smoothing").share(training.label_smoothing)?;
+    let warmup_steps = training.warmup_steps.min(steps / 10);
     Ok(TrainingPlan {
         seed: request.seed,
         steps,
         stop_at: request.stop_after.unwrap_or(steps).min(steps),
         batch: training.batch,
         micro_batch,
-        schedule: Schedule::new(training.learning_rate, training.warmup_steps.min(steps / 10), steps),
+        schedule: Schedule::new(training.learning_rate, warmup_steps, steps),
+        warmup_asked: (warmup_steps < training.warmup_steps).then_some(training.warmup_steps),
         optimizer: optimizer_plan(resolved, task, training)?,
         clip_norm: (training.clip_norm > 0.0).then_some(training.clip_norm),
         ema_decay: (training.ema_decay > 0.0).then_some(training.ema_decay),

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
 
+#[path = "../../../../tests/support/device.rs"]
+mod device;
 mod faults;
 mod flips;
 mod learns;
@@ -10,7 +12,7 @@ mod study;
 
 use std::path::Path;
 
-use candle_core::Device;
+use device::device;
 use selfie_data::{DataSet, shapes32};
 use selfie_eval::record::{Split, Task};
 use selfie_train::config::{Base, Overrides, Resolved, resolve};
@@ -45,7 +47,7 @@ pub(crate) fn images(n_train: usize) -> DataSet {
 }
 
 pub(crate) fn session(out: &Path, stop_after: Option<u64>) -> Session {
-    let (out, device) = (out.to_owned(), Device::Cpu);
+    let (out, device) = (out.to_owned(), device().clone());
     Session {
         out,
         data_dir: None,
