@@ -14,7 +14,7 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
             let table_distance = wrong_table.map_or(0, |wrong_table| distance(wrong_table, table).min(2));
             Some((name_distance(wrong_name, name) + table_distance, key))
         })
-        .filter(|(distance, _)| *distance <= (wrong_name.chars().count() / 3).max(2))
+        .filter(|(distance, _)| *distance <= tolerated(wrong_name))
         .collect();
     near.sort();
     if !near.is_empty() {
@@ -35,7 +35,13 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
 /// The one of `names` that `wrong` may have meant.
 pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     let near = names.iter().map(|name| (distance(wrong, name), *name)).min()?;
-    (near.0 <= (wrong.chars().count() / 3).max(2)).then_some(near.1)
+    (near.0 <= tolerated(wrong)).then_some(near.1)
+}
+
+/// Edits up to which a name may have been meant: never all of what was typed.
+fn tolerated(wrong: &str) -> usize {
+    let n = wrong.chars().count();
+    (n / 3).max(2).min(n.saturating_sub(1)).max(1)
 }
 
 /// How far a name is from what was typed: little where one begins with the other (`batchsize`, `batch`) and where initials
