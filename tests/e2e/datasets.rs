@@ -82,7 +82,7 @@ fn images_without_labels_are_pretrained_on_and_cannot_be_classified() {
     }
     folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data loose --out run")).ends_with(0);
     let tuned = folder.run("finetune --from run --fraction 0.5 --steps 2 --out tuned").ends_with(65);
-    tuned.says(&["without labels", "one folder a class"]);
+    tuned.says(&["one class or no labels", "one folder a class"]);
     assert!(!folder.exists("tuned"));
 }
 

@@ -70,7 +70,7 @@ fn probes_measure_a_run_and_say_what_they_measured() {
     let folder = pretrained();
     let probed = folder.run("probe run --at stage3,h,u --k 1,5").ends_with(0);
     probed.prints(&[
-        "every part of the training set in turn",
+        "the training set, each part in turn",
         "most frequent class: 10.00 %",
         "stage3",
         "linear layer",

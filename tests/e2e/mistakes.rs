@@ -152,6 +152,9 @@ fn an_allowed_change_goes_on_from_the_checkpoint_and_is_recorded() {
     folder.run(command).ends_with(78).says(&["pretrain.learning_rate: was 0.01, now 0.05"]);
     folder.run(&format!("{command} {slower}")).ends_with(0).says(&["resuming run after step 12"]);
     assert_eq!(folder.metrics("run").len(), 20);
+
+    let finished = folder.run(&format!("{command} --steps 30 --allow-change steps --allow-change learning_rate"));
+    finished.ends_with(78).says(&["run is finished", "pretrain.steps: was 20, now 30", "choose another --out"]);
 }
 
 #[test]

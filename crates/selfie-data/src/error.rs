@@ -158,7 +158,7 @@ pub enum DataError {
     },
     /// A set whose images have no classes, where classes are needed.
     #[error(
-        "data set {set}: expected images of at least two classes, got images without labels; put them into one \
+        "data set {set}: expected images of at least two classes, got one class or no labels; put them into one \
          folder a class, or pretrain, which needs no labels"
     )]
     Unlabelled {

@@ -78,6 +78,28 @@ pub enum TrainError {
         /// What differs.
         differences: Vec<Difference>,
     },
+    /// A run that is finished cannot go on with other values.
+    #[error(
+        "{folder} is finished, with other values:\n{}\nthere is nothing left to go on with: choose another --out",
+        Difference::lines(differences)
+    )]
+    FinishedOtherwise {
+        /// The run folder.
+        folder: PathBuf,
+        /// What differs.
+        differences: Vec<Difference>,
+    },
+    /// A study's folder whose runs were made with other settings.
+    #[error(
+        "{folder} is a study with other settings:\n{}\ngive those it was begun with, or choose another --out",
+        Difference::lines(differences)
+    )]
+    StudyChanged {
+        /// The study's folder.
+        folder: PathBuf,
+        /// What differs.
+        differences: Vec<Difference>,
+    },
     /// A stored file whose content is not what was written.
     #[error("{path} is corrupt: {reason}")]
     Corrupt {
@@ -211,6 +233,8 @@ impl TrainError {
             | Self::WrongType { .. }
             | Self::Toml { .. }
             | Self::ConfigChanged { .. }
+            | Self::FinishedOtherwise { .. }
+            | Self::StudyChanged { .. }
             | Self::OtherState { .. } => 78,
         }
     }

@@ -18,6 +18,9 @@ mod tests;
 
 /// The share of the machine's own product rate that a step is assumed to reach.
 const ASSUMED_EFFICIENCY: f64 = 0.4;
+/// A run that takes longer gets a hint.
+const LONG_HOURS: f64 = 48.0;
+const LONG: &str = "\n          shorter and smaller, say: --steps 2000 --set batch=64 --set model.width=16 --set model.heads=8 --set model.ffn=160";
 /// A training step's arithmetic over the forward pass's: forward, gradient of the input, gradient of the weights.
 const STEP_OVER_FORWARD: f64 = 3.0;
 /// Bytes a parameter takes in training: itself, its gradient, its momentum and a partial gradient.
@@ -252,12 +255,14 @@ impl Estimate {
             return Ok(to_pretty_json("the estimate", self)?.trim_end().to_owned());
         }
         let missing = if self.data_found { "" } else { " (as published: the set is not here yet)" };
+        let passes = (self.steps * self.batch as u64) as f64 / self.n_examples.max(1) as f64;
         let pieces = self.batch / self.micro_batch.max(1);
         let pieces = if pieces > 1 { format!(" as {pieces} × {}", self.micro_batch) } else { String::new() };
+        let long = if self.hours > LONG_HOURS { LONG } else { "" };
         Ok(format!(
-            "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up\n\
+            "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up: {passes:.1} passes\n\
              compute   {:.2} GFLOP an image; products run at {:.0} GFLOP/s here\nmemory    about {:.0} MB\n\
-             time      about {} at {:.1} images/s (a guess from {:.0} % of the product rate; `bench step` measures)",
+             time      about {} at {:.1} images/s (a guess from {:.0} % of the product rate; `bench step` measures){long}",
             self.recipe,
             self.set,
             self.n_examples,

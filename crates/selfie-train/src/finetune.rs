@@ -92,7 +92,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     require_side(resolved, images)?;
 
     let network = classifier(&plan, images, labels, session)?;
-    let started_from = start_from(&network, &plan, labels)?;
+    let started_from = format!("{n_examples} labelled images; {}", start_from(&network, &plan, labels)?);
     let trained = if plan.last_layer_only { vec![network.last_layer()] } else { network.units() };
     let mut optimizer = Optimizer::new(trained, &plan.training)?;
     let training = &plan.training;

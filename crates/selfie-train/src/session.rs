@@ -212,8 +212,16 @@ impl Run {
     ) -> Result<Opened, TrainError> {
         let folder = RunFolder::open(&session.out)?;
         let record = &RunRecord { steps: Some(training.steps), ..record.clone() };
-        let begin = folder.begin(record, &session.allow_change)?;
-        if let Some(result) = read_result(folder.path())? {
+        let finished = read_result(folder.path())?;
+        // A change goes on from a step; after the last there is none.
+        let allowed = if finished.is_some() { &[] } else { session.allow_change.as_slice() };
+        let begin = folder.begin(record, allowed).map_err(|error| match error {
+            TrainError::ConfigChanged { folder, differences } if finished.is_some() => {
+                TrainError::FinishedOtherwise { folder, differences }
+            }
+            other => other,
+        })?;
+        if let Some(result) = finished {
             return Ok(Opened::Finished(result));
         }
         let created = match &begin {

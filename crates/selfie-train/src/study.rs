@@ -5,13 +5,14 @@
 //! folder, can work on it: claims keep two of them off one cell.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use selfie_data::{DataSet, Splits, labelled_subset};
-use selfie_eval::record::{Arm, PretrainedFrom, Task, to_pretty_json};
+use selfie_eval::record::{Arm, PretrainedFrom, Task, from_json, to_pretty_json};
 use selfie_eval::table::StudyTable;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::TrainError;
 use crate::config::{Base, FlagValue, Overrides, Resolved, resolve};
@@ -20,6 +21,7 @@ use crate::finetune::Pretrained;
 use crate::plan::{FinetunePlan, PretrainPlan, Request};
 use crate::progress::{Mode, Progress};
 use crate::report;
+use crate::resume::differences_of;
 use crate::session::{Ended, Session};
 use cell::Cell;
 use claim::{Claim, Patience};
@@ -129,6 +131,21 @@ pub struct StudyRecord {
     pub pretrained_from: Option<PretrainedFrom>,
     /// Whether every seed has a pretraining of its own.
     pub pretrain_seeds: bool,
+    /// What else decides what the runs compute, table → key → value; null in a study of an older program.
+    #[serde(default)]
+    pub settings: Value,
+}
+
+impl StudyRecord {
+    /// What the finished runs of a study depend on. Fractions, seeds and arms may be added to later.
+    fn fixed(&self) -> Value {
+        json!({
+            "learning_rates": self.learning_rates,
+            "from": self.pretrained_from.as_ref().map(|from| &from.hash),
+            "pretrain_seeds": self.pretrain_seeds,
+            "config": self.settings,
+        })
+    }
 }
 
 /// How a study ended.
@@ -269,8 +286,31 @@ impl<'a> Grid<'a> {
             learning_rates: self.learning_rates.clone(),
             pretrained_from: self.study.pretrained.as_ref().map(|pretrained| pretrained.from().clone()),
             pretrain_seeds: self.study.pretrain_seeds,
+            settings: self.settings(),
         };
-        Files::disk().write_shared(&folder.join(STUDY), to_pretty_json(STUDY, &record)?.as_bytes())
+        let text = to_pretty_json(STUDY, &record)?;
+        if let Some(was) = read_study(folder)? {
+            // Through its text, so that a stored number and a computed one compare equal.
+            let now: StudyRecord = from_json(STUDY, &text)?;
+            let differences = differences_of(&was.fixed(), &now.fixed(), &self.resolved.sources());
+            if !was.settings.is_null() && !differences.is_empty() {
+                return Err(TrainError::StudyChanged { folder: folder.clone(), differences });
+            }
+        }
+        Files::disk().write_shared(&folder.join(STUDY), text.as_bytes())
+    }
+
+    fn settings(&self) -> Value {
+        let config = self.resolved.to_json();
+        let table = |name: &str| config.get(name).cloned().unwrap_or_default();
+        json!({
+            "model": table("model"),
+            "data": table("data"),
+            "pretrain": table("pretrain"),
+            "finetune": table("finetune"),
+            "dtype": self.session.number_type.to_string(),
+            "images": { "train": self.data.train.content_hash(), "test": self.data.test.content_hash() },
+        })
     }
 
     /// The run folder of a cell.
@@ -337,6 +377,17 @@ impl<'a> Grid<'a> {
         }
         None
     }
+}
+
+/// The study that a folder holds, if it holds one.
+fn read_study(folder: &Path) -> Result<Option<StudyRecord>, TrainError> {
+    let path = folder.join(STUDY);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| TrainError::reading(&path, source, "a study's record"))?;
+    Ok(Some(from_json(&path.display().to_string(), &text)?))
 }
 
 /// To three digits: 3 × 0.05 is 0.15.

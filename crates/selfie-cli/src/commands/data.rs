@@ -54,8 +54,7 @@ fn check(asked: &DataArguments) -> anyhow::Result<u8> {
     let mut lines = vec![report.name.clone()];
     lines.extend(splits(&report).map(|(name, split)| {
         let (n, other) = (split.n_duplicates, split.n_duplicates_with_another_label);
-        let read =
-            format!("{name}: {} images read, {n} duplicates, {other} of them with another label", split.n_images);
+        let read = format!("{name}: {} images, {n} duplicates, {other} of them with another label", split.n_images);
         format!("{read}\n  classes  {}", classes(split))
     }));
     lines.push(format!("{} test images are in the training set as well", report.n_test_images_in_train));
@@ -73,7 +72,11 @@ fn splits(report: &SetReport) -> [(&'static str, &SplitReport); 2] {
 fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
     let name = match (&asked.set, &asked.data) {
         (Some(name), _) => name.clone(),
-        (None, Some(dir)) => context::recognise(dir)?.set.to_string(),
+        (None, Some(dir)) => {
+            let recognised = context::recognise(dir)?;
+            output::note(&format!("{}: {}", dir.display(), recognised.reason));
+            recognised.set.to_string()
+        }
         (None, None) => {
             let expected = "the name of a data set, or its folder as --data".to_owned();
             return Err(TrainError::Usage { argument: "SET".to_owned(), expected, got: "neither".to_owned() }.into());
@@ -82,6 +85,7 @@ fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
     let data = context::data_set(&name, asked.data.as_deref())?;
     if let Some(path) = &asked.sheet {
         contact_sheet(&data.train, path).map_err(output::data)?;
+        output::note(&format!("{}: some images of every class", path.display()));
     }
     Ok(data)
 }

@@ -54,13 +54,16 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The name of the data set: the one given, else the one that the run was trained on.
+/// The name of the data set: the one given, else the one that the run was trained on, else the one that fits the folder.
 fn set_name(arguments: &Evaluate) -> anyhow::Result<String> {
     if let Some(name) = &arguments.set {
         return Ok(name.clone());
     }
     let Some(record) = read_record(&arguments.run_or_weights)? else {
-        let expected = "the name of a data set, since this is no run folder".to_owned();
+        if let Some(dir) = &arguments.data {
+            return Ok(context::recognise(dir)?.set.to_string());
+        }
+        let expected = "a data set as --set or --data, since this is no run folder".to_owned();
         return Err(TrainError::Usage { argument: "--set".to_owned(), expected, got: "none".to_owned() }.into());
     };
     let set = record.config.pointer("/data/set").cloned().unwrap_or_default();

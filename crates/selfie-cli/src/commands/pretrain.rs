@@ -18,6 +18,9 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let train = &arguments.train;
     let (base, set) = base(arguments)?;
     let resolved = context::configuration(Task::Pretrain, &base, train, set)?;
+    if arguments.recipe.is_some() && !train.quiet {
+        note_another_set(train.data.as_deref(), &resolved.config.data.set);
+    }
     if train.dry_run {
         let device = context::device(&train.compute)?;
         let estimate = estimate::pretrain(&resolved, train.data.as_deref(), train.seed, &device)?;
@@ -29,6 +32,16 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let session = context::session(train, train.data.clone(), name.default_path())?;
     let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;
     finish(&ended, &session.out, train.json)
+}
+
+/// Says so where a recipe reads a folder as another set than it looks like.
+fn note_another_set(dir: Option<&Path>, set: &str) {
+    if let Some(dir) = dir.filter(|dir| dir.is_dir())
+        && let Ok(recognised) = context::recognise(dir)
+        && recognised.set.as_str() != set
+    {
+        output::note(&format!("{}: {}; read as {set}, as the recipe says", dir.display(), recognised.reason));
+    }
 }
 
 /// The recipe named, else the one that fits the images, and the set where that is not the recipe's.

@@ -139,7 +139,7 @@ fn folds_of(arguments: &Probe, data: &DataSet) -> anyhow::Result<(Vec<Fold>, &'s
         let parts = folds(labels, n_folds).map_err(output::data)?;
         let rest = |part: usize| parts.iter().enumerate().filter(move |(other, _)| *other != part);
         let fold = |part: usize| (rest(part).flat_map(|(_, rest)| rest.clone()).collect(), parts[part].clone());
-        return Ok(((0..n_folds).map(fold).collect(), "every part of the training set in turn"));
+        return Ok(((0..n_folds).map(fold).collect(), "the training set, each part in turn"));
     }
     let splits = Splits::new(labels);
     let fitted = match arguments.fraction {
@@ -171,7 +171,7 @@ fn as_text(measured_on: &str, reports: &[(EmbeddingAt, ProbeReport)]) -> String 
     if let Some((_, first)) = reports.first() {
         let (n_measured, n_fitted, chance) = (first.n_measured, first.n_fitted, 100.0 * first.chance);
         lines.push(format!(
-            "share of right answers on {n_measured} images of {measured_on}, from the labels of {n_fitted} others; always \
+            "share of right answers on {n_measured} images of {measured_on}, from the labels of {n_fitted}; always \
              answering the most frequent class: {chance:.2} %"
         ));
     }

@@ -84,6 +84,7 @@ pub(crate) fn run(arguments: &Search) -> anyhow::Result<u8> {
     }
     if let Some(path) = &arguments.sheet {
         sheet(path, &queries, &found, (&header, &names))?;
+        output::note(&format!("{}: the queries and their neighbours", path.display()));
     }
     Ok(0)
 }

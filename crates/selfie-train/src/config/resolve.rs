@@ -50,6 +50,10 @@ impl Base {
             return Ok(Self::File(path.to_owned()));
         }
         let expected = format!("a recipe ({}) or the path of a TOML file", recipes::names().join(", "));
+        if path.is_dir() {
+            let got = format!("the folder {argument}; images are given as --data {argument}");
+            return Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got });
+        }
         if path.extension().is_some() || path.components().count() > 1 {
             return Err(TrainError::Missing { path: path.to_owned(), hint: format!("expected {expected}") });
         }

@@ -110,6 +110,31 @@ fn a_learning_rate_that_diverges_loses_and_all_of_them_are_an_error() {
 }
 
 #[test]
+fn a_study_with_other_settings_than_its_finished_runs_is_refused_and_one_with_more_seeds_goes_on() {
+    let data = images(200);
+    let out = tempfile::tempdir().unwrap();
+    let study = Study { fractions: vec![0.2], n_seeds: 1, ..small_study(&[Arm::Scratch], &[0.05]) };
+    table_of(&study, &data, out.path());
+    let record = || std::fs::read(out.path().join(study::STUDY)).unwrap();
+    let before = record();
+
+    let mut wider = study.clone();
+    wider.overrides.set.push("model.width=8".to_owned());
+    let faster = Study { learning_rates: vec![0.5], ..study.clone() };
+    for (changed, data, key) in [
+        (&wider, &data, "model.width: was 4, now 8 (--set)"),
+        (&faster, &data, "learning_rates: was [0.05], now [0.5]"),
+        (&study, &images(190), "images.train"),
+    ] {
+        let error = study::run(changed, data, &session(out.path(), None)).unwrap_err();
+        assert!(error.exit_code() == 78 && error.to_string().contains(key), "{error}");
+    }
+    assert_eq!(record(), before);
+    let more = Study { n_seeds: 2, ..study };
+    assert_eq!(table_of(&more, &data, out.path()).fractions[0].arms[0].runs.len(), 2);
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_before_the_folder_is_made() {
     let data = images(200);
     let out = tempfile::tempdir().unwrap();
