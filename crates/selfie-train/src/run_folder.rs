@@ -26,6 +26,7 @@ mod tests;
 
 pub(crate) use tensorboard::TensorBoardLog;
 
+pub(crate) use lines::read_last_metrics;
 pub use lines::{LineLog, read_events, read_metrics};
 pub use tensorboard::{event_files, write_events};
 

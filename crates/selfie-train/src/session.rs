@@ -19,7 +19,9 @@ use crate::optimizer::Optimizer;
 use crate::plan::{CheckpointPlan, TrainingPlan};
 use crate::progress::{self, Progress};
 use crate::resume::{accepted_hashes, changed, identity_hash};
-use crate::run_folder::{Begin, Finish, LineLog, RunFolder, TensorBoardLog, read_events, read_metrics, read_result};
+use crate::run_folder::{
+    Begin, Finish, LineLog, RunFolder, TensorBoardLog, read_events, read_last_metrics, read_metrics, read_result,
+};
 use crate::signals::{Signals, StopSignal};
 
 mod past;
@@ -269,7 +271,7 @@ impl Run {
             metrics_fail: false,
             tensorboard: TensorBoardLog::open(folder.path(), &created)?,
             events,
-            spikes: Spikes::new(read_metrics(folder.path())?.iter().map(|metrics| metrics.loss)),
+            spikes: Spikes::of_run(folder.path())?,
             fault_steps: fault_steps(&read_events(folder.path())?),
             folder,
             every_steps: checkpoint.every_steps,
@@ -412,8 +414,7 @@ impl Run {
 
     /// Mean loss and accuracy of the last steps: a pretraining's outcome.
     pub(crate) fn pretext_outcome(&self) -> Result<Outcome, TrainError> {
-        let metrics = read_metrics(self.folder.path())?;
-        let last = &metrics[metrics.len().saturating_sub(RESULT_STEPS)..];
+        let last = read_last_metrics(self.folder.path(), RESULT_STEPS)?;
         let mean = |of: fn(&StepMetrics) -> f64| last.iter().map(of).sum::<f64>() / last.len().max(1) as f64;
         Ok(Outcome::Pretext {
             loss: mean(|metrics| metrics.loss),

@@ -1,6 +1,10 @@
 //! Losses far above those before.
 
 use std::collections::VecDeque;
+use std::path::Path;
+
+use crate::TrainError;
+use crate::run_folder::read_last_metrics;
 
 /// Losses that are compared with.
 const WINDOW: usize = 100;
@@ -27,6 +31,11 @@ pub(crate) struct Spike {
 }
 
 impl Spikes {
+    /// After the steps that a run folder holds.
+    pub(crate) fn of_run(folder: &Path) -> Result<Self, TrainError> {
+        Ok(Self::new(read_last_metrics(folder, WINDOW)?.iter().map(|metrics| metrics.loss)))
+    }
+
     /// After these losses.
     pub(crate) fn new(losses: impl IntoIterator<Item = f64>) -> Self {
         let mut spikes = Self::default();

@@ -1,5 +1,7 @@
 //! `metrics.jsonl` and `events.jsonl`: lines that are appended; a resume cuts them back to the checkpoint's length.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use selfie_eval::record::{Event, StepMetrics};
@@ -7,6 +9,9 @@ use selfie_eval::record::{Event, StepMetrics};
 use super::append::{AppendFile, Mark};
 use crate::TrainError;
 use crate::files::Files;
+
+/// Bytes of a line of metrics, rather more than they are.
+const USUAL_LINE: u64 = 512;
 
 /// An open file of lines of a run.
 ///
@@ -81,6 +86,35 @@ pub fn read_metrics(folder: &Path) -> Result<Vec<StepMetrics>, TrainError> {
     let text =
         std::fs::read_to_string(&path).map_err(|source| TrainError::reading(&path, source, "the run's metrics"))?;
     Ok(StepMetrics::parse_lines(&text)?)
+}
+
+/// The last `n` lines of a run folder's `metrics.jsonl`, or all if it has fewer, without reading those before: a run of a
+/// million steps goes on in no more memory than one of a thousand.
+///
+/// # Errors
+///
+/// As [`read_metrics`].
+pub(crate) fn read_last_metrics(folder: &Path, n: usize) -> Result<Vec<StepMetrics>, TrainError> {
+    let path = folder.join(super::METRICS);
+    let failed = |source| TrainError::reading(&path, source, "the run's metrics");
+    let mut file = File::open(&path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let mut n_bytes = (n as u64 * USUAL_LINE).max(1);
+    loop {
+        let start = len.saturating_sub(n_bytes);
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut text = Vec::new();
+        file.by_ref().take(len - start).read_to_end(&mut text).map_err(failed)?;
+        // Where it begins in the middle of a line, that line does not count.
+        let begin =
+            if start == 0 { 0 } else { text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1) };
+        let whole = String::from_utf8_lossy(&text[begin..]);
+        if start == 0 || whole.lines().count() > n {
+            let mut metrics = StepMetrics::parse_lines(&whole)?;
+            return Ok(metrics.split_off(metrics.len().saturating_sub(n)));
+        }
+        n_bytes *= 2;
+    }
 }
 
 /// Every whole line of a run folder's `events.jsonl`; none if it has no such file, as older runs.

@@ -1,6 +1,8 @@
 //! TensorBoard's event file of a run. It says what `metrics.jsonl` says: a resume makes it anew from the lines that were kept,
 //! under the next name, so that a TensorBoard that is open goes on to it and no step is there twice.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use selfie_eval::record::unix_seconds;
@@ -12,6 +14,9 @@ use crate::files::Files;
 
 /// What TensorBoard knows an event file by.
 const PREFIX: &str = "events.out.tfevents.";
+
+/// Bytes that are written at once when a file is made anew.
+const PIECE: usize = 1 << 20;
 
 /// The open event file of a run.
 #[derive(Debug)]
@@ -46,15 +51,23 @@ impl TensorBoardLog {
     pub(crate) fn open(folder: &Path, created: &str) -> Result<Self, TrainError> {
         let mut clock = Clock::new(created);
         let metrics = folder.join(super::METRICS);
-        let text = std::fs::read_to_string(&metrics)
-            .map_err(|source| TrainError::reading(&metrics, source, "the run's metrics"))?;
+        let failed = |source| TrainError::reading(&metrics, source, "the run's metrics");
+        let lines = BufReader::new(File::open(&metrics).map_err(failed)?).lines();
         let mut bytes = events::header(clock.wall_time);
         bytes.extend(events::start(clock.wall_time, 0));
-        for line in text.lines() {
-            bytes.extend(clock.event(line));
-        }
         let path = write_events(folder, created, &bytes)?;
-        Ok(Self { file: AppendFile::open(&path, bytes.len() as u64)?, clock, created: created.to_owned() })
+        let mut file = AppendFile::open(&path, bytes.len() as u64)?;
+        // In pieces: the lines of a long run are not held at once.
+        bytes.clear();
+        for line in lines {
+            bytes.extend(clock.event(&line.map_err(failed)?));
+            if bytes.len() >= PIECE {
+                file.append(&bytes)?;
+                bytes.clear();
+            }
+        }
+        file.append(&bytes)?;
+        Ok(Self { file, clock, created: created.to_owned() })
     }
 
     /// Makes the event file anew, after lines of `metrics.jsonl` were cut off.

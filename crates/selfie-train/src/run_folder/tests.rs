@@ -57,6 +57,27 @@ fn finish() -> Finish {
 }
 
 #[test]
+fn the_last_metrics_are_those_of_the_whole_file_however_long_lines_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |step: u64, n_digits: usize| {
+        let loss = format!("1.{}", "5".repeat(n_digits));
+        format!(
+            "{{\"step\":{step},\"loss\":{loss},\"accuracy\":0.5,\"chance\":0.25,\"lr\":0.1,\"grad_norm\":1.0,\
+             \"time\":{{\"step_s\":0.1,\"images_per_s\":1.0,\"data_wait\":0.0}}}}\n"
+        )
+    };
+    for n_digits in [1, 2000] {
+        let text: String = (1..=300).map(|step| line(step, n_digits)).collect();
+        std::fs::write(folder.path().join(METRICS), format!("{text}{{\"step\":30")).unwrap();
+        let all = read_metrics(folder.path()).unwrap();
+        assert_eq!(all.len(), 300);
+        for n in [1, 7, 299, 300, 1000] {
+            assert_eq!(lines::read_last_metrics(folder.path(), n).unwrap(), all[300usize.saturating_sub(n)..], "{n}");
+        }
+    }
+}
+
+#[test]
 fn the_default_path_names_task_recipe_fraction_arm_and_seed() {
     let pretrain = RunName { task: Task::Pretrain, recipe: "cifar10-small".into(), finetune: None, seed: 0 };
     assert_eq!(pretrain.default_path(), Path::new("runs/pretrain-cifar10-small-s0"));

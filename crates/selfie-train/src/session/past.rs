@@ -7,7 +7,6 @@ use crate::TrainError;
 use crate::checkpoint::Loaded;
 use crate::config::OnNonFinite;
 use crate::fault::{Capture, Cause, Fault, Spikes};
-use crate::run_folder::read_metrics;
 
 /// More faults than this among so many steps are no bad luck.
 const MAX_FAULTS: usize = 10;
@@ -78,7 +77,7 @@ impl Run {
         let Some(loaded) = self.saver.store().load_latest(&self.config_hashes)? else { return Ok(None) };
         self.metrics.cut_to(loaded.snapshot.metrics_len)?;
         self.tensorboard.reopen(self.folder.path())?;
-        self.spikes = Spikes::new(read_metrics(self.folder.path())?.iter().map(|metrics| metrics.loss));
+        self.spikes = Spikes::of_run(self.folder.path())?;
         Ok(Some(loaded))
     }
 }
