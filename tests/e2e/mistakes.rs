@@ -185,8 +185,12 @@ fn weights_that_do_not_fit_are_refused_by_name_and_leave_no_run_behind() {
     wrong.says(&["narrow/weights.safetensors holds a pretraining network, expected a classifier"]);
     folder.run("predict tuned red.bmp").ends_with(0).prints(&["red.bmp: "]);
     let missing = folder.run("predict tuned blue.bmp").ends_with(66);
-    missing.says(&["blue.bmp is missing: expected an image file"]);
-    folder.run("predict tuned tiny.toml").ends_with(65).says(&["image tiny.toml"]);
+    missing.says(&["blue.bmp: expected an image, a folder of images, a list or a shard"]);
+    let some = folder.run("predict tuned tiny.toml red.bmp").ends_with(65);
+    some.says(&["left out: tiny.toml: expected an image"]).prints(&["red.bmp: "]);
+    fs::create_dir(folder.path("pictures")).unwrap();
+    fs::write(folder.path("pictures/red.bmp"), red_bmp(32, 32)).unwrap();
+    folder.run("predict tuned pictures").ends_with(0).prints(&["pictures/red.bmp: "]);
 }
 
 #[test]

@@ -231,7 +231,7 @@ pub(crate) struct Evaluate {
 pub(crate) struct Predict {
     /// A classifier's run folder or weights file
     pub(crate) weights: PathBuf,
-    /// Image files: JPEG, PNG, WebP or BMP
+    /// Image files (JPEG, PNG, WebP, BMP), folders of them, lists of paths (.txt, .tsv) or shards (.tar)
     #[arg(required = true)]
     pub(crate) images: Vec<PathBuf>,
     /// Classes to print for each image, the likeliest first

@@ -129,8 +129,8 @@ pub enum TrainError {
         /// Which tensors do not fit.
         reason: String,
     },
-    /// An input that is not there.
-    #[error("{path} is missing: {hint}")]
+    /// An input that is not there, or is something else.
+    #[error("{path} {}: {hint}", if .path.exists() { "does not fit" } else { "is missing" })]
     Missing {
         /// The path looked for.
         path: PathBuf,
