@@ -90,6 +90,7 @@ pub use error::{DataError, DataErrorKind};
 pub use grid::PatchGrid;
 pub use images::{DataSet, Images, N_CHANNELS};
 pub use import::{ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, recognise};
+pub use listing::is_list;
 pub use loader::Loader;
 pub use map::Map;
 pub use mask::MaskSampler;

@@ -17,6 +17,7 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
+pub use lines::is_list;
 use packed::Packed;
 pub(crate) use shards::fuzz as fuzz_shards;
 

@@ -108,8 +108,7 @@ pub fn finetune(
             (share.max(published.classes), published.examples)
         }
     };
-    let own_fraction = (n_examples as f64 / n_total.max(1) as f64).min(1.0);
-    let fraction = if labels.subset.is_some() { own_fraction } else { labels.fraction };
+    let fraction = labels.share(n_examples, n_total);
     let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
     let n_stages = if matches!(plan.classifier, ClassifierPlan::Stage4 { .. }) { 4 } else { 3 };
     let stages = stages(&plan.model, plan.data.image_size, n_stages);

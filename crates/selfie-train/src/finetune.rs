@@ -42,6 +42,15 @@ pub struct Labels {
     pub split: Split,
 }
 
+impl Labels {
+    /// The share of the labels that a run on `n_examples` of `n_train_total` sees: the one asked for, or the subset's own.
+    pub(crate) fn share(&self, n_examples: u64, n_train_total: u64) -> f64 {
+        // A subset of a set that is not here may name more examples than were published.
+        let own = (n_examples as f64 / n_train_total as f64).min(1.0);
+        if self.subset.is_some() { own } else { self.fraction }
+    }
+}
+
 /// Pretrained weights and where they came from.
 #[derive(Clone, Debug)]
 pub struct Pretrained {
@@ -86,8 +95,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let (subset, measured_on) = chosen(images, labels, session.seed)?;
     let n_examples = subset.examples.len();
     let request = Request { n_examples: n_examples as u64, seed: session.seed, stop_after: session.stop_after };
-    let own_fraction = n_examples as f64 / images.len() as f64;
-    let fraction = if labels.subset.is_some() { own_fraction } else { labels.fraction };
+    let fraction = labels.share(n_examples as u64, images.len() as u64);
     let plan = FinetunePlan::new(resolved, request, fraction)?;
     require_side(resolved, images)?;
 

@@ -282,7 +282,7 @@ pub fn finished_runs(runs: &Path, task: Task) -> Result<Vec<FinishedRun>, TrainE
     Ok(runs)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(from_json(&path.display().to_string(), &text)?)),
         // A path that goes through a file holds no record either.

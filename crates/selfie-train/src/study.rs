@@ -5,7 +5,7 @@
 //! folder, can work on it: claims keep two of them off one cell.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use selfie_data::{DataSet, Splits, labelled_subset};
@@ -22,6 +22,7 @@ use crate::plan::{FinetunePlan, PretrainPlan, Request};
 use crate::progress::{Mode, Progress};
 use crate::report;
 use crate::resume::differences_of;
+use crate::run_folder::read_json;
 use crate::session::{Ended, Session};
 use cell::Cell;
 use claim::{Claim, Patience};
@@ -289,7 +290,7 @@ impl<'a> Grid<'a> {
             settings: self.settings(),
         };
         let text = to_pretty_json(STUDY, &record)?;
-        if let Some(was) = read_study(folder)? {
+        if let Some(was) = read_json::<StudyRecord>(&folder.join(STUDY))? {
             // Through its text, so that a stored number and a computed one compare equal.
             let now: StudyRecord = from_json(STUDY, &text)?;
             let differences = differences_of(&was.fixed(), &now.fixed(), &self.resolved.sources());
@@ -377,17 +378,6 @@ impl<'a> Grid<'a> {
         }
         None
     }
-}
-
-/// The study that a folder holds, if it holds one.
-fn read_study(folder: &Path) -> Result<Option<StudyRecord>, TrainError> {
-    let path = folder.join(STUDY);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text =
-        std::fs::read_to_string(&path).map_err(|source| TrainError::reading(&path, source, "a study's record"))?;
-    Ok(Some(from_json(&path.display().to_string(), &text)?))
 }
 
 /// To three digits: 3 × 0.05 is 0.15.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use selfie_data::{BadSample, Pictures};
+use selfie_data::{BadSample, Pictures, is_list};
 use selfie_eval::embedding_file::{ArrayWriter, EmbeddingFormat, Name, NamesHeader, NamesSource};
 use selfie_eval::{EmbeddedBatch, embed};
 use selfie_model::{EmbeddingAt, InferenceModel};
@@ -145,10 +145,6 @@ pub(crate) fn pictures(files: &[PathBuf], split: &DataSplit) -> anyhow::Result<(
     };
     let dir = split.data.as_deref().map(absolute).map(|dir| dir.display().to_string());
     Ok((Pictures::split(images, name), NamesSource::Set { set, dir, split: name.to_owned() }))
-}
-
-fn is_list(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension == "txt" || extension == "tsv")
 }
 
 fn absolute(path: &Path) -> PathBuf {

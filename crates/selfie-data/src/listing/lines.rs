@@ -19,9 +19,14 @@ pub(super) struct Lists {
     test: Option<PathBuf>,
 }
 
+/// Whether a file is a list by its name.
+#[must_use]
+pub fn is_list(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "txt" || end == "tsv")
+}
+
 /// A list file by its name, or a folder with `train.txt` in it.
 pub(super) fn find(path: &Path) -> Option<Lists> {
-    let is_list = |path: &Path| path.extension().is_some_and(|end| end == "txt" || end == "tsv");
     if path.is_file() {
         return is_list(path).then(|| Lists { train: path.to_owned(), test: None });
     }
