@@ -203,6 +203,7 @@ fn a_dry_run_of_every_recipe_says_what_it_would_take_and_touches_nothing() {
         let estimate = folder.run(&format!("pretrain {recipe} --dry-run --json")).ends_with(0).json();
         assert!(estimate["steps"].as_u64().is_some_and(|steps| steps > 0), "{estimate}");
         assert!(estimate["hours"].as_f64().is_some_and(f64::is_finite), "{estimate}");
+        assert!(estimate["images_per_s"].as_f64().is_some_and(|speed| speed > 0.0), "{estimate}");
     }
     folder.run("finetune cifar10 --fraction 0.05 --from scratch --dry-run").ends_with(0).prints(&["examples  2500"]);
     assert!(!folder.exists("runs"));

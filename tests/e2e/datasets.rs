@@ -52,6 +52,44 @@ fn without_a_recipe_the_images_choose_it_and_a_dry_run_says_what_it_takes() {
     folder.run("pretrain --data cifar --dry-run").ends_with(0).says(&["the files of cifar10: recipe cifar10"]);
     folder.run("pretrain").ends_with(2).says(&["RECIPE", "--data"]);
     folder.run("pretrain --data nowhere").ends_with(66).says(&["nowhere"]);
+    let tuned = folder.run("finetune --data pictures --from scratch --fraction 0.5 --dry-run").ends_with(0);
+    tuned.says(&["recipe imagenet32"]).prints(&["examples  36"]);
+    let study = folder.run("study --data pictures --fractions 0.5 --seeds 2 --dry-run").ends_with(0);
+    study.says(&["recipe imagenet32"]).prints(&["recipe    imagenet32", "pretrainings: 1"]);
+    folder.run("study --fractions 0.5").ends_with(2).says(&["RECIPE", "--data", "--from"]);
+}
+
+#[test]
+fn runs_on_two_folders_are_two_runs() {
+    let folder = with_pictures(None);
+    fs::rename(folder.path("pictures"), folder.path("one")).unwrap();
+    fs::create_dir(folder.path("two")).unwrap();
+    fs::rename(folder.path("one/cat"), folder.path("two/cat")).unwrap();
+    for name in ["one", "two"] {
+        folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data {name}")).ends_with(0);
+        assert!(folder.exists(&format!("runs/pretrain-tiny-{name}-s1/weights.safetensors")));
+    }
+    let mixed = folder.run(&format!("pretrain tiny.toml {SET} --steps 3 --data two --out runs/pretrain-tiny-one-s1"));
+    mixed.ends_with(78).says(&["data.train: was", "/one (", "now", "/two ("]);
+}
+
+#[test]
+fn what_is_passed_over_and_what_does_not_fit_is_said() {
+    let folder = with_pictures(None);
+    fs::write(folder.path("pictures/notes.pdf"), "no picture").unwrap();
+    folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data pictures --out run")).ends_with(0);
+    let embedded = folder.run("embed run pictures --out all.jsonl").ends_with(0);
+    embedded.says(&["1 other file passed over, no JPEG, PNG, WebP or BMP by name"]);
+    folder.run("search all.jsonl pictures/cat").ends_with(2).says(&["all.jsonl", ".npy or .safetensors"]);
+
+    fs::create_dir_all(folder.path("split/train")).unwrap();
+    fs::rename(folder.path("pictures/cat"), folder.path("split/train/cat")).unwrap();
+    fs::create_dir_all(folder.path("split/val")).unwrap();
+    fs::rename(folder.path("pictures/dog"), folder.path("split/val/dog")).unwrap();
+    let misfit = folder.run("data check --data split").ends_with(65);
+    misfit.says(&["split/val", "`dog`, which `train` has not", "rename or move it"]);
+    let sheet = folder.run("data check --data split/train --sheet nowhere/sheet.png").ends_with(73);
+    sheet.says(&["nowhere/sheet.png", "choose another place"]);
 }
 
 #[test]
@@ -156,9 +194,12 @@ fn files_that_this_user_may_not_read_are_listed_like_others_that_are_no_images()
     for name in ["cat/03.bmp", "dog/39.bmp"] {
         mode(&folder.path(&format!("pictures/{name}")), 0o000);
     }
-    // The tests' own build may lie where nobody else may look.
+    // The tests' own build may lie where nobody else may look. Copied by a process of its own: what this one has open for
+    // writing, a process that another test starts in the meantime has open too, and cannot be run.
     let program = folder.path("selfie");
-    fs::copy(env!("CARGO_BIN_EXE_selfie"), &program).unwrap();
+    let copied =
+        std::process::Command::new("cp").args([env!("CARGO_BIN_EXE_selfie").as_ref(), program.as_path()]).status();
+    assert!(copied.unwrap().success());
     mode(&program, 0o755);
     let mut command = std::process::Command::new(&program);
     command.args(["data", "check", "--data", "pictures"]).current_dir(folder.path("."));

@@ -47,7 +47,7 @@ fn a_folder_is_embedded_in_order_and_its_bad_images_are_listed() {
 #[test]
 fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
     let folder = pretrained();
-    folder.run("embed run --set cifar10 --data cifar --split test --out test.safetensors -q").ends_with(0);
+    folder.run("embed run --data-set cifar10 --data cifar --split test --out test.safetensors -q").ends_with(0);
     folder.run("embed run pictures --out e.safetensors -q").ends_with(0);
     let found = folder.run("search e.safetensors pictures/a.bmp --top 2 --sheet sheet.png --json").ends_with(0).json();
     assert_eq!(found["query"], "pictures/a.bmp");
@@ -130,7 +130,7 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     for part in ["---\nlibrary_name: selfie", "license: \"mit\"", "- uoft-cs/cifar10", "# net\n", "| recipe | tiny |"] {
         assert!(card.contains(part), "no `{part}` in {card}");
     }
-    folder.run("embed model/model.safetensors pictures/a.bmp --out again.npy -q").ends_with(0);
+    folder.run("embed model pictures/a.bmp --out again.npy -q").ends_with(0);
     let config: Value = serde_json::from_slice(&folder.bytes("model/config.json")).unwrap();
     assert_eq!((&config["num_classes"], &config["selfie"]["width"]), (&Value::from(0), &Value::from(2)));
     assert!(config.get("architecture").is_none(), "a network of this width is none of timm's");

@@ -49,7 +49,7 @@ fn a_study_prints_its_table_and_prints_it_again() {
         (&1.into(), &0.into(), &8.into())
     );
     assert!(!folder.exists("planned"));
-    folder.run("study --fractions 0.3").ends_with(2).says(&["RECIPE: expected a recipe, or a pretraining run"]);
+    folder.run("study --fractions 0.3").ends_with(2).says(&["RECIPE: expected a recipe, a folder of images as --data"]);
     folder.run("study tiny.toml --data cifar --fractions 0.95 --out other").ends_with(78);
     let of_a_classifier = folder.run("study --from study/0.3-scratch-s1 --data cifar --fractions 0.3 --out other");
     of_a_classifier.ends_with(65).says(&["holds a classifier, expected a pretraining network"]);

@@ -1,10 +1,11 @@
-//! Launches `selfie` on the right backend; `ci`, `tidy`, `torture`, `fuzz`, `renew` and `bench peer`. Run it as `cargo xtask`.
+//! Launches `selfie` on the right backend; `ci`, `tidy`, `torture`, `fuzz`, `renew`, `dist` and `bench peer`. Run it as `cargo xtask`.
 //!
 //! Links no candle, so that it builds in seconds; what trains, evaluates and draws lives in the other crates.
 
 mod backend;
 mod bench;
 mod ci;
+mod dist;
 mod fuzz;
 mod launch;
 mod process;
@@ -30,6 +31,7 @@ Usage: cargo xtask COMMAND…
   cargo xtask torture          kill, signal and repeat runs some hundred times: `cargo xtask torture --help`
   cargo xtask fuzz             feed the readers of files with mutated ones: `cargo xtask fuzz --help`
   cargo xtask renew            write the golden losses and error messages anew, on purpose
+  cargo xtask dist             the program for publishing, the same bytes in any folder: `cargo xtask dist --help`
   cargo xtask bench peer       ours and PyTorch in turns on this CPU, and how they compare: `cargo xtask bench peer --help`
   cargo xtask bench peer loader  the same of loading, against torchvision
   cargo xtask --help           this page
@@ -84,6 +86,7 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
         Some("bench") if arguments.get(1).is_some_and(|a| a == "peer") => bench::run(&root, &arguments[2..]),
         Some("torture") => torture::run(&root, &arguments[1..]),
         Some("fuzz") => fuzz::run(&root, &arguments[1..]),
+        Some("dist") => dist::run(&root, &arguments[1..]),
         Some("renew") => torture::renew(&root),
         Some("ci") => ci::run(&root),
         Some("tidy") => tidy::run(&root),

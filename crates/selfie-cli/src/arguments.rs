@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use selfie_train::NumberType;
 
+use crate::choice::OtherData;
 use crate::commands::embed::Embed;
 use crate::commands::export::Export;
 use crate::commands::hub::{Pull, Push};
@@ -117,7 +118,7 @@ pub(crate) struct Train {
     /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// The run folder; if not given `runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>`
+    /// The run folder; if not given `runs/<task>-<recipe>[-<own folder>][-<fraction>-<arm>]-s<seed>`
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Set a key of the configuration, e.g. batch=32 or model.width=32; may be repeated
@@ -169,7 +170,7 @@ pub(crate) struct Pretrain {
 
 #[derive(Args, Debug)]
 pub(crate) struct Finetune {
-    /// A recipe or a TOML file [default: the pretraining run's]
+    /// A recipe or a TOML file [default: the pretraining run's, else the one that fits the images in --data]
     pub(crate) recipe: Option<String>,
     /// Share of the full training set's labels to use, above 0 and at most 1
     #[arg(long, value_parser = fraction, required_unless_present = "subset")]
@@ -214,12 +215,8 @@ pub(crate) struct Demo {
 pub(crate) struct Evaluate {
     /// A finished fine-tuning's run folder, or a classifier's weights file
     pub(crate) run_or_weights: PathBuf,
-    /// The data set, for a weights file: shapes32, cifar10, cifar100, imagenet32, imagenet224 [default: the run's]
-    #[arg(long)]
-    pub(crate) set: Option<String>,
-    /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) other_data: OtherData,
     #[command(flatten)]
     pub(crate) compute: Compute,
     /// Print the result as JSON
@@ -385,8 +382,8 @@ pub(crate) struct DataImport {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// What it is: cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits]
-    #[arg(long)]
-    pub(crate) set: Option<String>,
+    #[arg(long, value_name = "SET")]
+    pub(crate) data_set: Option<String>,
     /// Side in pixels that image files are resized to (up to 64 they are stored as pixels) [default: the set's]
     #[arg(long, value_parser = clap::value_parser!(u16).range(8..=1024))]
     pub(crate) side: Option<u16>,

@@ -3,20 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use selfie_data::{DataSet, Recognised, SetName};
+use selfie_data::SetName;
 use selfie_eval::record::Task;
 use selfie_train::TrainError;
-use selfie_train::checkpoint::WEIGHTS;
+use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS};
 use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
+use selfie_train::estimate::Conditions;
 use selfie_train::machine;
 use selfie_train::progress::Mode;
-use selfie_train::run_folder::{RECORD, read_record};
+use selfie_train::run_folder::RECORD;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
 use selfie_train::study::STUDY;
 
 use crate::arguments::{Compute, Train};
-use crate::output::{self, Usage};
+use crate::choice;
+use crate::output::Usage;
 
 /// Checks the instruction set that was asked for and sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
 pub(crate) fn threads(compute: &Compute) -> anyhow::Result<()> {
@@ -50,30 +52,35 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
 
 /// The configuration of a training command, of another data set than the recipe's where `set` names one.
 pub(crate) fn configuration(task: Task, base: &Base, train: &Train, set: Option<SetName>) -> anyhow::Result<Resolved> {
-    let mut overrides = overrides(&train.set, train.steps);
-    if let Some(set) = set {
-        let (flag, key, value) = ("--data".to_owned(), "data.set".to_owned(), set.to_string());
-        overrides.flags.push(FlagValue { flag, key, value });
+    Ok(resolve(task, base, &overrides(&train.set, train.steps, set))?)
+}
+
+/// What the environment, `--set`, `--steps` and a data set that is not the recipe's lay upon a recipe.
+pub(crate) fn overrides(set: &[String], steps: Option<u64>, data_set: Option<SetName>) -> Overrides {
+    let flag = |flag: &str, key: &str, value: String| FlagValue { flag: flag.to_owned(), key: key.to_owned(), value };
+    let steps = steps.map(|steps| flag("--steps", "steps", steps.to_string()));
+    let data_set = data_set.map(|set| flag("--data", "data.set", set.to_string()));
+    Overrides {
+        environment: std::env::vars_os().collect(),
+        set: set.to_vec(),
+        flags: steps.into_iter().chain(data_set).collect(),
     }
-    Ok(resolve(task, base, &overrides)?)
 }
 
-/// What the environment, `--set` and `--steps` lay upon a recipe.
-pub(crate) fn overrides(set: &[String], steps: Option<u64>) -> Overrides {
-    let steps =
-        steps.map(|steps| FlagValue { flag: "--steps".to_owned(), key: "steps".to_owned(), value: steps.to_string() });
-    Overrides { environment: std::env::vars_os().collect(), set: set.to_vec(), flags: steps.into_iter().collect() }
-}
-
-/// The weights file that a run folder or the path of a file stands for.
+/// The weights file that a run folder, an exported folder or the path of a file stands for.
 pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
     let (file, hint) = if path.join(RECORD).exists() {
         let hint = "the run is not finished; finish it with its own command, or give a checkpoint's weights file";
         (path.join(WEIGHTS), hint)
     } else if path.join(STUDY).exists() {
         (path.join(WEIGHTS), "this is a study; give one of the runs in it, such as its pretrain-s1")
+    } else if path.join(EXPORTED_WEIGHTS).exists() {
+        (path.join(EXPORTED_WEIGHTS), "")
     } else if path.is_dir() {
-        (path.join(WEIGHTS), "this is no run folder; expected a finished run's folder or a weights file")
+        (
+            path.join(WEIGHTS),
+            "this is no run folder; expected a finished run's folder, an exported one or a weights file",
+        )
     } else {
         (path.to_owned(), "expected a finished run's folder or a weights file")
     };
@@ -83,35 +90,16 @@ pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
     Err(TrainError::Missing { path: file, hint: hint.to_owned() }.into())
 }
 
-/// Opens the data set of a name.
-pub(crate) fn data_set(name: &str, dir: Option<&Path>) -> anyhow::Result<DataSet> {
-    name.parse().and_then(|name: SetName| selfie_data::open(name, dir)).map_err(output::data)
-}
-
-/// What is in a folder of images.
-pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Recognised> {
-    selfie_data::recognise(dir).map_err(output::data)
-}
-
-/// The folder of the data set: the one named, else the one that an earlier run was given.
-pub(crate) fn data_dir(named: Option<&Path>, run: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
-    if let Some(dir) = named {
-        return Ok(Some(dir.to_owned()));
-    }
-    let record = run.map(read_record).transpose()?.flatten();
-    Ok(record.and_then(|record| record.data_dir).map(PathBuf::from))
-}
-
-/// The data set's folder as a record keeps it. `hub:` is no path.
-pub(crate) fn recorded(data_dir: Option<PathBuf>) -> Option<PathBuf> {
-    data_dir.map(|dir| if dir.exists() { std::path::absolute(&dir).unwrap_or(dir) } else { dir })
+/// Where and how a training command would compute.
+pub(crate) fn conditions<'a>(train: &Train, device: &'a Device) -> Conditions<'a> {
+    Conditions { seed: train.seed, number_type: train.dtype.number_type(), device }
 }
 
 /// Where and how a training command runs, on the data in `data_dir`.
 pub(crate) fn session(train: &Train, data_dir: Option<PathBuf>, out: PathBuf) -> anyhow::Result<Session> {
     Ok(Session {
         out: train.out.clone().unwrap_or(out),
-        data_dir: recorded(data_dir),
+        data_dir: choice::recorded(data_dir),
         seed: train.seed,
         stop_after: train.stop_after,
         device: device(&train.compute)?,

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod arguments;
+mod choice;
 mod commands;
 mod context;
 mod output;
@@ -10,13 +11,18 @@ use std::process::ExitCode;
 
 use arguments::{Command, Selfie};
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use selfie_train::config::key_meant_by;
+
+/// The commands whose --set takes keys of the configuration.
+const TRAINING: [&str; 3] = ["pretrain", "finetune", "study"];
 
 /// candle's backward pass recurses over the graph; a composed network is thousands of nodes deep.
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    let arguments = Selfie::parse();
+    let arguments = Selfie::try_parse().unwrap_or_else(|error| with_the_keys(error).exit());
     let runner = std::thread::Builder::new().name("selfie".to_owned()).stack_size(STACK_BYTES);
     let outcome = runner.spawn(move || run(arguments.command)).map(std::thread::JoinHandle::join);
     match outcome {
@@ -26,6 +32,20 @@ fn main() -> ExitCode {
         Ok(Err(_)) => ExitCode::from(70),
         Err(error) => ExitCode::from(output::report(&error.into())),
     }
+}
+
+/// Says how a key of the configuration is set where it was typed as a flag.
+fn with_the_keys(mut error: clap::Error) -> clap::Error {
+    let is_training = std::env::args().nth(1).is_some_and(|command| TRAINING.contains(&command.as_str()));
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && let (true, ErrorKind::UnknownArgument) = (is_training, error.kind())
+        && let Some(key) = key_meant_by(flag.trim_start_matches('-'))
+    {
+        let tip = format!("`{key}` is a key of the configuration: --set {key}=VALUE");
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 fn run(command: Command) -> anyhow::Result<u8> {

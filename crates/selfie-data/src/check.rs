@@ -35,10 +35,10 @@ pub struct SplitReport {
     pub side: usize,
     /// How many images each class has.
     pub classes: Vec<ClassCount>,
-    /// Per channel, in units where 255 is 1.
-    pub mean: [f32; N_CHANNELS],
-    /// Per channel, in units where 255 is 1.
-    pub std: [f32; N_CHANNELS],
+    /// Per channel, in units where 255 is 1; none of no images.
+    pub mean: Option<[f32; N_CHANNELS]>,
+    /// As `mean`.
+    pub std: Option<[f32; N_CHANNELS]>,
     /// [`Images::content_hash`].
     pub content_hash: String,
     /// Images that occurred before in the same split: the same pixels, or the same file.
@@ -82,7 +82,7 @@ impl SetReport {
 impl SplitReport {
     fn new(images: &Images, sorted: &[([u8; 32], u16)]) -> Self {
         let counts = images.class_names().iter().zip(images.class_counts());
-        let (mean, std) = images.mean_std();
+        let (mean, std) = (!images.is_empty()).then(|| images.mean_std()).unzip();
         let duplicates = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
         Self {
             n_images: images.len(),

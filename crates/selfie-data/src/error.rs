@@ -123,6 +123,16 @@ pub enum DataError {
         /// What it is.
         got: String,
     },
+    /// Folders of images that do not fit each other.
+    #[error("{}: expected {expected}, got {got}; rename or move it", .path.display())]
+    Layout {
+        /// The folder or file.
+        path: PathBuf,
+        /// What may be there.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
     /// A file that is no image that can be used.
     #[error("{}: expected an image, got {reason}; replace or remove it (`data check` lists all such files)", .path.display())]
     Image {
@@ -187,7 +197,7 @@ pub enum DataError {
         found: &'static str,
     },
     /// A file of a prepared data set cannot be written.
-    #[error("{}: writing failed: {source}; check the disk and its permissions, or choose another --out", .path.display())]
+    #[error("{}: writing failed: {source}; check the disk and its permissions, or choose another place", .path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -304,6 +314,7 @@ impl DataError {
             | Self::NoImages { .. }
             | Self::Unavailable { .. }
             | Self::HubAccess { .. } => DataErrorKind::MissingInput,
+            Self::Write { source, .. } if is_refused(source) => DataErrorKind::CannotCreate,
             Self::Io { .. } | Self::Hub { .. } | Self::Fetch { .. } | Self::Write { .. } => DataErrorKind::Io,
             Self::Occupied { .. } => DataErrorKind::CannotCreate,
             Self::CifarLength { .. }
@@ -312,6 +323,7 @@ impl DataError {
             | Self::ClassNames { .. }
             | Self::Archive { .. }
             | Self::Malformed { .. }
+            | Self::Layout { .. }
             | Self::Image { .. }
             | Self::TooManyBad { .. }
             | Self::Checksum { .. }
@@ -349,6 +361,15 @@ impl DataError {
     pub(crate) fn setting(setting: &'static str, expected: impl Into<String>, got: impl ToString) -> Self {
         Self::Setting { setting, expected: expected.into(), got: got.to_string() }
     }
+}
+
+/// Whether the system refused to create a file, rather than failed while it wrote one.
+fn is_refused(source: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(
+        source.kind(),
+        AlreadyExists | IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem
+    )
 }
 
 fn names() -> String {

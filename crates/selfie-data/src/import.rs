@@ -21,7 +21,7 @@ mod recognise;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use recognise::{Recognised, recognise};
+pub use recognise::{Recognised, passed_over, recognise};
 
 /// The most that is held in memory of a set that was not prepared.
 pub const MAX_MEMORY_BYTES: u64 = 2 << 30;
@@ -102,37 +102,47 @@ impl Found {
         // CIFAR's images as files are taken too, where its own files are not there.
         Ok(Listing::find(path).map_or(Self::Cifar(cifar), Self::Files))
     }
+
+    fn read(self, set: SetName, path: &Path) -> Result<DataSet, DataError> {
+        let name = name_at(set, path);
+        let (train, test) = match self {
+            Self::Prepared => return prepared::open(&name, path),
+            Self::Cifar(cifar) => return cifar::open(cifar, path),
+            Self::Downsampled(downsampled) => {
+                let split = |is_train| rows_in_memory(&downsampled, path, is_train).map(Arc::new);
+                (split(true)?, split(false)?)
+            }
+            Self::Tables(tables) => {
+                tables.require_memory(path)?;
+                let split = |is_train| table_in_memory(set.side(), &tables, is_train).map(Arc::new);
+                (split(true)?, split(false)?)
+            }
+            Self::Files(listing) => {
+                let n_bytes = listing.train.par_iter().chain(&listing.test).map(Entry::n_bytes).sum();
+                require_memory(path, n_bytes)?;
+                let split = |entries: &[Entry]| {
+                    let samples = Samples::Encoded(in_memory(entries));
+                    let labels = entries.iter().map(|entry| entry.label).collect();
+                    Images::of_samples(set.side(), samples, labels, listing.class_names.clone()).map(Arc::new)
+                };
+                (split(&listing.train)?, split(&listing.test)?)
+            }
+        };
+        Ok(DataSet { name, train, test })
+    }
 }
 
 /// Reads what is at a path: maps the prepared form, holds everything else in memory.
 pub(crate) fn read(set: SetName, path: &Path) -> Result<DataSet, DataError> {
-    match Found::at(set, path)? {
-        Found::Prepared => prepared::open(&own_name(set, path), path),
-        Found::Cifar(cifar) => cifar::open(cifar, path),
-        Found::Downsampled(downsampled) => {
-            let split = |is_train| rows_in_memory(&downsampled, path, is_train).map(Arc::new);
-            Ok(DataSet { name: set.to_string(), train: split(true)?, test: split(false)? })
-        }
-        Found::Tables(tables) => {
-            tables.require_memory(path)?;
-            let split = |is_train| table_in_memory(set.side(), &tables, is_train).map(Arc::new);
-            Ok(DataSet { name: own_name(set, path), train: split(true)?, test: split(false)? })
-        }
-        Found::Files(listing) => {
-            let n_bytes = listing.train.par_iter().chain(&listing.test).map(Entry::n_bytes).sum();
-            require_memory(path, n_bytes)?;
-            let split = |entries: &[Entry]| {
-                let samples = Samples::Encoded(in_memory(entries));
-                let labels = entries.iter().map(|entry| entry.label).collect();
-                Images::of_samples(set.side(), samples, labels, listing.class_names.clone()).map(Arc::new)
-            };
-            Ok(DataSet { name: own_name(set, path), train: split(&listing.train)?, test: split(&listing.test)? })
-        }
-    }
+    Found::at(set, path)?.read(set, path)
 }
 
-/// What is no published set in its own form is called after its folder or file.
-fn own_name(set: SetName, path: &Path) -> String {
+/// What a set at a path is called: a published set in its own form by its name, anything else after its folder or file.
+#[must_use]
+pub fn name_at(set: SetName, path: &Path) -> String {
+    if set.cifar().is_some_and(|cifar| cifar::is_at(cifar, path)) || Downsampled::find(path).is_some() {
+        return set.to_string();
+    }
     // The path may be `.`.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };

@@ -89,7 +89,9 @@ pub use check::{ClassCount, SetReport, SplitReport, contact_sheet};
 pub use error::{DataError, DataErrorKind};
 pub use grid::PatchGrid;
 pub use images::{DataSet, Images, N_CHANNELS};
-pub use import::{ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, recognise};
+pub use import::{
+    ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, name_at, passed_over, recognise,
+};
 pub use listing::is_list;
 pub use loader::Loader;
 pub use map::Map;

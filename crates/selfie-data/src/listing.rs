@@ -169,8 +169,8 @@ pub(crate) fn held_out(labels: &[u16], n_classes: usize) -> Vec<bool> {
 }
 
 /// Every image at a path in the order it has there: one file, a list's lines, a shard's members, or all images below a
-/// folder by path. Classes are left aside.
-pub(crate) fn entries_in_order(path: &Path) -> Result<Vec<Entry>, DataError> {
+/// folder by path; and how many files were passed over. Classes are left aside.
+pub(crate) fn entries_in_order(path: &Path) -> Result<(Vec<Entry>, usize), DataError> {
     let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => DataError::MissingPictures { path: path.to_owned() },
         _ => DataError::io("looking", path, source),
@@ -179,11 +179,12 @@ pub(crate) fn entries_in_order(path: &Path) -> Result<Vec<Entry>, DataError> {
         return folder::all(path);
     }
     if let Some(shards) = shards::find(path)? {
-        return Ok(shards::list(&shards)?.train);
+        let Listing { train, n_ignored, .. } = shards::list(&shards)?;
+        return Ok((train, n_ignored));
     }
     match lines::find(path) {
-        Some(list) => lines::entries_in_order(&list),
-        None => Ok(vec![Entry::file(path.to_owned(), 0)]),
+        Some(list) => Ok((lines::entries_in_order(&list)?, 0)),
+        None => Ok((vec![Entry::file(path.to_owned(), 0)], 0)),
     }
 }
 

@@ -22,7 +22,8 @@ pub struct Pictures(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Files(Vec<Entry>),
+    /// And how many other files were passed over.
+    Files(Vec<Entry>, usize),
     /// Of the examples chosen, or of all.
     Split(Arc<Images>, &'static str, Option<Vec<u32>>),
 }
@@ -46,15 +47,26 @@ impl Pictures {
     ///
     /// If a path is not there, or there is no picture at all.
     pub fn files(paths: &[PathBuf]) -> Result<Self, DataError> {
-        let mut entries = Vec::new();
+        let (mut entries, mut n_ignored) = (Vec::new(), 0);
         for path in paths {
-            entries.extend(entries_in_order(path)?);
+            let (of_path, ignored) = entries_in_order(path)?;
+            entries.extend(of_path);
+            n_ignored += ignored;
         }
         if entries.is_empty() {
             let path = paths.first().cloned().unwrap_or_default();
-            return Err(DataError::NoImages { path, expected: "images (JPEG, PNG, WebP, BMP)", n_other: 0 });
+            return Err(DataError::NoImages { path, expected: "images (JPEG, PNG, WebP, BMP)", n_other: n_ignored });
         }
-        Ok(Self(Kind::Files(entries)))
+        Ok(Self(Kind::Files(entries, n_ignored)))
+    }
+
+    /// Files that were passed over, because they are no images by their names.
+    #[must_use]
+    pub fn n_ignored(&self) -> usize {
+        match &self.0 {
+            Kind::Files(_, n_ignored) => *n_ignored,
+            Kind::Split(..) => 0,
+        }
     }
 
     /// All pictures of a data set's split, called `name`.
@@ -79,7 +91,7 @@ impl Pictures {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kind::Files(entries) => entries.len(),
+            Kind::Files(entries, _) => entries.len(),
             Kind::Split(images, _, None) => images.len(),
             Kind::Split(_, _, Some(examples)) => examples.len(),
         }
@@ -99,7 +111,7 @@ impl Pictures {
     #[must_use]
     pub fn name(&self, idx: usize) -> String {
         match &self.0 {
-            Kind::Files(entries) => entries[idx].path().to_string_lossy().into_owned(),
+            Kind::Files(entries, _) => entries[idx].path().to_string_lossy().into_owned(),
             Kind::Split(images, name, _) => match images.file_name(self.example(idx)) {
                 Some(path) => path.to_string_lossy().into_owned(),
                 None => format!("{name}/{}", self.example(idx)),
@@ -115,7 +127,7 @@ impl Pictures {
     #[must_use]
     pub fn class(&self, idx: usize) -> Option<&str> {
         match &self.0 {
-            Kind::Files(_) => None,
+            Kind::Files(..) => None,
             Kind::Split(images, ..) if images.n_classes() < 2 => None,
             Kind::Split(images, ..) => Some(&images.class_names()[usize::from(images.label(self.example(idx)))]),
         }
@@ -132,7 +144,7 @@ impl Pictures {
     /// If there is no picture `idx`.
     pub fn picture(&self, idx: usize) -> Result<Rgb<'_>, DataError> {
         match &self.0 {
-            Kind::Files(entries) => {
+            Kind::Files(entries, _) => {
                 let path = entries[idx].path();
                 let bytes = entries[idx].read().map_err(|reason| DataError::image(&path, reason))?;
                 decode(&bytes, &path)
@@ -169,7 +181,7 @@ impl Pictures {
 
     fn split_name(&self) -> &'static str {
         match &self.0 {
-            Kind::Files(_) => FILES,
+            Kind::Files(..) => FILES,
             Kind::Split(_, name, _) => name,
         }
     }
@@ -178,7 +190,7 @@ impl Pictures {
     fn example(&self, idx: usize) -> usize {
         match &self.0 {
             Kind::Split(_, _, Some(examples)) => examples[idx] as usize,
-            Kind::Files(_) | Kind::Split(..) => idx,
+            Kind::Files(..) | Kind::Split(..) => idx,
         }
     }
 }

@@ -187,9 +187,9 @@ pub struct RunRecord {
 pub struct Change {
     /// The key, with its table where it has one.
     pub key: String,
-    /// Its value before, as JSON.
+    /// Its value before, as JSON, or where it came from.
     pub was: String,
-    /// Its value since, as JSON.
+    /// Its value since.
     pub now: String,
     /// The step after which it changed.
     pub step: u64,

@@ -171,21 +171,45 @@ impl InferenceModel {
     ///
     /// [`ModelError::Kind`] if the file holds a network without a last layer.
     pub fn probabilities(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let Network::Classifier(network) = &self.network else {
-            let got = if matches!(self.network, Network::Stages(_)) {
-                "a network without a last layer"
-            } else {
-                "a pretraining network"
-            };
-            return Err(ModelError::Kind { path: self.path.clone(), expected: "a classifier", got });
-        };
+        self.classifier()?;
         let mut rows = Vec::with_capacity(pictures.len());
         for pixels in self.squares(pictures) {
-            let logits = network.forward(&self.tensor(&pixels?)?, Mode::Inference)?.logits;
-            let exp = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
-            rows.extend(exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.to_vec2::<f32>()?);
+            let probs = self.probabilities_pixels(&pixels?)?;
+            rows.extend(probs.chunks_exact(self.classes().len()).map(<[f32]>::to_vec));
         }
         Ok(rows)
+    }
+
+    /// The probability, 0–1, of each class of [`Self::classes`] for each image.
+    ///
+    /// # Shapes
+    ///
+    /// - `pixels`: `[B, side, side, 3]`, side being [`Self::image_size`]
+    /// - returns `[B, L]`, row by row
+    ///
+    /// # Errors
+    ///
+    /// If the pixels are no whole images, the file holds a network without a last layer ([`ModelError::Kind`]), or the
+    /// device is out of memory.
+    pub fn probabilities_pixels(&self, pixels: &[u8]) -> Result<Vec<f32>, ModelError> {
+        let network = self.classifier()?;
+        let mut rows = Vec::with_capacity(pixels.len() / self.image_bytes() * self.classes().len());
+        for batch in pixels.chunks(BATCH * self.image_bytes()) {
+            let logits = network.forward(&self.tensor(batch)?, Mode::Inference)?.logits;
+            let exp = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
+            let probs = exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?;
+            rows.extend(probs.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(rows)
+    }
+
+    fn classifier(&self) -> Result<&Classifier, ModelError> {
+        let got = match &self.network {
+            Network::Classifier(network) => return Ok(network),
+            Network::Stages(_) => "a network without a last layer",
+            Network::Pretraining(_) => "a pretraining network",
+        };
+        Err(ModelError::Kind { path: self.path.clone(), expected: "a classifier", got })
     }
 
     /// The pictures as batches of pixels, `[B, side, side, 3]`.

@@ -18,9 +18,11 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use flop::gflop_per_image;
 pub use loader::{BenchLoader, LoaderResult, loader};
 pub use profile::ProfileLine;
 pub use rate::{BenchRate, RateResult, rate};
+pub(crate) use work::Work;
 
 /// Steps before the measured ones.
 const WARMUP_STEPS: u32 = 2;
@@ -60,10 +62,6 @@ pub struct BenchStep {
 }
 
 impl BenchStep {
-    fn n_micro_batches(&self) -> usize {
-        self.batch / self.micro_batch
-    }
-
     /// Checks what the types do not say and the network does not check.
     fn check(&self) -> Result<(), TrainError> {
         if self.steps == 0 || self.steps > MAX_STEPS || self.batch == 0 {
@@ -119,8 +117,9 @@ pub struct BenchResult {
 /// If the number type or micro-batch is illegal, the width is, or memory is short.
 pub fn step(asked: BenchStep, profiled: bool, device: &Device) -> Result<BenchResult, TrainError> {
     asked.check()?;
-    work::with_steps(&asked, device, |make| {
-        let gflop_per_image = flop::gflop_per_image(&asked);
+    let work = Work::from(&asked);
+    work::with_steps(&work, device, |make| {
+        let gflop_per_image = gflop_per_image(&work);
         let timed = timed_steps(&asked, make, device)?;
         let peak_rss_mb = machine::peak_rss_mib();
         let first = WARMUP_STEPS + asked.steps;
@@ -143,6 +142,27 @@ pub fn step(asked: BenchStep, profiled: bool, device: &Device) -> Result<BenchRe
             loss: timed.loss,
             profile,
         })
+    })
+}
+
+/// Images a second of a step: the median of a few after one that is not measured, as many as a second has time for.
+pub(crate) fn images_per_s(work: &Work, device: &Device) -> Result<f64, TrainError> {
+    const MOST_STEPS: u32 = 5;
+    const ENOUGH: Duration = Duration::from_secs(1);
+    work::with_steps(work, device, |make| {
+        make(0)?;
+        device.synchronize()?;
+        let (begun, mut seconds) = (Instant::now(), Vec::new());
+        for step in 1..=MOST_STEPS {
+            let clock = Instant::now();
+            make(step)?;
+            device.synchronize()?;
+            seconds.push(clock.elapsed().as_secs_f64());
+            if begun.elapsed() > ENOUGH {
+                break;
+            }
+        }
+        Ok(work.batch as f64 / median(&seconds))
     })
 }
 

@@ -28,6 +28,8 @@ pub use tensors::{TensorInfo, require_finite_tensors};
 
 /// The weights' file in a checkpoint.
 pub const WEIGHTS: &str = "weights.safetensors";
+/// The same file in a folder that was exported.
+pub const EXPORTED_WEIGHTS: &str = "model.safetensors";
 /// The optimizer state's file in a checkpoint.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The manifest's file in a checkpoint.

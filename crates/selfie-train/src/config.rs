@@ -17,7 +17,7 @@ mod tests;
 pub use selfie_data::{DroppedChannels, JitterFill, Padding};
 pub use selfie_model::{Architecture, ClassifierKind, EmbeddingAt, LogitScale, Positions, Stem};
 
-pub use resolve::{Base, FlagValue, Overrides, Resolved, resolve};
+pub use resolve::{Base, FlagValue, Overrides, Resolved, key_meant_by, resolve};
 pub use source::Source;
 
 /// Every table. The defaults are the paper's CIFAR-10 setting where the paper says, and docs/paper.md where it does

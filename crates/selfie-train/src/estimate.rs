@@ -1,30 +1,43 @@
-//! What a run would take, without running it: steps, arithmetic, memory and a rough time.
+//! What a run would take, without running it: steps, arithmetic, memory, and a time from a few steps on noise.
 
 use std::path::Path;
-use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
 use selfie_data::{DataError, DataSet, SetName};
 use selfie_eval::record::to_pretty_json;
+use selfie_model::{ClassifierKind, Normalization, SelfieConfig};
 use serde::Serialize;
 
-use crate::TrainError;
+use crate::bench::{BenchTask, Work, gflop_per_image, images_per_s};
 use crate::config::{Resolved, Stem};
 use crate::finetune::{Labels, chosen};
-use crate::plan::{ClassifierPlan, DataPlan, FinetunePlan, ModelPlan, PretrainPlan, Request, TrainingPlan};
+use crate::network::network_config;
+use crate::plan::{DataPlan, FinetunePlan, PretrainPlan, Request, TrainingPlan};
+use crate::{NumberType, TrainError};
 
 #[cfg(test)]
 mod tests;
 
-/// The share of the machine's own product rate that a step is assumed to reach.
-const ASSUMED_EFFICIENCY: f64 = 0.4;
+/// Arithmetic of a step that is measured, at most, 10⁹ operations: about a second of two cores.
+const MEASURED_GFLOP: f64 = 60.0;
+/// The same on a GPU.
+const MEASURED_GFLOP_GPU: f64 = 4000.0;
 /// A run that takes longer gets a hint.
 const LONG_HOURS: f64 = 48.0;
 const LONG: &str = "\n          shorter and smaller, say: --steps 2000 --set batch=64 --set model.width=16 --set model.heads=8 --set model.ffn=160";
-/// A training step's arithmetic over the forward pass's: forward, gradient of the input, gradient of the weights.
-const STEP_OVER_FORWARD: f64 = 3.0;
 /// Bytes a parameter takes in training: itself, its gradient, its momentum and a partial gradient.
 const BYTES_A_PARAMETER: f64 = 16.0;
+
+/// Where and how a run would compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number type of activations and products.
+    pub number_type: NumberType,
+    /// The device.
+    pub device: &'a Device,
+}
 
 /// What a run would take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,33 +66,27 @@ pub struct Estimate {
     pub gflop_per_image: f64,
     /// Memory of a micro-batch's maps and the parameters, MB.
     pub memory_mb: f64,
-    /// The device's rate of matrix products, measured just now, 10⁹ operations a second.
-    pub product_gflop_per_s: f64,
-    /// Images a second at the assumed share of that rate.
+    /// Images a second of a step, measured just now on noise; what loading takes is not in it.
     pub images_per_s: f64,
+    /// Images of the step that was measured: the micro-batch, or fewer of a large network.
+    pub measured_batch: usize,
     /// Time of the schedule at that speed, hours.
     pub hours: f64,
 }
 
-/// What a pretraining would take.
+/// What a pretraining on these examples would take.
 ///
 /// # Errors
 ///
-/// If the configuration is illegal, or the data set is there and wrong.
-pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64, device: &Device) -> Result<Estimate, TrainError> {
-    let (data, published) = data_set(resolved, data)?;
-    let (n_examples, found) =
-        (data.as_ref().map_or(published.examples, |data| data.train.len() as u64), data.is_some());
-    let plan = PretrainPlan::new(resolved, Request { n_examples, seed, stop_after: None })?;
-    let patch = stages(&plan.model, plan.data.patch_size, 3);
-    let pooling = attention_pooling(&plan.model, plan.data.n_patches - plan.data.n_targets + 1);
-    let n_patches = plan.data.n_patches as f64;
-    let cost = Cost {
-        mac: patch.mac * n_patches + pooling.mac,
-        parameters: patch.parameters + pooling.parameters,
-        maps: patch.maps * n_patches + pooling.maps,
-    };
-    estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost, device)
+/// If the configuration is illegal, or memory is short.
+pub fn pretrain(resolved: &Resolved, examples: &Examples, at: Conditions<'_>) -> Result<Estimate, TrainError> {
+    let n_examples = examples.data.as_ref().map_or(examples.published, |data| data.train.len() as u64);
+    let plan = PretrainPlan::new(resolved, Request { n_examples, seed: at.seed, stop_after: None })?;
+    let network = network_config(&plan.model, &plan.data, Normalization::default());
+    let patches = stages(&network, plan.data.patch_size, 3).times(plan.data.n_patches as f64);
+    let held = patches.and(attention_pooling(&network, plan.data.n_patches - plan.data.n_targets + 1));
+    let made = Made { task: BenchTask::Pretrain, network, classifier: (ClassifierKind::PatchNetwork, 0), held };
+    estimate(resolved, (n_examples, examples.data.is_some()), (&plan.data, &plan.training), made, at)
 }
 
 /// What a fine-tuning on these labels would take.
@@ -89,98 +96,114 @@ pub fn pretrain(resolved: &Resolved, data: Option<&Path>, seed: u64, device: &De
 /// As [`pretrain`]; or if the data set is there and has no classes, or not the examples that were asked for.
 pub fn finetune(
     resolved: &Resolved,
-    data: Option<&Path>,
-    seed: u64,
+    examples: &Examples,
     labels: &Labels,
-    device: &Device,
+    at: Conditions<'_>,
 ) -> Result<Estimate, TrainError> {
-    let (data, published) = data_set(resolved, data)?;
-    let found = data.is_some();
+    let Examples { data, published, published_classes } = examples;
     let (n_examples, n_total) = match (data, &labels.subset) {
         (Some(data), _) => {
             data.require_classes()?;
-            let (subset, _) = chosen(&data.train, labels, seed)?;
+            let (subset, _) = chosen(&data.train, labels, at.seed)?;
             (subset.examples.len() as u64, data.train.len() as u64)
         }
-        (None, Some(subset)) => (subset.len() as u64, published.examples),
+        (None, Some(subset)) => (subset.len() as u64, *published),
         (None, None) => {
-            let share = (published.examples as f64 * labels.fraction).round() as u64;
-            (share.max(published.classes), published.examples)
+            let share = (*published as f64 * labels.fraction).round() as u64;
+            (share.max(*published_classes), *published)
         }
     };
     let fraction = labels.share(n_examples, n_total);
-    let plan = FinetunePlan::new(resolved, Request { n_examples, seed, stop_after: None }, fraction)?;
-    let n_stages = if matches!(plan.classifier, ClassifierPlan::Stage4 { .. }) { 4 } else { 3 };
-    let stages = stages(&plan.model, plan.data.image_size, n_stages);
-    let pooling = match plan.classifier {
-        ClassifierPlan::AttentionPooling => attention_pooling(&plan.model, plan.data.n_patches + 1),
-        ClassifierPlan::Stage4 { .. } | ClassifierPlan::PatchNetwork => Cost::default(),
+    let plan = FinetunePlan::new(resolved, Request { n_examples, seed: at.seed, stop_after: None }, fraction)?;
+    let network = network_config(&plan.model, &plan.data, Normalization::default());
+    let kind = plan.classifier.kind();
+    let n_stages = if kind == ClassifierKind::Stage4 { 4 } else { 3 };
+    let stages = stages(&network, plan.data.image_size, n_stages);
+    let held = match kind {
+        ClassifierKind::AttentionPooling => stages.and(attention_pooling(&network, plan.data.n_patches + 1)),
+        ClassifierKind::Stage4 | ClassifierKind::PatchNetwork => stages,
     };
-    let cost = Cost {
-        mac: stages.mac + pooling.mac,
-        parameters: stages.parameters + pooling.parameters,
-        maps: stages.maps + pooling.maps,
-    };
-    estimate(resolved, (n_examples, found), (&plan.data, &plan.training), &cost, device)
+    let n_classes = data.as_ref().map_or(*published_classes as usize, |data| data.train.n_classes());
+    let made = Made { task: BenchTask::Finetune, network, classifier: (kind, n_classes), held };
+    estimate(resolved, (n_examples, data.is_some()), (&plan.data, &plan.training), made, at)
 }
 
-/// Of one image: multiply-adds of a forward pass, numbers kept for backward; and the parameters.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cost {
-    mac: f64,
-    parameters: f64,
+/// The network of a run, and what it holds.
+struct Made {
+    task: BenchTask,
+    network: SelfieConfig,
+    classifier: (ClassifierKind, usize),
+    held: Held,
+}
+
+/// Numbers that are kept for backward, of one image; and the parameters.
+#[derive(Clone, Copy, Debug)]
+struct Held {
     maps: f64,
+    parameters: f64,
+}
+
+impl Held {
+    /// The same parameters, for `n` inputs.
+    fn times(self, n: f64) -> Self {
+        Self { maps: self.maps * n, ..self }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { maps: self.maps + other.maps, parameters: self.parameters + other.parameters }
+    }
 }
 
 /// Stem and stages on a square of `side` pixels.
-fn stages(model: &ModelPlan, side: usize, n_stages: usize) -> Cost {
-    let width = model.width as f64;
-    let (kernel, mut side) = match model.stem {
+fn stages(network: &SelfieConfig, side: usize, n_stages: usize) -> Held {
+    let width = network.width as f64;
+    let (kernel, mut side) = match network.stem {
         Stem::ThreeByThree => (3.0, side as f64),
         Stem::SevenBySeven => (7.0, side as f64 / 2.0),
     };
-    let weight = kernel * kernel * 3.0 * width;
-    let mut cost = Cost { mac: weight * side * side, parameters: weight, maps: width * side * side };
-    if model.stem == Stem::SevenBySeven {
+    let mut held = Held { parameters: kernel * kernel * 3.0 * width, maps: width * side * side };
+    if network.stem == Stem::SevenBySeven {
         side /= 2.0;
     }
     let mut channels = width;
-    for (stage, &depth) in model.depths.iter().take(n_stages).enumerate() {
+    for (stage, &depth) in network.depths.iter().take(n_stages).enumerate() {
         let mid = width * f64::from(1u32 << stage);
         for block in 0..depth {
             let stride = if stage > 0 && block == 0 { 2.0 } else { 1.0 };
             let (before, after) = (side * side, (side / stride) * (side / stride));
             let shortcut = if block == 0 { channels * 4.0 * mid } else { 0.0 };
-            cost.mac += channels * mid * before + (9.0 * mid * mid + 4.0 * mid * mid + shortcut) * after;
-            cost.parameters += channels * mid + 13.0 * mid * mid + shortcut;
-            cost.maps += mid * before + (mid + 4.0 * mid) * after;
+            held.parameters += channels * mid + 13.0 * mid * mid + shortcut;
+            held.maps += mid * before + (mid + 4.0 * mid) * after;
             (channels, side) = (4.0 * mid, side / stride);
         }
     }
-    cost
+    held
 }
 
 /// The transformer layers over `tokens`.
-fn attention_pooling(model: &ModelPlan, tokens: usize) -> Cost {
-    let (d, f, s) = (model.embedding as f64, model.ffn as f64, tokens as f64);
-    let layers = model.layers as f64;
-    let parameters = layers * (4.0 * d * d + 2.0 * d * f);
-    let mac = parameters * s + layers * 2.0 * s * s * d;
-    Cost { mac, parameters, maps: layers * s * (8.0 * d + 2.0 * f) }
+fn attention_pooling(network: &SelfieConfig, tokens: usize) -> Held {
+    let (d, f, s) = (network.embedding_width() as f64, network.ffn as f64, tokens as f64);
+    let layers = network.layers as f64;
+    Held { parameters: layers * (4.0 * d * d + 2.0 * d * f), maps: layers * s * (8.0 * d + 2.0 * f) }
 }
 
 fn estimate(
     resolved: &Resolved,
     (n_examples, data_found): (u64, bool),
     (data, training): (&DataPlan, &TrainingPlan),
-    cost: &Cost,
-    device: &Device,
+    made: Made,
+    at: Conditions<'_>,
 ) -> Result<Estimate, TrainError> {
-    let gflop_per_image = STEP_OVER_FORWARD * 2.0 * cost.mac / 1e9;
+    let Made { task, network, classifier, held } = made;
+    let micro_batch = training.micro_batch;
+    let mut work = Work { task, network, classifier, batch: micro_batch, micro_batch, dtype: at.number_type };
+    let gflop_per_image = gflop_per_image(&work);
     // Backward holds the gradients of one stage's maps beside what forward kept.
-    let memory_mb = (training.micro_batch as f64 * cost.maps * 4.0 * 1.5 + cost.parameters * BYTES_A_PARAMETER) / 1e6;
-    let rate = product_rate(device)?;
-    let images_per_s = rate * ASSUMED_EFFICIENCY / gflop_per_image;
+    let memory_mb = (micro_batch as f64 * held.maps * 4.0 * 1.5 + held.parameters * BYTES_A_PARAMETER) / 1e6;
+    let most = if at.device.is_cpu() { MEASURED_GFLOP } else { MEASURED_GFLOP_GPU };
+    let measured_batch = ((most / gflop_per_image) as usize).max(2).min(micro_batch);
+    (work.batch, work.micro_batch) = (measured_batch, measured_batch);
+    let images_per_s = images_per_s(&work, at.device)?;
     Ok(Estimate {
         recipe: resolved.recipe.clone(),
         set: resolved.config.data.set.clone(),
@@ -191,56 +214,44 @@ fn estimate(
         steps: training.steps,
         warmup_steps: training.schedule.warmup_steps(),
         batch: training.batch,
-        micro_batch: training.micro_batch,
+        micro_batch,
         gflop_per_image,
         memory_mb,
-        product_gflop_per_s: rate,
         images_per_s,
+        measured_batch,
         hours: (training.steps * training.batch as u64) as f64 / images_per_s / 3600.0,
     })
 }
 
-/// The training set as its authors published it.
-#[derive(Clone, Copy)]
-struct Published {
-    examples: u64,
-    classes: u64,
+/// The examples of a run, or those published where the set is not there.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    data: Option<DataSet>,
+    published: u64,
+    published_classes: u64,
 }
 
-/// The data set, where it is there.
-fn data_set(resolved: &Resolved, dir: Option<&Path>) -> Result<(Option<DataSet>, Published), TrainError> {
-    let name: SetName = resolved.config.data.set.parse()?;
-    let (examples, classes) = match name {
-        SetName::Shapes32 => (10_000, 10),
-        SetName::Cifar10 => (50_000, 10),
-        SetName::Cifar100 => (50_000, 100),
-        SetName::Imagenet32 | SetName::Imagenet224 => (1_281_167, 1000),
-    };
-    let published = Published { examples, classes };
-    match selfie_data::open(name, dir) {
-        Ok(data) => Ok((Some(data), published)),
-        Err(DataError::MissingSet { .. }) if dir.is_none() => Ok((None, published)),
-        Err(error) => Err(error.into()),
+impl Examples {
+    /// Looks for the data set of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// If it is there and wrong, or not where `dir` says.
+    pub fn find(resolved: &Resolved, dir: Option<&Path>) -> Result<Self, TrainError> {
+        let name: SetName = resolved.config.data.set.parse()?;
+        let (published, published_classes) = match name {
+            SetName::Shapes32 => (10_000, 10),
+            SetName::Cifar10 => (50_000, 10),
+            SetName::Cifar100 => (50_000, 100),
+            SetName::Imagenet32 | SetName::Imagenet224 => (1_281_167, 1000),
+        };
+        let data = match selfie_data::open(name, dir) {
+            Ok(data) => Some(data),
+            Err(DataError::MissingSet { .. }) if dir.is_none() => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { data, published, published_classes })
     }
-}
-
-/// The rate of a square matrix product on all of a device, 10⁹ operations a second: the best of a few.
-///
-/// # Errors
-///
-/// If memory is short.
-pub fn product_rate(device: &Device) -> Result<f64, TrainError> {
-    let side = if device.is_cpu() { 1024 } else { 4096 };
-    let a = Tensor::ones((side, side), DType::F32, device)?;
-    device.synchronize()?;
-    let mut best = f64::INFINITY;
-    for _ in 0..6 {
-        let clock = Instant::now();
-        a.matmul(&a)?;
-        device.synchronize()?;
-        best = best.min(clock.elapsed().as_secs_f64());
-    }
-    Ok(2.0 * (side as f64).powi(3) / best / 1e9)
 }
 
 impl Estimate {
@@ -260,8 +271,8 @@ impl Estimate {
         let long = if self.hours > LONG_HOURS { LONG } else { "" };
         Ok(format!(
             "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up: {passes:.1} passes\n\
-             compute   {:.2} GFLOP an image; products run at {:.0} GFLOP/s here\nmemory    about {:.0} MB\n\
-             time      about {} at {:.1} images/s (a guess from {:.0} % of the product rate; `bench step` measures){long}",
+             compute   {:.2} GFLOP an image\nmemory    about {:.0} MB\n\
+             time      about {} at {:.1} images/s, measured just now on {} images of noise{long}",
             self.recipe,
             self.set,
             self.n_examples,
@@ -271,11 +282,10 @@ impl Estimate {
             self.batch,
             self.warmup_steps,
             self.gflop_per_image,
-            self.product_gflop_per_s,
             self.memory_mb,
             duration(self.hours),
             self.images_per_s,
-            100.0 * ASSUMED_EFFICIENCY
+            self.measured_batch
         ))
     }
 }

@@ -12,14 +12,14 @@ use selfie_data::{
 };
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
-use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Metadata, Mode, ModelError, Training, WeightsFile};
+use selfie_model::{Classifier, ClassifierConfig, Metadata, Mode, ModelError, Training, WeightsFile};
 use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
 use crate::fault::{self, About, Capture, Fault};
 use crate::files::Files;
-use crate::network::{network_config, require_side};
+use crate::network::{network_config, normalization, require_side};
 use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{ClassifierPlan, FinetunePlan, Request};
@@ -284,15 +284,12 @@ fn classifier(
     labels: &Labels,
     session: &Session,
 ) -> Result<Classifier, TrainError> {
-    let mut network = network_config(&plan.model, &plan.data, images);
-    if let Some(Pretrained { weights, .. }) = &labels.pretrained {
-        network.normalization = weights.metadata.normalization();
-    }
-    let kind = match plan.classifier {
-        ClassifierPlan::Stage4 { .. } => ClassifierKind::Stage4,
-        ClassifierPlan::AttentionPooling => ClassifierKind::AttentionPooling,
-        ClassifierPlan::PatchNetwork => ClassifierKind::PatchNetwork,
+    let normalization = match &labels.pretrained {
+        Some(Pretrained { weights, .. }) => weights.metadata.normalization(),
+        None => normalization(images),
     };
+    let network = network_config(&plan.model, &plan.data, normalization);
+    let kind = plan.classifier.kind();
     let config = ClassifierConfig { network, kind, classes: images.class_names().to_vec() };
     Ok(Classifier::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?)
 }

@@ -19,9 +19,15 @@ pub(crate) fn require_side(resolved: &Resolved, images: &Images) -> Result<(), T
     Err(TrainError::BadValue { key, origin, expected, got: configured.to_string() })
 }
 
-/// The network that a plan describes, its first operation normalising as `images` ask.
-pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, images: &Images) -> SelfieConfig {
+/// How images ask to be normalised.
+pub(crate) fn normalization(images: &Images) -> Normalization {
     let (mean, std) = images.mean_std();
+    // A channel that never varies would otherwise be divided by zero.
+    Normalization { mean, std: std.map(|std| std.max(1.0 / 255.0)) }
+}
+
+/// The network that a plan describes.
+pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, normalization: Normalization) -> SelfieConfig {
     let (logit_scale, temperature) = match model.logit_scale {
         LogitScalePlan::Raw => (LogitScale::Raw, 1.0),
         LogitScalePlan::InverseSqrt => (LogitScale::InverseSqrt, 1.0),
@@ -44,8 +50,7 @@ pub(crate) fn network_config(model: &ModelPlan, data: &DataPlan, images: &Images
         context_positions: model.context_positions,
         logit_scale,
         temperature,
-        // A channel that never varies would otherwise be divided by zero.
-        normalization: Normalization { mean, std: std.map(|std| std.max(1.0 / 255.0)) },
+        normalization,
     }
 }
 

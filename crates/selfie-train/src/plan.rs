@@ -5,7 +5,7 @@
 
 use selfie_data::{Augmentation, Mixing, PatchAugmentation, SetName};
 
-use crate::config::{Architecture, EmbeddingAt, OnNonFinite, Positions, Stem};
+use crate::config::{Architecture, ClassifierKind, EmbeddingAt, OnNonFinite, Positions, Stem};
 use crate::schedule::Schedule;
 
 mod augment;
@@ -241,4 +241,15 @@ pub enum ClassifierPlan {
     AttentionPooling,
     /// An average pool.
     PatchNetwork,
+}
+
+impl ClassifierPlan {
+    /// The network's own name of it.
+    pub(crate) fn kind(self) -> ClassifierKind {
+        match self {
+            Self::Stage4 { .. } => ClassifierKind::Stage4,
+            Self::AttentionPooling => ClassifierKind::AttentionPooling,
+            Self::PatchNetwork => ClassifierKind::PatchNetwork,
+        }
+    }
 }

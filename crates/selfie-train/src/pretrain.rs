@@ -13,7 +13,7 @@ use selfie_ops::{backward, cross_entropy};
 use crate::TrainError;
 use crate::config::Resolved;
 use crate::fault::{self, About, Capture, Fault};
-use crate::network::{grid_and_masks, network_config, require_side};
+use crate::network::{grid_and_masks, network_config, normalization, require_side};
 use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{PretrainPlan, Request};
@@ -31,7 +31,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     let plan = PretrainPlan::new(resolved, request)?;
     require_side(resolved, images)?;
 
-    let config = network_config(&plan.model, &plan.data, images);
+    let config = network_config(&plan.model, &plan.data, normalization(images));
     let network = Selfie::new(&config, session.number_type.on(&session.device)?, &session.device, session.seed)?;
     let mut optimizer = Optimizer::new(network.units(), &plan.training)?;
     let training = &plan.training;

@@ -136,7 +136,26 @@ pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, 
         let (was, now) = (was.task.to_string(), now.task.to_string());
         return Ok(vec![Difference { key: "task".to_owned(), was, now, source: None }]);
     }
-    Ok(differences_of(&canonical(was)?, &canonical(now)?, &now.config_sources))
+    let mut differences = differences_of(&canonical(was)?, &canonical(now)?, &now.config_sources);
+    for Difference { key, was: before, now: after, .. } in &mut differences {
+        if let (Some(was), Some(now)) = (origin(key, was), origin(key, now)) {
+            (*before, *after) = (with_origin(before, &was), with_origin(after, &now));
+        }
+    }
+    Ok(differences)
+}
+
+/// Where what a key has the hash of came from: a hash says nothing to a reader.
+fn origin(key: &str, record: &RunRecord) -> Option<String> {
+    match key {
+        "from" => record.pretrained_from.as_ref().map(|from| from.path.clone()),
+        _ if key.starts_with("data.") => record.data_dir.clone().or_else(|| record.data_name.clone()),
+        _ => None,
+    }
+}
+
+fn with_origin(hash: &str, origin: &str) -> String {
+    format!("{origin} ({:.8}…)", hash.trim_matches('"'))
 }
 
 /// The leaves in which two values differ; `sources` says where values of now came from, by key.

@@ -5,6 +5,7 @@ use selfie_train::bench::{self, BenchResult, LoaderResult, ProfileLine};
 use selfie_train::config::{Base, FlagValue, Overrides, resolve};
 
 use crate::arguments::{Bench, BenchCommand, BenchLoader, BenchRate, BenchStep, BenchTask, ImageSize, TaskName};
+use crate::choice;
 use crate::context;
 use crate::output;
 
@@ -72,7 +73,7 @@ fn loader(arguments: &BenchLoader) -> anyhow::Result<u8> {
     ];
     let overrides = Overrides { environment: std::env::vars_os().collect(), set: arguments.set.clone(), flags };
     let resolved = resolve(task, &Base::from_argument(&arguments.recipe)?, &overrides)?;
-    let data = context::data_set(&resolved.config.data.set, arguments.data.as_deref())?;
+    let data = choice::data_set(&resolved.config.data.set, arguments.data.as_deref())?;
     let asked = bench::BenchLoader { task, batches: arguments.batches.into(), seed: arguments.seed };
     let measured = bench::loader(&resolved, &data, asked)?;
     if arguments.json {

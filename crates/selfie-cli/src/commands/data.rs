@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use selfie_data::{
-    DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, contact_sheet,
+    DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, contact_sheet, passed_over,
 };
 use selfie_train::TrainError;
 
 use crate::arguments::{Data, DataArguments, DataCommand, DataImport};
-use crate::context;
+use crate::choice;
 use crate::output;
 
 /// Bad files that are named; the JSON has all of them.
@@ -70,19 +70,19 @@ fn splits(report: &SetReport) -> [(&'static str, &SplitReport); 2] {
 
 /// The set named, else the one that fits the folder; with its contact sheet, if one was asked for.
 fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
-    let name = match (&asked.set, &asked.data) {
-        (Some(name), _) => name.clone(),
+    let (name, found) = match (&asked.set, &asked.data) {
+        (Some(name), _) => (name.clone(), None),
         (None, Some(dir)) => {
-            let recognised = context::recognise(dir)?;
+            let recognised = choice::recognise(dir)?;
             output::note(&format!("{}: {}", dir.display(), recognised.reason));
-            recognised.set.to_string()
+            (recognised.set.to_string(), Some(recognised))
         }
         (None, None) => {
             let expected = "the name of a data set, or its folder as --data".to_owned();
             return Err(TrainError::Usage { argument: "SET".to_owned(), expected, got: "neither".to_owned() }.into());
         }
     };
-    let data = context::data_set(&name, asked.data.as_deref())?;
+    let data = choice::data_set_found(&name, asked.data.as_deref(), found)?;
     if let Some(path) = &asked.sheet {
         contact_sheet(&data.train, path).map_err(output::data)?;
         output::note(&format!("{}: some images of every class", path.display()));
@@ -103,13 +103,14 @@ fn classes(split: &SplitReport) -> String {
 }
 
 fn of_split(name: &str, split: &SplitReport) -> String {
+    let (Some(mean), Some(std)) = (split.mean, split.std) else { return format!("{name}\n  images   0") };
     let numbers = |values: [f32; 3]| values.map(|value| format!("{value:.4}")).join(" ");
     format!(
         "{name}\n  images   {} of {side} × {side}\n  classes  {}\n  mean     {}\n  std      {}\n  blake3   {}",
         split.n_images,
         classes(split),
-        numbers(split.mean),
-        numbers(split.std),
+        numbers(mean),
+        numbers(std),
         split.content_hash,
         side = split.side,
     )
@@ -123,10 +124,10 @@ pub(crate) fn bad_lines(bad: &[selfie_data::BadSample]) -> Vec<String> {
 }
 
 fn import(asked: &DataImport) -> anyhow::Result<u8> {
-    let set: SetName = match &asked.set {
+    let set: SetName = match &asked.data_set {
         Some(name) => name.parse().map_err(output::data)?,
         None => {
-            let recognised = context::recognise(&asked.source)?;
+            let recognised = choice::recognise(&asked.source)?;
             if !asked.quiet {
                 output::note(&format!("{}: {}", asked.source.display(), recognised.reason));
             }
@@ -156,9 +157,7 @@ fn imported(report: &ImportReport, out: &Path) -> String {
         out.display(),
         side = report.side,
     )];
-    if report.n_ignored > 0 {
-        lines.push(format!("{} files are no images by their names and were passed over", report.n_ignored));
-    }
+    lines.extend(passed_over(report.n_ignored));
     if !report.bad.is_empty() {
         lines.push(format!("{} images cannot be used and were left out:", report.bad.len()));
         lines.extend(bad_lines(&report.bad));

@@ -11,6 +11,7 @@ use selfie_train::signals::Signals;
 use selfie_train::study::{self, Study, StudyEnded};
 
 use crate::arguments::Demo;
+use crate::choice;
 use crate::commands::pretrain::finish;
 use crate::context;
 use crate::output;
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &Demo) -> anyhow::Result<u8> {
         pretrained: None,
         pretrain_seeds: false,
     };
-    let data = context::data_set(SetName::Shapes32.as_str(), None)?;
+    let data = choice::data_set(SetName::Shapes32.as_str(), None)?;
     let table = match study::run(&study, &data, &session)? {
         StudyEnded::Finished(table) => table,
         StudyEnded::Stopped { folder, ended } => return finish(&ended, &folder, arguments.json),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use selfie_data::{BadSample, Pictures, is_list};
+use selfie_data::{BadSample, Pictures};
 use selfie_eval::embedding_file::{ArrayWriter, EmbeddingFormat, Name, NamesHeader, NamesSource};
 use selfie_eval::{EmbeddedBatch, embed};
 use selfie_model::{EmbeddingAt, InferenceModel};
@@ -14,6 +14,7 @@ use selfie_train::{NewFile, TrainError, hash_file};
 use serde_json::json;
 
 use crate::arguments::{Compute, Dtype};
+use crate::choice;
 use crate::commands::data::bad_lines;
 use crate::context;
 use crate::output::{self, Usage};
@@ -53,8 +54,8 @@ pub(crate) struct Embed {
 #[derive(Args, Debug)]
 pub(crate) struct DataSplit {
     /// In the place of image files a data set: shapes32, cifar10, cifar100, imagenet32 or imagenet224
-    #[arg(long)]
-    pub(crate) set: Option<String>,
+    #[arg(long, value_name = "SET")]
+    pub(crate) data_set: Option<String>,
     /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -118,27 +119,25 @@ pub(crate) fn run(arguments: &Embed) -> anyhow::Result<u8> {
 
 /// The pictures of the files given, else of the data set's split, and what their names are names in.
 pub(crate) fn pictures(files: &[PathBuf], split: &DataSplit) -> anyhow::Result<(Pictures, NamesSource)> {
-    if split.set.is_none() && split.data.is_none() {
+    if split.data_set.is_none() && split.data.is_none() {
         if files.is_empty() {
             return Err(
-                Usage("IMAGES: expected image files or folders, or a data set as --set or --data".into()).into()
+                Usage("IMAGES: expected image files or folders, or a data set as --data-set or --data".into()).into()
             );
         }
-        for list in files.iter().filter(|file| is_list(file)) {
-            output::note(&format!("{}: a list, read as one path a line", list.display()));
-        }
         let folder = std::env::current_dir()?.display().to_string();
-        return Ok((Pictures::files(files).map_err(output::data)?, NamesSource::Files { folder }));
+        return Ok((choice::files(files)?, NamesSource::Files { folder }));
     }
     if let Some(file) = files.first() {
         let got = file.display();
-        return Err(Usage(format!("IMAGES: expected none beside a data set (--set, --data), got {got}")).into());
+        return Err(Usage(format!("IMAGES: expected none beside a data set (--data-set, --data), got {got}")).into());
     }
-    let set = match (&split.set, &split.data) {
-        (None, Some(dir)) => context::recognise(dir)?.set.to_string(),
-        (set, _) => set.clone().unwrap_or_default(),
+    let found = match (&split.data_set, &split.data) {
+        (None, Some(dir)) => Some(choice::recognise(dir)?),
+        _ => None,
     };
-    let data = context::data_set(&set, split.data.as_deref())?;
+    let set = found.as_ref().map(|found| found.set.to_string()).or_else(|| split.data_set.clone()).unwrap_or_default();
+    let data = choice::data_set_found(&set, split.data.as_deref(), found)?;
     let (images, name) = match split.split {
         SplitName::Train => (data.train, "train"),
         SplitName::Test => (data.test, "test"),

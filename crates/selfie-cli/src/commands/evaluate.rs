@@ -3,12 +3,10 @@
 use candle_core::DType;
 use selfie_data::require_few;
 use selfie_eval::evaluate;
-use selfie_eval::record::{Split, from_json};
+use selfie_eval::record::Split;
 use selfie_model::{Classifier, Metadata, ModelError, WeightsFile};
-use selfie_train::TrainError;
 use selfie_train::config::LoaderConfig;
 use selfie_train::finetune::outcome;
-use selfie_train::run_folder::read_record;
 
 use crate::arguments::Evaluate;
 use crate::context;
@@ -23,12 +21,12 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
         return Err(output::model(ModelError::Kind { path: weights, expected, got }));
     };
     let network = Classifier::of_file(&file, &weights, DType::F32, &device).map_err(output::model)?;
-    let set = set_name(arguments)?;
-    let dir = context::data_dir(arguments.data.as_deref(), Some(&arguments.run_or_weights))?;
-    let data = context::data_set(&set, dir.as_deref())?;
+    let (_, data) = arguments.other_data.open(&arguments.run_or_weights)?;
     if data.test.class_names() != config.classes {
         let (data, network) = (data.test.class_names().join(", "), config.classes.join(", "));
-        return Err(Usage(format!("--set: expected a data set of the network's classes {network}, got {data}")).into());
+        return Err(
+            Usage(format!("--data-set: expected a data set of the network's classes {network}, got {data}")).into()
+        );
     }
     let evaluated = evaluate(&network, &data.test, None, &device).map_err(output::eval)?;
     if let Some(first) = evaluated.bad.first() {
@@ -52,20 +50,4 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     }
     output::print(&text)?;
     Ok(0)
-}
-
-/// The name of the data set: the one given, else the one that the run was trained on, else the one that fits the folder.
-fn set_name(arguments: &Evaluate) -> anyhow::Result<String> {
-    if let Some(name) = &arguments.set {
-        return Ok(name.clone());
-    }
-    let Some(record) = read_record(&arguments.run_or_weights)? else {
-        if let Some(dir) = &arguments.data {
-            return Ok(context::recognise(dir)?.set.to_string());
-        }
-        let expected = "a data set as --set or --data, since this is no run folder".to_owned();
-        return Err(TrainError::Usage { argument: "--set".to_owned(), expected, got: "none".to_owned() }.into());
-    };
-    let set = record.config.pointer("/data/set").cloned().unwrap_or_default();
-    from_json("run.json: data.set", &set.to_string()).map_err(output::eval)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use selfie_eval::card::Card;
 use selfie_model::{Architecture, Metadata, Stem, WeightsFile};
+use selfie_train::checkpoint::EXPORTED_WEIGHTS;
 use selfie_train::run_folder::{read_record, read_result};
 use selfie_train::{TrainError, hash_file, write_atomic};
 use serde_json::{Value, json};
@@ -43,11 +44,11 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     std::fs::create_dir_all(&arguments.out)
         .map_err(|source| TrainError::CannotCreate { path: arguments.out.clone(), source })?;
     let mut files = vec![(
-        "model.safetensors".to_owned(),
+        EXPORTED_WEIGHTS.to_owned(),
         format!("the weights, named as {} names them", if is_v2(&file) { "timm" } else { "torchvision" }),
     )];
     let write = |name: &str, bytes: &[u8]| write_atomic(&arguments.out.join(name), bytes);
-    write("model.safetensors", &std::fs::read(&weights)?)?;
+    write(EXPORTED_WEIGHTS, &std::fs::read(&weights)?)?;
     if let Some(bytes) = file.convolutional().map_err(output::model)? {
         write("resnet.safetensors", &bytes)?;
         let what = "stem and stages 1 to 3 alone under those names, for `load_state_dict(…, strict=False)`";

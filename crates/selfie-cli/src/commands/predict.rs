@@ -1,14 +1,15 @@
 //! `selfie predict`
 
-use selfie_data::Pictures;
-use selfie_model::{InferenceModel, RgbImage};
+use selfie_data::Squares;
+use selfie_model::InferenceModel;
 
 use crate::arguments::Predict;
+use crate::choice;
 use crate::context;
 use crate::output;
 
-/// Images that are decoded before they are classified together.
-const PIECE: usize = 64;
+/// Images that are decoded, on all cores, before they are classified together.
+const BATCH: usize = 64;
 
 pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
@@ -16,27 +17,19 @@ pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
     // A network without classes is refused before an image is read.
     model.probabilities(&[]).map_err(output::model)?;
-    let pictures = Pictures::files(&arguments.images).map_err(output::data)?;
+    let pictures = choice::files(&arguments.images)?;
     let mut bad = Vec::new();
-    for start in (0..pictures.len()).step_by(PIECE) {
-        let (mut names, mut images) = (Vec::new(), Vec::new());
-        for idx in start..pictures.len().min(start + PIECE) {
-            match pictures.picture(idx) {
-                Ok(picture) => {
-                    let (width, height) = (picture.width as u32, picture.height as u32);
-                    images.push(RgbImage::new(width, height, picture.pixels.into_owned()).map_err(output::model)?);
-                    names.push(pictures.name(idx));
-                }
-                Err(error) => bad.push(error.to_string()),
-            }
+    for first in (0..pictures.len()).step_by(BATCH) {
+        let range = first..pictures.len().min(first + BATCH);
+        let squares: Squares = pictures.squares(range, model.image_size());
+        let probs = model.probabilities_pixels(&squares.pixels).map_err(output::model)?;
+        for (&picture, probs) in squares.pictures.iter().zip(probs.chunks_exact(model.classes().len())) {
+            print(arguments, model.classes(), &pictures.name(picture), probs)?;
         }
-        let probabilities = model.probabilities(&images).map_err(output::model)?;
-        for (name, probs) in names.iter().zip(probabilities) {
-            print(arguments, model.classes(), name, &probs)?;
-        }
+        bad.extend(squares.bad);
     }
-    for error in &bad {
-        output::note(&format!("left out: {error}"));
+    for bad in &bad {
+        output::note(&format!("left out: {}: expected an image, got {}", bad.path, bad.reason));
     }
     Ok(if bad.is_empty() { 0 } else { 65 })
 }

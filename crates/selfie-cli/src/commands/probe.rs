@@ -1,17 +1,16 @@
 //! `selfie probe`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use selfie_data::{DataSet, Splits, folds, labelled_subset};
 use selfie_eval::probe::linear::LinearSettings;
 use selfie_eval::probe::report::{Examples, ProbeReport, ProbeSettings, Share, SplitEmbeddings, probe};
 use selfie_model::{EmbeddingAt, InferenceModel};
-use selfie_train::TrainError;
-use selfie_train::run_folder::read_record;
 use serde_json::{Value, json};
 
 use crate::arguments::Compute;
+use crate::choice::OtherData;
 use crate::context;
 use crate::output;
 
@@ -23,13 +22,8 @@ const TINY_FOLDS: usize = 5;
 pub(crate) struct Probe {
     /// A run folder or a weights file
     pub(crate) weights: PathBuf,
-    /// The data set: shapes32, cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits what is in --data,
-    /// else the run's]
-    #[arg(long)]
-    pub(crate) set: Option<String>,
-    /// Folder of the data set; if not given the run's, then `$SELFIE_DATA/<set>`, then `data/<set>`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) other_data: OtherData,
     /// Where in the network to read: stage1 to stage4, h or u, several with commas [default: the network's end, before the
     /// attention pooling of a pretraining network]
     #[arg(long, value_delimiter = ',')]
@@ -70,8 +64,7 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
     let weights = context::weights_file(&arguments.weights)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
-    let (set, dir) = set_and_dir(&arguments.weights, arguments.set.as_ref(), arguments.data.as_deref())?;
-    let data = context::data_set(&set, dir.as_deref())?;
+    let (set, data) = arguments.other_data.open(&arguments.weights)?;
     data.require_classes().map_err(output::data)?;
     let places = if arguments.at.is_empty() { vec![model.default_at()] } else { arguments.at.clone() };
     let (folds, measured_on) = folds_of(arguments, &data)?;
@@ -107,28 +100,6 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
     let text = if arguments.json { as_json(&set, measured_on, &reports)? } else { as_text(measured_on, &reports) };
     output::print(&text)?;
     Ok(0)
-}
-
-/// The set and its folder: those given, else the run's.
-pub(crate) fn set_and_dir(
-    run: &Path,
-    set: Option<&String>,
-    dir: Option<&Path>,
-) -> anyhow::Result<(String, Option<PathBuf>)> {
-    let of_run = if dir.is_none() { read_record(run)? } else { None };
-    let dir = context::data_dir(dir, Some(run))?;
-    if let Some(set) = set {
-        return Ok((set.clone(), dir));
-    }
-    if let Some(record) = of_run {
-        let set = record.config.pointer("/data/set").and_then(|set| set.as_str()).unwrap_or_default().to_owned();
-        return Ok((set, dir));
-    }
-    let Some(dir) = dir else {
-        let expected = "a data set as --set or --data, since this is no run folder".to_owned();
-        return Err(TrainError::Usage { argument: "--set".to_owned(), expected, got: "neither".to_owned() }.into());
-    };
-    Ok((context::recognise(&dir)?.set.to_string(), Some(dir)))
 }
 
 /// The folds, and in words what is measured.

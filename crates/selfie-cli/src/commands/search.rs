@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use selfie_data::decode::Rgb;
 use selfie_data::{Map, Pictures};
-use selfie_eval::embedding_file::{Name, NamesHeader, NamesSource, array_of};
+use selfie_eval::embedding_file::{EmbeddingFormat, Name, NamesHeader, NamesSource, array_of};
 use selfie_eval::neighbours::{Neighbour, nearest};
 use selfie_eval::record::from_json;
 use selfie_eval::{EmbeddedBatch, Matrix, embed};
@@ -16,6 +16,7 @@ use selfie_train::{TrainError, hash_file};
 use serde_json::json;
 
 use crate::arguments::Compute;
+use crate::choice;
 use crate::commands::embed::names_path;
 use crate::context;
 use crate::output::{self, Usage};
@@ -67,7 +68,7 @@ pub(crate) fn run(arguments: &Search) -> anyhow::Result<u8> {
         return Err(output::eval(selfie_eval::EvalError::Embeddings { what, expected, got }));
     }
     let model = InferenceModel::load_on(weights(arguments, &header)?, &device).map_err(output::model)?;
-    let queries = Pictures::files(&arguments.queries).map_err(output::data)?;
+    let queries = choice::files(&arguments.queries)?;
     let mut embedded = EmbeddedBatch::default();
     embed(&model, &queries, header.at, 0..queries.len(), |batch| {
         embedded.append(batch);
@@ -106,6 +107,13 @@ fn answer(query: &str, found: &[Neighbour], names: &[Name], as_json: bool) -> St
 /// The list beside an index.
 fn names(index: &Path) -> anyhow::Result<Names> {
     let path = names_path(index);
+    if EmbeddingFormat::of_name(&index.to_string_lossy()) == Some(EmbeddingFormat::JsonLines) {
+        let got = index.display();
+        return Err(Usage(format!(
+            "INDEX: expected an .npy or .safetensors file, whose rows are mapped, got {got}; embed into one of them"
+        ))
+        .into());
+    }
     if !path.is_file() {
         let hint = "expected the list of names that `selfie embed` writes beside its array".to_owned();
         return Err(TrainError::Missing { path, hint }.into());
@@ -205,7 +213,7 @@ fn indexed_pictures(header: &NamesHeader) -> anyhow::Result<Indexed> {
     Ok(match &header.source {
         NamesSource::Files { folder } => Indexed::Files(PathBuf::from(folder)),
         NamesSource::Set { set, dir, split } => {
-            let data = context::data_set(set, dir.as_deref().map(Path::new))?;
+            let data = choice::data_set(set, dir.as_deref().map(Path::new))?;
             Indexed::Split(match split.as_str() {
                 "test" => Pictures::split(data.test, "test"),
                 _ => Pictures::split(data.train, "train"),

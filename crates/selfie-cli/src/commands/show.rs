@@ -20,7 +20,7 @@ use selfie_pictures::{
 use selfie_train::TrainError;
 
 use crate::arguments::Compute;
-use crate::commands::probe::set_and_dir;
+use crate::choice::OtherData;
 use crate::context;
 use crate::output;
 
@@ -39,13 +39,8 @@ const PICTURES: &str = "pictures";
 pub(crate) struct Show {
     /// A run folder or a weights file
     pub(crate) weights: PathBuf,
-    /// The data set: shapes32, cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits what is in --data,
-    /// else the run's]
-    #[arg(long)]
-    pub(crate) set: Option<String>,
-    /// Folder of the data set; if not given the run's, then `$SELFIE_DATA/<set>`, then `data/<set>`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) other_data: OtherData,
     /// Folder of the pictures [default: pictures/ in the run folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -82,8 +77,7 @@ pub(crate) fn run(arguments: &Show) -> anyhow::Result<u8> {
     let weights = context::weights_file(&arguments.weights)?;
     let file = WeightsFile::read(&weights).map_err(output::model)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
-    let (set, dir) = set_and_dir(&arguments.weights, arguments.set.as_ref(), arguments.data.as_deref())?;
-    let images = context::data_set(&set, dir.as_deref())?.train;
+    let images = arguments.other_data.open(&arguments.weights)?.1.train;
     let splits = Splits::new(images.labels());
     let held_out = images.n_classes() > 1 && !splits.validation.is_empty();
     let examples = if held_out { splits.validation } else { (0..images.len() as u32).collect() };

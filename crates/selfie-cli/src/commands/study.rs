@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use clap::Args;
 use selfie_eval::record::{Arm, Split, to_pretty_json};
 use selfie_eval::table::StudyTable;
-use selfie_train::TrainError;
-use selfie_train::estimate;
+use selfie_train::estimate::{self, Conditions, Examples};
 use selfie_train::finetune::{Labels, Pretrained};
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
@@ -15,14 +13,18 @@ use selfie_train::signals::Signals;
 use selfie_train::study::{self, StudyEnded};
 
 use crate::arguments::{Compute, Dtype, fraction};
-use crate::commands::finetune::{Start, base};
+use crate::choice::{self, Chosen};
+use crate::commands::finetune::{Start, chosen};
 use crate::commands::pretrain::finish;
 use crate::context;
 use crate::output;
 
+/// Of the study's one pretraining, and the first of the fine-tunings.
+const FIRST_SEED: u64 = 1;
+
 #[derive(Args, Debug)]
 pub(crate) struct Study {
-    /// A recipe or a TOML file [default: that of the run in --from]
+    /// A recipe or a TOML file [default: that of the run in --from, else the one that fits the images in --data]
     pub(crate) recipe: Option<String>,
     /// Shares of the full training set's labels, e.g. 0.05,0.08
     #[arg(long, required = true, value_delimiter = ',', value_parser = fraction)]
@@ -54,7 +56,7 @@ pub(crate) struct Study {
     /// Folder of the data set; if not given `$SELFIE_DATA/<set>`, then `data/<set>`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// The study's folder, which several processes may share; if not given `runs/study-<recipe>`
+    /// The study's folder, which several processes may share; if not given `runs/study-<recipe>[-<own folder>]`
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Set a key of the configuration; bare keys are the fine-tunings'
@@ -83,15 +85,10 @@ fn learning_rate(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
     let start = arguments.from.as_deref().map_or_else(|| Ok(Start::scratch()), Start::at)?;
-    let base = match (&arguments.recipe, &arguments.from) {
-        (None, None) => {
-            let expected = "a recipe, or a pretraining run as --from".to_owned();
-            return Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got: "neither".to_owned() }.into());
-        }
-        (recipe, _) => base(recipe.as_deref(), &start)?,
-    };
+    let Chosen { base, set, found } =
+        chosen(arguments.recipe.as_deref(), &start, arguments.data.as_deref(), arguments.quiet)?;
     let study = study::Study {
-        overrides: context::overrides(&arguments.set, arguments.steps),
+        overrides: context::overrides(&arguments.set, arguments.steps, set),
         fractions: sorted(&arguments.fractions, f64::total_cmp),
         n_seeds: arguments.seeds,
         arms: sorted(&arguments.arms, Arm::cmp),
@@ -100,20 +97,25 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
         pretrain_seeds: arguments.pretrain_seeds,
         base,
     };
-    let data_dir = context::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
+    let data_dir = choice::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
+    let resolved = study.resolved()?;
+    let device = context::device(&arguments.compute)?;
+    let number_type = arguments.dtype.number_type();
     if arguments.dry_run {
-        let device = context::device(&arguments.compute)?;
-        return dry_run(&study, data_dir.as_deref(), &device, arguments.json);
+        let examples = Examples::find(&resolved, data_dir.as_deref())?;
+        let at = Conditions { seed: FIRST_SEED, number_type, device: &device };
+        return dry_run(&study, &examples, at, arguments.json);
     }
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-{}", study.base.name())));
-    let data = context::data_set(&study.resolved()?.config.data.set, data_dir.as_deref())?;
+    let title = choice::title(&resolved, data_dir.as_deref());
+    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-{title}")));
+    let data = choice::data_set_found(&resolved.config.data.set, data_dir.as_deref(), found)?;
     let session = Session {
         out,
-        data_dir: context::recorded(data_dir),
-        seed: 1,
+        data_dir: choice::recorded(data_dir),
+        seed: FIRST_SEED,
         stop_after: None,
-        device: context::device(&arguments.compute)?,
-        number_type: arguments.dtype.number_type(),
+        device,
+        number_type,
         progress: Mode::detect(arguments.quiet),
         signals: Some(Signals::install()?),
         allow_change: Vec::new(),
@@ -126,13 +128,13 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
 }
 
 /// Prints how many runs of which kind there would be, and roughly how long they would take one after another.
-fn dry_run(study: &study::Study, data_dir: Option<&Path>, device: &Device, json: bool) -> anyhow::Result<u8> {
+fn dry_run(study: &study::Study, examples: &Examples, at: Conditions<'_>, json: bool) -> anyhow::Result<u8> {
     let resolved = study.resolved()?;
     let counts = study.n_runs();
     let fraction = study.fractions.last().copied().unwrap_or(1.0);
     let labels = Labels { fraction, subset: None, pretrained: None, split: Split::Test };
-    let finetune = estimate::finetune(&resolved, data_dir, 1, &labels, device)?;
-    let pretrain = estimate::pretrain(&resolved, data_dir, 1, device)?;
+    let finetune = estimate::finetune(&resolved, examples, &labels, at)?;
+    let pretrain = estimate::pretrain(&resolved, examples, at)?;
     let n_finetunings = counts.trials + counts.tests;
     let hours = counts.pretrainings as f64 * pretrain.hours + n_finetunings as f64 * finetune.hours;
     if json {

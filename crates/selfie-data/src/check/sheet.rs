@@ -1,8 +1,9 @@
 //! A picture of a data set: some images of every class, a row a class.
 
+use std::io;
 use std::path::Path;
 
-use image::RgbImage;
+use image::{ImageError, RgbImage};
 
 use crate::decode::Rgb;
 use crate::{DataError, Images, N_CHANNELS};
@@ -37,10 +38,13 @@ pub fn contact_sheet(images: &Images, path: &Path) -> Result<(), DataError> {
             }
         }
     }
-    let failed = |error: String| DataError::Write { path: path.to_owned(), source: std::io::Error::other(error) };
+    let failed = |source| DataError::Write { path: path.to_owned(), source };
     let sheet = RgbImage::from_raw(width as u32, height as u32, sheet);
-    let sheet = sheet.ok_or_else(|| failed("the sheet's size is wrong".to_owned()))?;
-    sheet.save_with_format(path, image::ImageFormat::Png).map_err(|error| failed(error.to_string()))
+    let sheet = sheet.ok_or_else(|| failed(io::Error::other("the sheet's size is wrong")))?;
+    sheet.save_with_format(path, image::ImageFormat::Png).map_err(|error| match error {
+        ImageError::IoError(source) => failed(source),
+        other => failed(io::Error::other(other)),
+    })
 }
 
 /// The examples of each row.

@@ -10,6 +10,14 @@ fn a_missing_file_is_missing_input_and_any_other_failure_is_io() {
 }
 
 #[test]
+fn a_place_that_is_refused_cannot_be_created_and_a_full_disk_is_io() {
+    let kind = |kind| DataError::Write { path: "x".into(), source: io::Error::from(kind) }.kind();
+    assert_eq!(kind(io::ErrorKind::PermissionDenied), DataErrorKind::CannotCreate);
+    assert_eq!(kind(io::ErrorKind::NotFound), DataErrorKind::CannotCreate);
+    assert_eq!(kind(io::ErrorKind::StorageFull), DataErrorKind::Io);
+}
+
+#[test]
 fn messages_say_where_expected_got_and_what_to_do() {
     let error = DataError::CifarLabel { path: "d/data_batch_1.bin".into(), record_idx: 7, n_classes: 10, got: 77 };
     assert_eq!(

@@ -1,12 +1,12 @@
 //! Which of the sets, and so which recipe, a folder is like.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Found;
+use super::{Found, read};
 use crate::cifar::{self, Cifar};
 use crate::decode::dimensions;
 use crate::listing::one_shard_if_packed;
-use crate::{DataError, SetName, prepared};
+use crate::{DataError, DataSet, SetName, prepared};
 
 /// Files whose sizes are looked at.
 const N_LOOKED_AT: usize = 100;
@@ -14,12 +14,29 @@ const N_LOOKED_AT: usize = 100;
 const SMALL_SIDE: usize = 96;
 
 /// What was made of a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Recognised {
     /// The set that it can be read as.
     pub set: SetName,
     /// Why, for the user.
     pub reason: String,
+    path: PathBuf,
+    found: Found,
+}
+
+impl Recognised {
+    /// Reads what was found as `set`, without looking through the folder again: see [`crate::open`].
+    ///
+    /// # Errors
+    ///
+    /// If its files are wrong, or too many to hold in memory.
+    pub fn open(self, set: SetName) -> Result<DataSet, DataError> {
+        match self.found {
+            // Which of the two CIFARs it is to be is for `set` to say.
+            Found::Cifar(_) => read(set, &self.path),
+            found => found.read(set, &self.path),
+        }
+    }
 }
 
 /// Looks at what is in a folder, a list or a shard, and at the sizes of a hundred images.
@@ -28,46 +45,48 @@ pub struct Recognised {
 ///
 /// If there is nothing that can be read, or none of the images.
 pub fn recognise(path: &Path) -> Result<Recognised, DataError> {
+    let recognised = |set, reason, found| Ok(Recognised { set, reason, path: path.to_owned(), found });
     let by_side = |side: usize| if side <= SMALL_SIDE { SetName::Imagenet32 } else { SetName::Imagenet224 };
     for (cifar, set) in [(Cifar::Ten, SetName::Cifar10), (Cifar::Hundred, SetName::Cifar100)] {
         if cifar::is_at(cifar, path) {
-            return Ok(Recognised { set, reason: format!("the files of {set}") });
+            return recognised(set, format!("the files of {set}"), Found::Cifar(cifar));
         }
     }
-    match Found::at(SetName::Imagenet32, path)? {
+    let found = Found::at(SetName::Imagenet32, path)?;
+    let (set, reason) = match &found {
         Found::Prepared => {
             let side = prepared::side(path)?;
-            Ok(Recognised { set: by_side(side), reason: format!("a prepared set of {side} × {side} pixels") })
+            (by_side(side), format!("a prepared set of {side} × {side} pixels"))
         }
         Found::Downsampled(rows) => {
-            let reason = format!("downsampled ImageNet of {0} × {0} pixels", rows.side);
-            Ok(Recognised { set: SetName::Imagenet32, reason })
+            (SetName::Imagenet32, format!("downsampled ImageNet of {0} × {0} pixels", rows.side))
         }
         Found::Tables(tables) => {
             let images = tables.first_images()?;
             let sizes = images.into_iter().map(|image| size(image.file, &image.path));
             let side = median_side(path, sizes)?;
             let n = tables.n_images.iter().sum::<u64>();
-            Ok(Recognised {
-                set: by_side(side),
-                reason: described(n, "rows of parquet files", &tables.class_names, side),
-            })
+            (by_side(side), described(n, "rows of parquet files", &tables.class_names, side))
         }
-        Found::Cifar(_) => Ok(Recognised { set: SetName::Cifar10, reason: "the files of cifar10".to_owned() }),
+        Found::Cifar(_) => (SetName::Cifar10, "the files of cifar10".to_owned()),
         Found::Files(listing) => {
             let looked_at = one_shard_if_packed(&listing.train);
             let n = looked_at.len().min(N_LOOKED_AT);
             let entries = (0..n).map(|i| &looked_at[i * looked_at.len() / n]);
             let side = median_side(path, entries.map(|entry| size(entry.read(), &entry.path())))?;
             let n = (listing.train.len() + listing.test.len()) as u64;
-            let other = match listing.n_ignored {
-                0 => String::new(),
-                n => format!("; {n} other files passed over, which are no JPEG, PNG, WebP or BMP by their names"),
-            };
-            let reason = format!("{}{other}", described(n, "image files", &listing.class_names, side));
-            Ok(Recognised { set: by_side(side), reason })
+            let other = passed_over(listing.n_ignored).map_or_else(String::new, |other| format!("; {other}"));
+            (by_side(side), format!("{}{other}", described(n, "image files", &listing.class_names, side)))
         }
-    }
+    };
+    recognised(set, reason, found)
+}
+
+/// Files that are no images by their names, in words; nothing if there are none.
+#[must_use]
+pub fn passed_over(n: usize) -> Option<String> {
+    let files = if n == 1 { "file" } else { "files" };
+    (n > 0).then(|| format!("{n} other {files} passed over, no JPEG, PNG, WebP or BMP by name"))
 }
 
 fn described(n: u64, what: &str, class_names: &[String], side: usize) -> String {

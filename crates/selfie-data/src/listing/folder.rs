@@ -32,12 +32,12 @@ pub(super) fn list(folder: &Path) -> Result<Listing, DataError> {
     Ok(Listing { train: split.entries(&class_names)?, class_names, test, n_ignored })
 }
 
-/// All images below a folder, by path.
-pub(super) fn all(folder: &Path) -> Result<Vec<Entry>, DataError> {
+/// All images below a folder, by path; and what was ignored.
+pub(super) fn all(folder: &Path) -> Result<(Vec<Entry>, usize), DataError> {
     let mut images = Vec::new();
-    walk(folder, &mut Vec::new(), &mut images)?;
+    let n_ignored = walk(folder, &mut Vec::new(), &mut images)?;
     images.sort();
-    Ok(images.into_iter().map(|path| Entry::file(path, 0)).collect())
+    Ok((images.into_iter().map(|path| Entry::file(path, 0)).collect(), n_ignored))
 }
 
 /// The images of one split: those beside the folders, and those of each folder.
@@ -72,7 +72,8 @@ impl Split {
     fn add_folder(&mut self, path: &Path, images: Vec<PathBuf>) -> Result<(), DataError> {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         if self.folders.iter().any(|(other, _)| *other == name) {
-            return Err(DataError::malformed(path, "the name", "a class name of its own", format!("`{name}` again")));
+            let (path, got) = (path.to_owned(), format!("`{name}` again"));
+            return Err(DataError::Layout { path, expected: "a class name of its own".to_owned(), got });
         }
         self.folders.push((name, images));
         Ok(())
@@ -94,13 +95,14 @@ impl Split {
             entries.sort();
         } else {
             if let Some(path) = self.loose.first() {
-                let expected = "images in folders of the training split's classes";
-                return Err(DataError::malformed(path, "its place", expected, "an image beside them"));
+                let expected = "images in folders of the training split's classes".to_owned();
+                return Err(DataError::Layout { path: path.clone(), expected, got: "one beside them".to_owned() });
             }
             for (name, images) in &self.folders {
                 let class = label(class_names, name).ok_or_else(|| {
                     let expected = format!("only classes of the training split ({} of them)", class_names.len());
-                    DataError::malformed(&self.root, "a class folder", expected, format!("`{name}`"))
+                    let got = format!("`{name}`, which `train` has not");
+                    DataError::Layout { path: self.root.clone(), expected, got }
                 })?;
                 entries.extend(images.iter().map(|path| (class, path)));
             }

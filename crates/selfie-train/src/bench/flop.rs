@@ -1,8 +1,9 @@
 //! How many operations a step's products take at least, as the network is described.
 
-use selfie_model::{SelfieConfig, Stem};
+use selfie_model::{ClassifierKind, SelfieConfig, Stem};
 
-use super::{BenchStep, BenchTask, work};
+use super::BenchTask;
+use super::work::Work;
 
 /// Blocks widen their map to this many times their inner channels.
 const EXPANSION: usize = 4;
@@ -11,19 +12,25 @@ const EXPANSION: usize = 4;
 ///
 /// Products only. A gradient step has three times the forward pass's, less the gradient of the image. Rows of the last
 /// attention layer that nobody reads are not counted; nor is a gradient step's recomputation.
-pub(super) fn gflop_per_image(asked: &BenchStep) -> f64 {
-    let config = work::network(asked);
-    let d = config.embedding_width();
-    let multiplications = match asked.task {
-        BenchTask::Embed => convolutions(&config, asked.image_size, 4),
+pub(crate) fn gflop_per_image(work: &Work) -> f64 {
+    let config = &work.network;
+    let (d, side) = (config.embedding_width(), config.image_size);
+    let (kind, n_classes) = work.classifier;
+    let n_stages = if kind == ClassifierKind::Stage4 { 4 } else { 3 };
+    let multiplications = match work.task {
+        BenchTask::Embed => convolutions(config, side, n_stages),
         BenchTask::Finetune => {
-            let head = 2 * d * work::n_classes(asked);
-            3 * (convolutions(&config, asked.image_size, 4) + head) - stem(&config, asked.image_size)
+            let pooled = match kind {
+                ClassifierKind::Stage4 => 2 * d * n_classes,
+                ClassifierKind::PatchNetwork => d * n_classes,
+                ClassifierKind::AttentionPooling => attention_pooling(config, config.n_patches()) + d * n_classes,
+            };
+            3 * (convolutions(config, side, n_stages) + pooled) - stem(config, side)
         }
         BenchTask::Pretrain => {
-            let (n, t) = (config.n_patches(), config.n_targets);
-            let forward = n * convolutions(&config, config.patch_size, 3) + attention_pooling(&config) + t * t * d;
-            3 * forward - n * stem(&config, config.patch_size)
+            let (n, t, p) = (config.n_patches(), config.n_targets, config.patch_size);
+            let forward = n * convolutions(config, p, 3) + attention_pooling(config, n - t) + t * t * d;
+            3 * forward - n * stem(config, p)
         }
     };
     2.0 * multiplications as f64 / 1e9
@@ -59,15 +66,15 @@ fn convolutions(config: &SelfieConfig, side: usize, n_stages: usize) -> usize {
     sum
 }
 
-/// Multiplications of the transformer layers over the pool token and the context patches; of the last layer only the pool
-/// token's row is read.
-fn attention_pooling(config: &SelfieConfig) -> usize {
+/// Multiplications of the transformer layers over the pool token and the patches that are seen; of the last layer only the
+/// pool token's row is read.
+fn attention_pooling(config: &SelfieConfig, seen: usize) -> usize {
     let (d, f) = (config.embedding_width(), config.ffn);
-    let tokens = config.n_patches() - config.n_targets + 1;
+    let tokens = seen + 1;
     let layer = |rows: usize| {
         let keys_and_values = tokens * 2 * d * d;
         let queries_and_output = rows * 2 * d * d;
         keys_and_values + queries_and_output + rows * 2 * d * f + rows * tokens * 2 * d
     };
-    (config.layers - 1) * layer(tokens) + layer(1)
+    config.layers.saturating_sub(1) * layer(tokens) + layer(1)
 }

@@ -17,9 +17,9 @@ fn assert_near(got: f64, expected: f64, tolerance: f64) {
 #[test]
 fn products_of_resnet_50_are_the_published_number() {
     // 4.09 G multiplications at 224 px with the classifier (He et al. and every table since), v2's stride on the 3×3 as v1.5's.
-    let forward = flop::gflop_per_image(&full(BenchTask::Embed, 224));
+    let forward = gflop_per_image(&Work::from(&full(BenchTask::Embed, 224)));
     assert_near(forward, 2.0 * (4.09 - 0.002), 0.01);
-    let step = flop::gflop_per_image(&full(BenchTask::Finetune, 224));
+    let step = gflop_per_image(&Work::from(&full(BenchTask::Finetune, 224)));
     assert_near(step, 3.0 * forward - 2.0 * 0.118 + 6.0 * 0.002, 0.001);
 }
 
@@ -34,7 +34,7 @@ fn products_of_a_pretraining_step_are_those_counted_by_hand() {
     let last_layer = 2 * 13 * d * d + 2 * d * d + 2 * d * f + 2 * 13 * d;
     let forward = stem + stage1 + stage2 + stage3 + 2 * whole_layer + last_layer + 16 * d;
     let expected = 2.0 * (3 * forward - stem) as f64 / 1e9;
-    assert_near(flop::gflop_per_image(&full(BenchTask::Pretrain, 32)), expected, 1e-9);
+    assert_near(gflop_per_image(&Work::from(&full(BenchTask::Pretrain, 32))), expected, 1e-9);
     assert_near(expected, 7.25, 0.01);
 }
 

@@ -1,4 +1,4 @@
-//! The steps that are measured: the same work as the peer's (`xtask/peer`).
+//! The steps that are measured. Those of `bench step` are the same work as the peer's (`xtask/peer`).
 
 use candle_core::{DType, Device, Tensor};
 use selfie_model::{Classifier, ClassifierConfig, ClassifierKind, Mode, Selfie, SelfieConfig, Training};
@@ -7,40 +7,73 @@ use selfie_ops::{backward, cross_entropy};
 use selfie_random::{Purpose, Stream};
 
 use super::{BenchStep, BenchTask};
-use crate::TrainError;
 use crate::config::OnNonFinite;
 use crate::optimizer::Optimizer;
 use crate::plan::{OptimizerPlan, TrainingPlan};
 use crate::schedule::Schedule;
+use crate::{NumberType, TrainError};
 
 const SEED: u64 = 1;
+
+/// What a measured step computes, on noise.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) task: BenchTask,
+    pub(crate) network: SelfieConfig,
+    /// What turns the patch network into a classifier, and its classes; not for pretraining.
+    pub(crate) classifier: (ClassifierKind, usize),
+    /// Images a step.
+    pub(crate) batch: usize,
+    /// Images that go through the network at once; it divides `batch`.
+    pub(crate) micro_batch: usize,
+    pub(crate) dtype: NumberType,
+}
+
+impl From<&BenchStep> for Work {
+    fn from(asked: &BenchStep) -> Self {
+        let small = asked.image_size <= 32;
+        let patch_size = if small { 8 } else { 32 };
+        let network = SelfieConfig {
+            width: asked.width,
+            stem: if small { Stem::ThreeByThree } else { Stem::SevenBySeven },
+            image_size: asked.image_size,
+            patch_size,
+            n_targets: (asked.image_size / patch_size).pow(2) / 4,
+            positions: if small { Positions::PerPatch } else { Positions::RowColumn },
+            ..SelfieConfig::default()
+        };
+        let classifier = (ClassifierKind::Stage4, if small { 10 } else { 1000 });
+        let BenchStep { task, batch, micro_batch, dtype, .. } = *asked;
+        Self { task, network, classifier, batch, micro_batch, dtype }
+    }
+}
 
 /// Makes the step of a number, and returns its loss.
 pub(super) type Step<'a> = &'a mut dyn FnMut(u32) -> Result<f64, TrainError>;
 
 /// Builds what a step needs and hands the step to `measure`.
 pub(super) fn with_steps<R>(
-    asked: &BenchStep,
+    work: &Work,
     device: &Device,
     measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
 ) -> Result<R, TrainError> {
-    match asked.task {
-        BenchTask::Pretrain => pretrain(asked, device, measure),
-        BenchTask::Finetune => finetune(asked, device, measure),
-        BenchTask::Embed => embed(asked, device, measure),
+    match work.task {
+        BenchTask::Pretrain => pretrain(work, device, measure),
+        BenchTask::Finetune => finetune(work, device, measure),
+        BenchTask::Embed => embed(work, device, measure),
     }
 }
 
 fn pretrain<R>(
-    asked: &BenchStep,
+    work: &Work,
     device: &Device,
     measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
 ) -> Result<R, TrainError> {
-    let config = network(asked);
-    let network = Selfie::new(&config, asked.dtype.on(device)?, device, SEED)?;
-    let mut optimizer = Optimizer::new(network.units(), &training_plan(asked))?;
-    let (b, n, p, t) = (asked.micro_batch, config.n_patches(), config.patch_size, config.n_targets);
-    let micro_batches = pixels(asked, &[b, n, p, p, 3], device)?;
+    let config = &work.network;
+    let network = Selfie::new(config, work.dtype.on(device)?, device, SEED)?;
+    let mut optimizer = Optimizer::new(network.units(), &training_plan(work))?;
+    let (b, n, p, t) = (work.micro_batch, config.n_patches(), config.patch_size, config.n_targets);
+    let micro_batches = pixels(work, &[b, n, p, p, 3], device)?;
     let labels: Vec<u32> = (0..b * t).map(|row| (row % t) as u32).collect();
     measure(&mut |step| {
         let loss_of = |micro: usize, patches: &Tensor, pass: &Training| {
@@ -53,16 +86,16 @@ fn pretrain<R>(
 }
 
 fn finetune<R>(
-    asked: &BenchStep,
+    work: &Work,
     device: &Device,
     measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
 ) -> Result<R, TrainError> {
-    let network = classifier(asked, device)?;
-    let mut optimizer = Optimizer::new(network.units(), &training_plan(asked))?;
-    let (b, side) = (asked.micro_batch, asked.image_size);
-    let micro_batches = pixels(asked, &[b, side, side, 3], device)?;
+    let network = classifier(work, device)?;
+    let mut optimizer = Optimizer::new(network.units(), &training_plan(work))?;
+    let (b, side) = (work.micro_batch, work.network.image_size);
+    let micro_batches = pixels(work, &[b, side, side, 3], device)?;
     let mut draws = Stream::new(SEED, Purpose::Synthetic, 1, 0);
-    let labels: Vec<u32> = (0..asked.batch).map(|_| draws.below(10)).collect();
+    let labels: Vec<u32> = (0..work.batch).map(|_| draws.below(work.classifier.1 as u32)).collect();
     measure(&mut |step| {
         let loss_of = |micro: usize, images: &Tensor, pass: &Training| {
             let logits = network.forward(images, Mode::Training(pass))?.logits;
@@ -73,13 +106,13 @@ fn finetune<R>(
 }
 
 fn embed<R>(
-    asked: &BenchStep,
+    work: &Work,
     device: &Device,
     measure: impl FnOnce(Step<'_>) -> Result<R, TrainError>,
 ) -> Result<R, TrainError> {
-    let network = classifier(asked, device)?;
-    let side = asked.image_size;
-    let micro_batches = pixels(asked, &[asked.micro_batch, side, side, 3], device)?;
+    let network = classifier(work, device)?;
+    let side = work.network.image_size;
+    let micro_batches = pixels(work, &[work.micro_batch, side, side, 3], device)?;
     measure(&mut |_| {
         let mut mean = 0.0;
         for images in &micro_batches {
@@ -113,54 +146,35 @@ fn update(
     Ok(mean)
 }
 
-/// The network of a step.
-pub(super) fn network(asked: &BenchStep) -> SelfieConfig {
-    let small = asked.image_size <= 32;
-    let patch_size = if small { 8 } else { 32 };
-    SelfieConfig {
-        width: asked.width,
-        stem: if small { Stem::ThreeByThree } else { Stem::SevenBySeven },
-        image_size: asked.image_size,
-        patch_size,
-        n_targets: (asked.image_size / patch_size).pow(2) / 4,
-        positions: if small { Positions::PerPatch } else { Positions::RowColumn },
-        ..SelfieConfig::default()
-    }
-}
-
-/// L, the classes of a step's classifier.
-pub(super) fn n_classes(asked: &BenchStep) -> usize {
-    if asked.image_size <= 32 { 10 } else { 1000 }
-}
-
-fn classifier(asked: &BenchStep, device: &Device) -> Result<Classifier, TrainError> {
-    let classes = (0..n_classes(asked)).map(|class| class.to_string()).collect();
-    let config = ClassifierConfig { network: network(asked), kind: ClassifierKind::Stage4, classes };
-    Ok(Classifier::new(&config, asked.dtype.on(device)?, device, SEED)?)
+fn classifier(work: &Work, device: &Device) -> Result<Classifier, TrainError> {
+    let (kind, n_classes) = work.classifier;
+    let classes = (0..n_classes).map(|class| class.to_string()).collect();
+    let config = ClassifierConfig { network: work.network.clone(), kind, classes };
+    Ok(Classifier::new(&config, work.dtype.on(device)?, device, SEED)?)
 }
 
 /// A batch of noise, a tensor of `shape` for each micro-batch.
-fn pixels(asked: &BenchStep, shape: &[usize], device: &Device) -> Result<Vec<Tensor>, TrainError> {
+fn pixels(work: &Work, shape: &[usize], device: &Device) -> Result<Vec<Tensor>, TrainError> {
     let mut draws = Stream::new(SEED, Purpose::Synthetic, 0, 0);
     let mut micro_batch = |_| {
         let pixels: Vec<u8> = (0..shape.iter().product()).map(|_| draws.below(256) as u8).collect();
         Ok(Tensor::from_vec(pixels, shape, device)?)
     };
-    (0..asked.n_micro_batches()).map(&mut micro_batch).collect()
+    (0..work.batch / work.micro_batch).map(&mut micro_batch).collect()
 }
 
 fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {
     Ok(f64::from(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?))
 }
 
-fn training_plan(asked: &BenchStep) -> TrainingPlan {
+fn training_plan(work: &Work) -> TrainingPlan {
     TrainingPlan {
         warmup_asked: None,
         seed: SEED,
         steps: 1,
         stop_at: 1,
-        batch: asked.batch,
-        micro_batch: asked.micro_batch,
+        batch: work.batch,
+        micro_batch: work.micro_batch,
         schedule: Schedule::new(1e-3, 0, 1),
         optimizer: OptimizerPlan::Sgd { momentum: 0.9, weight_decay: 1e-4 },
         clip_norm: None,

@@ -37,7 +37,7 @@ impl Layers {
         self.values.keys().cloned().collect()
     }
 
-    fn keys(&self) -> Vec<String> {
+    pub(super) fn keys(&self) -> Vec<String> {
         let of_table = |(table, keys): (&String, &Value)| {
             let names: Vec<String> = keys.as_object().map_or_else(Vec::new, |keys| keys.keys().cloned().collect());
             names.into_iter().map(|name| format!("{table}.{name}")).collect::<Vec<_>>()

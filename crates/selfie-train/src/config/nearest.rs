@@ -32,6 +32,13 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
     }
 }
 
+/// The bare name of the key that is called `wrong`, or may have been meant by it; `keys` are `table.key`.
+pub(super) fn bare_key<'a>(wrong: &str, keys: &'a [String]) -> Option<&'a str> {
+    let names = keys.iter().filter_map(|key| key.split_once('.')).map(|(_, name)| name);
+    let near = names.map(|name| (if name == wrong { 0 } else { name_distance(wrong, name) }, name)).min()?;
+    (near.0 <= 1).then_some(near.1)
+}
+
 /// The one of `names` that `wrong` may have meant.
 pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     let near = names.iter().map(|name| (distance(wrong, name), *name)).min()?;

@@ -162,6 +162,13 @@ impl Resolved {
     }
 }
 
+/// The configuration key, without its table, that somebody may have meant who typed a flag called `name`.
+#[must_use]
+pub fn key_meant_by(name: &str) -> Option<String> {
+    let keys = Layers::new().ok()?.keys();
+    nearest::bare_key(&name.replace('-', "_"), &keys).map(str::to_owned)
+}
+
 /// Lays the layers upon each other. `task` is the command's own table, in which a bare key of `--set` is looked for
 /// first.
 ///

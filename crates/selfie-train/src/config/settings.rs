@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
+use super::nearest;
 use super::resolve::Base;
 use super::source::Source;
 use crate::TrainError;
@@ -51,12 +52,14 @@ fn flatten(config: &Value, source: &Source) -> Vec<Setting> {
     settings
 }
 
+/// `SELFIE_<TABLE>_<KEY>`. A word that is nearly a table is taken for one, whose key is then refused with a suggestion;
+/// everything else that begins with `SELFIE_` is none of the configuration.
 pub(super) fn environment_settings(environment: &[(OsString, OsString)], tables: &[String]) -> Vec<Setting> {
+    let known: Vec<&str> = tables.iter().map(String::as_str).collect();
     let setting = |(name, value): &(OsString, OsString)| {
         let name = name.to_str()?;
         let rest = name.strip_prefix("SELFIE_")?.to_lowercase();
-        let (table, key) =
-            tables.iter().find_map(|table| Some((table, rest.strip_prefix(table.as_str())?.strip_prefix('_')?)))?;
+        let (table, key) = rest.split_once('_').filter(|(table, _)| nearest::name(table, &known).is_some())?;
         let value = value.to_string_lossy();
         (!value.is_empty()).then(|| Setting {
             key: format!("{table}.{key}"),

@@ -218,3 +218,27 @@ fn an_empty_variable_is_no_setting() {
     let overrides = overrides(&[("SELFIE_MODEL_WIDTH", ""), ("SELFIE_DATA", "/data"), ("HOME", "/root")], &[], &[]);
     assert_eq!(resolve(Task::Pretrain, &Base::Defaults, &overrides).unwrap().config, Config::default());
 }
+
+#[test]
+fn an_environment_variable_of_a_mistyped_table_is_refused_and_one_of_no_table_is_none_of_ours() {
+    let resolved = |name| resolve(Task::Pretrain, &Base::Defaults, &overrides(&[(name, "16")], &[], &[]));
+    let message = resolved("SELFIE_MODLE_WIDTH").unwrap_err().to_string();
+    assert!(message.contains("SELFIE_MODLE_WIDTH") && message.contains("`model.width`"), "{message}");
+    for other in ["SELFIE_DEVICE", "SELFIE_TEST_DEVICE", "SELFIE_CAMERA_WIDTH"] {
+        assert!(resolved(other).is_ok(), "{other}");
+    }
+}
+
+#[test]
+fn a_flag_that_is_a_key_is_known_by_its_name_its_initials_and_its_beginning() {
+    for (flag, key) in [
+        ("batch", "batch"),
+        ("batch-size", "batch"),
+        ("learning-rate", "learning_rate"),
+        ("lr", "learning_rate"),
+        ("width", "width"),
+    ] {
+        assert_eq!(key_meant_by(flag).as_deref(), Some(key), "{flag}");
+    }
+    assert_eq!(key_meant_by("frobnicate"), None);
+}

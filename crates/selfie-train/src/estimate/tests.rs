@@ -5,7 +5,9 @@ use selfie_eval::record::Task;
 
 fn estimate_of(recipe: &str) -> Estimate {
     let base = Base::Recipe(recipes::find(recipe).unwrap());
-    pretrain(&resolve(Task::Pretrain, &base, &Overrides::default()).unwrap(), None, 1, &Device::Cpu).unwrap()
+    let resolved = resolve(Task::Pretrain, &base, &Overrides::default()).unwrap();
+    let examples = Examples::find(&resolved, None).unwrap();
+    pretrain(&resolved, &examples, Conditions { seed: 1, number_type: NumberType::F32, device: &Device::Cpu }).unwrap()
 }
 
 #[test]

@@ -57,6 +57,22 @@ fn every_other_key_is_listed_with_both_values_and_its_source() {
 }
 
 #[test]
+fn what_is_compared_by_its_hash_is_named_by_its_path() {
+    let of = |folder: &str, hash: &str, weights: &str| {
+        let mut record = record(Task::Finetune, &[]);
+        record.data_dir = Some(folder.to_owned());
+        record.data_hashes.insert("train".into(), hash.into());
+        record.pretrained_from = Some(PretrainedFrom { path: weights.into(), hash: format!("{hash}0123456789") });
+        record
+    };
+    let differences = differences(&of("/a/photos", "aa", "one"), &of("/b/photos", "bb", "two")).unwrap();
+    assert_eq!(
+        Difference::lines(&differences),
+        "  data.train: was /a/photos (aa…), now /b/photos (bb…)\n  from: was one (aa012345…), now two (bb012345…)"
+    );
+}
+
+#[test]
 fn the_content_of_the_starting_weights_counts_and_their_path_does_not() {
     let from = |path: &str, hash: &str| RunRecord {
         pretrained_from: Some(PretrainedFrom { path: path.into(), hash: hash.into() }),

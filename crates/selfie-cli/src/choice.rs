@@ -1,0 +1,147 @@
+//! Which recipe and which data set a command works on, from what was given and what is there.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use selfie_data::{DataSet, Pictures, Recognised, SetName, is_list, passed_over};
+use selfie_train::TrainError;
+use selfie_train::config::{Base, Resolved};
+use selfie_train::run_folder::read_record;
+
+use crate::output;
+
+/// A data set in the place of a run's.
+#[derive(Args, Debug)]
+pub(crate) struct OtherData {
+    /// The data set: shapes32, cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits what is in --data,
+    /// else the run's]
+    #[arg(long, value_name = "SET")]
+    data_set: Option<String>,
+    /// Folder of the data set; if not given the run's, then `$SELFIE_DATA/<set>`, then `data/<set>`
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl OtherData {
+    /// Opens the data set given, else the run's; and its name. Image files are read at the size of the run's.
+    pub(crate) fn open(&self, run: &Path) -> anyhow::Result<(String, DataSet)> {
+        let record = read_record(run)?;
+        let dir = self.data.clone().or_else(|| record.as_ref()?.data_dir.as_ref().map(PathBuf::from));
+        let of_run = record.and_then(|record| Some(record.config.pointer("/data/set")?.as_str()?.to_owned()));
+        let found = if self.data_set.is_none() { self.data.as_deref().map(recognise).transpose()? } else { None };
+        let is_published = |found: &Recognised| matches!(found.set, SetName::Cifar10 | SetName::Cifar100);
+        let set = match (&self.data_set, &found, of_run) {
+            (Some(set), ..) => set.clone(),
+            (None, Some(found), None) => found.set.to_string(),
+            (None, Some(found), Some(_)) if is_published(found) => found.set.to_string(),
+            (None, _, Some(of_run)) => of_run,
+            (None, None, None) => {
+                let expected = "a data set as --data-set or --data, since this is no run folder".to_owned();
+                let (argument, got) = ("--data-set".to_owned(), "neither".to_owned());
+                return Err(TrainError::Usage { argument, expected, got }.into());
+            }
+        };
+        let data = data_set_found(&set, dir.as_deref(), found)?;
+        Ok((set, data))
+    }
+}
+
+/// Opens the data set of a name.
+pub(crate) fn data_set(name: &str, dir: Option<&Path>) -> anyhow::Result<DataSet> {
+    data_set_found(name, dir, None)
+}
+
+/// Opens the data set of a name; what was found in its folder is not looked for again.
+pub(crate) fn data_set_found(name: &str, dir: Option<&Path>, found: Option<Recognised>) -> anyhow::Result<DataSet> {
+    let open = |name: SetName| match found {
+        Some(found) => found.open(name),
+        None => selfie_data::open(name, dir),
+    };
+    name.parse().and_then(open).map_err(output::data)
+}
+
+/// What is in a folder of images.
+pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Recognised> {
+    selfie_data::recognise(dir).map_err(output::data)
+}
+
+/// A recipe for some images.
+pub(crate) struct Chosen {
+    pub(crate) base: Base,
+    /// The data set, where it is not the recipe's.
+    pub(crate) set: Option<SetName>,
+    /// What is in the folder given.
+    pub(crate) found: Option<Recognised>,
+}
+
+/// The recipe named, else the one that fits the images in `data`; `expected` is what to ask for where there are neither.
+/// Says what it found, unless `quiet`.
+pub(crate) fn choose(recipe: Option<&str>, data: Option<&Path>, quiet: bool, expected: &str) -> anyhow::Result<Chosen> {
+    if let Some(recipe) = recipe {
+        let base = Base::from_argument(recipe)?;
+        // Whether it is the recipe's own set shows when it is opened.
+        let found = data.filter(|dir| dir.exists()).and_then(|dir| recognise(dir).ok());
+        return Ok(Chosen { base, set: None, found });
+    }
+    let Some(dir) = data else {
+        let (argument, expected) = ("RECIPE".to_owned(), expected.to_owned());
+        return Err(TrainError::Usage { argument, expected, got: "neither".to_owned() }.into());
+    };
+    let found = recognise(dir)?;
+    let (recipe, set) = match found.set {
+        // It has CIFAR-10's size.
+        SetName::Cifar100 => (SetName::Cifar10, Some(SetName::Cifar100)),
+        set => (set, None),
+    };
+    let stem = if recipe.side() > 64 { "the 7 × 7 stem" } else { "the 3 × 3 stem for small images" };
+    if !quiet {
+        output::note(&format!("{}: {}: recipe {recipe}, with {stem}", dir.display(), found.reason));
+    }
+    Ok(Chosen { base: Base::from_argument(recipe.as_str())?, set, found: Some(found) })
+}
+
+/// Says so where a recipe reads a folder as another set than it looks like.
+pub(crate) fn note_another_set(data: Option<&Path>, found: Option<&Recognised>, resolved: &Resolved) {
+    let set = &resolved.config.data.set;
+    if let (Some(dir), Some(found)) = (data, found)
+        && found.set.as_str() != set
+    {
+        output::note(&format!("{}: {}; read as {set}, as the recipe says", dir.display(), found.reason));
+    }
+}
+
+/// What a run is called after: its recipe, and its images where they are not the published ones.
+pub(crate) fn title(resolved: &Resolved, data: Option<&Path>) -> String {
+    let (recipe, set) = (&resolved.recipe, &resolved.config.data.set);
+    let own = data.filter(|dir| dir.exists()).zip(set.parse().ok()).map(|(dir, set)| selfie_data::name_at(set, dir));
+    match own.filter(|own| own != set) {
+        Some(own) => format!("{recipe}-{own}"),
+        None => recipe.clone(),
+    }
+}
+
+/// The folder of the data set: the one named, else the one that an earlier run was given.
+pub(crate) fn data_dir(named: Option<&Path>, run: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(dir) = named {
+        return Ok(Some(dir.to_owned()));
+    }
+    let record = run.map(read_record).transpose()?.flatten();
+    Ok(record.and_then(|record| record.data_dir).map(PathBuf::from))
+}
+
+/// The data set's folder as a record keeps it. `hub:` is no path.
+pub(crate) fn recorded(data_dir: Option<PathBuf>) -> Option<PathBuf> {
+    data_dir.map(|dir| if dir.exists() { std::path::absolute(&dir).unwrap_or(dir) } else { dir })
+}
+
+/// Image files as a command's arguments. Says what was taken for a list and what was passed over.
+pub(crate) fn files(paths: &[PathBuf]) -> anyhow::Result<Pictures> {
+    for list in paths.iter().filter(|path| is_list(path)) {
+        output::note(&format!("{}: a list, read as one path a line", list.display()));
+    }
+    let pictures = Pictures::files(paths).map_err(output::data)?;
+    if let Some(passed_over) = passed_over(pictures.n_ignored()) {
+        output::note(&passed_over);
+    }
+    Ok(pictures)
+}
