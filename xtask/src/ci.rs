@@ -33,13 +33,15 @@ const CARGO_STEPS: [Step; 8] = [
         arguments: &["check", "--workspace", "--features", "selfie-cli/hub"],
         environment: None,
     },
-    // selfie-data alone, which needs no candle, and not optimised, because it is compiled for this step only.
+    // selfie-data alone, which needs no candle, and nothing optimised, because all of it is compiled for this step only.
     Step {
         name: "downloads and the hub, against stand-ins",
         arguments: &[
             "test",
             "--config",
             "profile.dev.package.selfie-data.opt-level=0",
+            "--config",
+            "profile.dev.package.\"*\".opt-level=0",
             "-p",
             "selfie-data",
             "--lib",

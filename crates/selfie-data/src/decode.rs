@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::caught::caught;
@@ -126,13 +127,17 @@ impl Rgb<'_> {
             out.copy_from_slice(&self.pixels);
             return Ok(());
         }
-        let source = ImageRef::new(self.width as u32, self.height as u32, &self.pixels, PixelType::U8x3);
+        let (width, height) = (self.width as u32, self.height as u32);
+        let image = TypedImageRef::<U8x3>::from_buffer(width, height, &self.pixels);
+        let image = image.map_err(|error| refused(error.to_string()))?;
+        // Of the type that `augment::resized` has: another would compile the resizer again, which takes half a minute.
+        let source = TypedCroppedImage::from_ref(&image, 0, 0, width, height);
         let source = source.map_err(|error| refused(error.to_string()))?;
-        let target = Image::from_slice_u8(side as u32, side as u32, out, PixelType::U8x3);
+        let target = TypedImage::<U8x3>::from_buffer(side as u32, side as u32, out);
         let mut target = target.map_err(|error| refused(error.to_string()))?;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .fit_into_destination(Some((0.5, 0.5)));
-        Resizer::new().resize(&source, &mut target, &options).map_err(|error| refused(error.to_string()))
+        Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| refused(error.to_string()))
     }
 }

@@ -1,8 +1,9 @@
 //! Pictures as callers have them.
 
 use crate::error::ModelError;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 /// The largest picture accepted, in pixels: a hostile header cannot ask for more memory.
 const MAX_PIXELS: u64 = 1 << 28;
@@ -87,14 +88,17 @@ impl RgbImage {
             return Ok(self.pixels.clone());
         }
         let error = |reason: String| ModelError::Image { path: None, reason };
-        let source = ImageRef::new(self.width, self.height, &self.pixels, PixelType::U8x3);
+        // Typed: an image of any type would compile the resizer for every type there is.
+        let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.pixels);
         let source = source.map_err(|source| error(source.to_string()))?;
-        let mut target = Image::new(side as u32, side as u32, PixelType::U8x3);
+        let mut pixels = vec![0; side * side * 3];
+        let target = TypedImage::<U8x3>::from_buffer(side as u32, side as u32, &mut pixels);
+        let mut target = target.map_err(|source| error(source.to_string()))?;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .fit_into_destination(Some((0.5, 0.5)));
-        Resizer::new().resize(&source, &mut target, &options).map_err(|source| error(source.to_string()))?;
-        Ok(target.into_vec())
+        Resizer::new().resize_typed(&source, &mut target, &options).map_err(|source| error(source.to_string()))?;
+        Ok(pixels)
     }
 }
 

@@ -271,7 +271,7 @@ impl Estimate {
         let long = if self.hours > LONG_HOURS { LONG } else { "" };
         Ok(format!(
             "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up: {passes:.1} passes\n\
-             compute   {:.2} GFLOP an image\nmemory    about {:.0} MB\n\
+             compute   {:.3} GFLOP an image\nmemory    about {:.0} MB\n\
              time      about {} at {:.1} images/s, measured just now on {} images of noise{long}",
             self.recipe,
             self.set,

@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use selfie_random::Stream;
 
 use crate::{DataError, N_CHANNELS};
@@ -117,10 +118,11 @@ pub fn resize(image: &[u8], size: (usize, usize), window: Window, side: usize, o
 /// None where the resizer refuses, which it does not for a window inside the image.
 fn try_resize(image: &[u8], size: (usize, usize), window: Window, side: usize, out: &mut [u8]) -> Option<()> {
     let length = |pixels: usize| u32::try_from(pixels).ok();
-    let image = ImageRef::new(length(size.1)?, length(size.0)?, image, PixelType::U8x3).ok()?;
+    // Typed: an image of any type would compile the resizer for every type there is.
+    let image = TypedImageRef::<U8x3>::from_buffer(length(size.1)?, length(size.0)?, image).ok()?;
     let (top, left) = (length(window.top)?, length(window.left)?);
-    let source = CroppedImage::new(&image, left, top, length(window.width)?, length(window.height)?).ok()?;
-    let mut target = Image::from_slice_u8(length(side)?, length(side)?, out, PixelType::U8x3).ok()?;
+    let source = TypedCroppedImage::from_ref(&image, left, top, length(window.width)?, length(window.height)?).ok()?;
+    let mut target = TypedImage::<U8x3>::from_buffer(length(side)?, length(side)?, out).ok()?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    RESIZER.with_borrow_mut(|resizer| resizer.resize(&source, &mut target, &options)).ok()
+    RESIZER.with_borrow_mut(|resizer| resizer.resize_typed(&source, &mut target, &options)).ok()
 }

@@ -215,7 +215,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     let server = StandIn::serve(|request, _| Reply::ranged(request, &content()));
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = get(&server, &file.path().join("below"), &content()).0.unwrap_err();
-    assert_eq!(error.kind(), DataErrorKind::Io);
+    assert_eq!(error.kind(), DataErrorKind::CannotCreate);
 }
 
 #[test]
