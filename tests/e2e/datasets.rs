@@ -62,15 +62,27 @@ fn without_a_recipe_the_images_choose_it_and_a_dry_run_says_what_it_takes() {
 #[test]
 fn runs_on_two_folders_are_two_runs() {
     let folder = with_pictures(None);
-    fs::rename(folder.path("pictures"), folder.path("one")).unwrap();
-    fs::create_dir(folder.path("two")).unwrap();
-    fs::rename(folder.path("one/cat"), folder.path("two/cat")).unwrap();
-    for name in ["one", "two"] {
-        folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data {name}")).ends_with(0);
+    for class in ["cat", "dog"] {
+        fs::create_dir_all(folder.path(&format!("fewer/{class}"))).unwrap();
+        for i in 0..20 {
+            let name = format!("{class}/{i:02}.bmp");
+            fs::copy(folder.path(&format!("pictures/{name}")), folder.path(&format!("fewer/{name}"))).unwrap();
+        }
+    }
+    let pretrain = format!("pretrain tiny.toml {SET} --steps 2 --data");
+    let tune = "finetune --fraction 0.5 --steps 4";
+    folder.run(&format!("{pretrain} pictures")).ends_with(0);
+    folder.run(&format!("{tune} --stop-after 2")).ends_with(0);
+    folder.run(&format!("{pretrain} fewer")).ends_with(0);
+    for name in ["pictures", "fewer"] {
         assert!(folder.exists(&format!("runs/pretrain-tiny-{name}-s1/weights.safetensors")));
     }
-    let mixed = folder.run(&format!("pretrain tiny.toml {SET} --steps 3 --data two --out runs/pretrain-tiny-one-s1"));
-    mixed.ends_with(78).says(&["data.train: was", "/one (", "now", "/two ("]);
+    // What was begun goes on, and then the newest pretraining's turn has come.
+    folder.run(tune).ends_with(0).says(&["resuming runs/finetune-tiny-pictures-0.5-pretrained-s1 after step 2"]);
+    folder.run(tune).ends_with(0).says(&["from runs/pretrain-tiny-fewer-s1/weights.safetensors"]);
+
+    let mixed = folder.run(&format!("{pretrain} fewer --out runs/pretrain-tiny-pictures-s1"));
+    mixed.ends_with(78).says(&["data.train: was", "/pictures (", "now", "/fewer ("]);
 }
 
 #[test]

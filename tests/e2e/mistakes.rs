@@ -8,10 +8,11 @@ use crate::program::{Folder, red_bmp};
 /// A mistake, its exit code and what its message must have.
 pub(crate) type Mistake = (&'static str, i32, &'static [&'static str]);
 
-pub(crate) const OF_USAGE: [Mistake; 8] = [
+pub(crate) const OF_USAGE: [Mistake; 9] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
     ("pretrain", 2, &["RECIPE: expected a recipe, or a folder of images as --data"]),
     ("pretrain shapes32 --batch-size 32", 2, &["'--batch-size'", "a key of the configuration: --set batch=VALUE"]),
+    ("pretrain shapes32 --step 100", 2, &["a similar argument exists: '--steps'"]),
     ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
     ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
     ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),

@@ -33,7 +33,7 @@ const CARGO_STEPS: [Step; 8] = [
         arguments: &["check", "--workspace", "--features", "selfie-cli/hub"],
         environment: None,
     },
-    // selfie-data alone, which needs no candle, and nothing optimised, because all of it is compiled for this step only.
+    // selfie-data alone, which needs no candle, and as little optimised as can be, because all of it is compiled for this step only.
     Step {
         name: "downloads and the hub, against stand-ins",
         arguments: &[

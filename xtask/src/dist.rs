@@ -13,7 +13,7 @@ const HELP: &str = "\
 Usage: cargo xtask dist [--twice]
 
 Builds selfie for publishing and prints its path. No path of this machine is in it, so that the same sources, compiler and
-features give the same bytes in any folder. SELFIE_FEATURES names the features, as everywhere.
+features give the same bytes in any target folder. SELFIE_FEATURES names the features, as everywhere.
 
   --twice   build a second time, from nothing into another folder, and compare
 ";
@@ -69,10 +69,11 @@ fn build(root: &Path, folder: &Path) -> Result<Result<PathBuf, ExitCode>> {
         let path = path.context("neither CARGO_HOME nor HOME is set")?;
         let path = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?.to_owned();
         rust.push(format!("--remap-path-prefix={path}={name}"));
-        c.push(format!("-ffile-prefix-map={path}={name}"));
+        c.push(format!("'-ffile-prefix-map={path}={name}'"));
     }
-    // Not RUSTFLAGS, which a space in a path would cut.
-    command.env("CARGO_ENCODED_RUSTFLAGS", rust.join("\u{1f}")).env("CFLAGS", c.join(" "));
+    // Not RUSTFLAGS, nor C flags without quotes, which a space in a path would cut.
+    command.env("CARGO_ENCODED_RUSTFLAGS", rust.join("\u{1f}"));
+    command.env("CC_SHELL_ESCAPED_FLAGS", "1").env("CFLAGS", c.join(" "));
     let status = command.current_dir(root).status().context("cannot start cargo")?;
     if !status.success() {
         return Ok(Err(exit_code(status)));

@@ -31,7 +31,7 @@ Usage: cargo xtask COMMAND…
   cargo xtask torture          kill, signal and repeat runs some hundred times: `cargo xtask torture --help`
   cargo xtask fuzz             feed the readers of files with mutated ones: `cargo xtask fuzz --help`
   cargo xtask renew            write the golden losses and error messages anew, on purpose
-  cargo xtask dist             the program for publishing, the same bytes in any folder: `cargo xtask dist --help`
+  cargo xtask dist             the program for publishing, the same bytes in any target folder: `cargo xtask dist --help`
   cargo xtask bench peer       ours and PyTorch in turns on this CPU, and how they compare: `cargo xtask bench peer --help`
   cargo xtask bench peer loader  the same of loading, against torchvision
   cargo xtask --help           this page

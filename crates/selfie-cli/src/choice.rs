@@ -13,8 +13,8 @@ use crate::output;
 /// A data set in the place of a run's.
 #[derive(Args, Debug)]
 pub(crate) struct OtherData {
-    /// The data set: shapes32, cifar10, cifar100, imagenet32 or imagenet224 [default: the one that fits what is in --data,
-    /// else the run's]
+    /// The data set: shapes32, cifar10, cifar100, imagenet32 or imagenet224 [default: the run's, else the one that fits what
+    /// is in --data]
     #[arg(long, value_name = "SET")]
     data_set: Option<String>,
     /// Folder of the data set; if not given the run's, then `$SELFIE_DATA/<set>`, then `data/<set>`
@@ -23,26 +23,40 @@ pub(crate) struct OtherData {
 }
 
 impl OtherData {
-    /// Opens the data set given, else the run's; and its name. Image files are read at the size of the run's.
-    pub(crate) fn open(&self, run: &Path) -> anyhow::Result<(String, DataSet)> {
+    /// Opens the data set given, else the run's.
+    pub(crate) fn open(&self, run: &Path) -> anyhow::Result<DataSet> {
         let record = read_record(run)?;
+        let of_run = record.as_ref().and_then(|record| record.config.pointer("/data/set")?.as_str());
         let dir = self.data.clone().or_else(|| record.as_ref()?.data_dir.as_ref().map(PathBuf::from));
-        let of_run = record.and_then(|record| Some(record.config.pointer("/data/set")?.as_str()?.to_owned()));
-        let found = if self.data_set.is_none() { self.data.as_deref().map(recognise).transpose()? } else { None };
-        let is_published = |found: &Recognised| matches!(found.set, SetName::Cifar10 | SetName::Cifar100);
-        let set = match (&self.data_set, &found, of_run) {
-            (Some(set), ..) => set.clone(),
-            (None, Some(found), None) => found.set.to_string(),
-            (None, Some(found), Some(_)) if is_published(found) => found.set.to_string(),
-            (None, _, Some(of_run)) => of_run,
+        match (&self.data_set, &self.data, of_run) {
+            (Some(set), ..) => data_set(set, dir.as_deref()),
+            (None, None, Some(of_run)) => data_set(of_run, dir.as_deref()),
+            (None, Some(given), Some(of_run)) => {
+                // Only what is nothing the run could read is read as what it looks like.
+                let found = recognise(given).ok().filter(|found| !could_be(of_run, found, given));
+                let set = found.as_ref().map_or_else(|| of_run.to_owned(), |found| found.set.to_string());
+                data_set_found(&set, Some(given), found)
+            }
+            (None, Some(given), None) => {
+                let found = recognise(given)?;
+                data_set_found(&found.set.to_string(), Some(given), Some(found))
+            }
             (None, None, None) => {
                 let expected = "a data set as --data-set or --data, since this is no run folder".to_owned();
                 let (argument, got) = ("--data-set".to_owned(), "neither".to_owned());
-                return Err(TrainError::Usage { argument, expected, got }.into());
+                Err(TrainError::Usage { argument, expected, got }.into())
             }
-        };
-        let data = data_set_found(&set, dir.as_deref(), found)?;
-        Ok((set, data))
+        }
+    }
+}
+
+/// Whether what was found can be read as the set of a run: image files can as any set but the drawn one, and CIFAR's own
+/// files as their own.
+fn could_be(of_run: &str, found: &Recognised, dir: &Path) -> bool {
+    match (of_run.parse(), found.set) {
+        (Err(_) | Ok(SetName::Shapes32), _) => false,
+        (Ok(of_run), SetName::Cifar10 | SetName::Cifar100) => selfie_data::name_at(of_run, dir) == of_run.as_str(),
+        (Ok(_), _) => true,
     }
 }
 
@@ -79,8 +93,8 @@ pub(crate) struct Chosen {
 pub(crate) fn choose(recipe: Option<&str>, data: Option<&Path>, quiet: bool, expected: &str) -> anyhow::Result<Chosen> {
     if let Some(recipe) = recipe {
         let base = Base::from_argument(recipe)?;
-        // Whether it is the recipe's own set shows when it is opened.
-        let found = data.filter(|dir| dir.exists()).and_then(|dir| recognise(dir).ok());
+        // Only to say what it looks like; whether it is the recipe's own set shows when it is opened.
+        let found = data.filter(|dir| !quiet && dir.is_dir()).and_then(|dir| recognise(dir).ok());
         return Ok(Chosen { base, set: None, found });
     }
     let Some(dir) = data else {

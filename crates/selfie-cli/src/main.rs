@@ -36,10 +36,13 @@ fn main() -> ExitCode {
 
 /// Says how a key of the configuration is set where it was typed as a flag.
 fn with_the_keys(mut error: clap::Error) -> clap::Error {
-    let is_training = std::env::args().nth(1).is_some_and(|command| TRAINING.contains(&command.as_str()));
+    let command = std::env::args_os().nth(1);
+    let is_training = command.is_some_and(|command| TRAINING.iter().any(|training| command == *training));
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && let (true, ErrorKind::UnknownArgument) = (is_training, error.kind())
         && let Some(key) = key_meant_by(flag.trim_start_matches('-'))
+        // A flag that was mistyped is the likelier guess, unless this is a key to the letter.
+        && (error.get(ContextKind::SuggestedArg).is_none() || flag[2..].replace('-', "_") == key)
     {
         let tip = format!("`{key}` is a key of the configuration: --set {key}=VALUE");
         error.remove(ContextKind::SuggestedArg);

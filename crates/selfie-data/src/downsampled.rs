@@ -17,6 +17,17 @@ const MAX_BATCHES: usize = 100;
 const N_CLASSES: usize = 1000;
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// The files of the training and the test batches in a folder; none if there is no training batch.
+fn batches(folder: &Path) -> Option<(Vec<PathBuf>, Vec<PathBuf>)> {
+    ["", ".npz"].into_iter().find_map(|end| {
+        let train = (1..=MAX_BATCHES).map(|batch| folder.join(format!("train_data_batch_{batch}{end}")));
+        let train: Vec<PathBuf> = train.take_while(|path| path.is_file()).collect();
+        let test = folder.join(format!("val_data{end}"));
+        let test = if test.is_file() { vec![test] } else { Vec::new() };
+        (!train.is_empty()).then_some((train, test))
+    })
+}
+
 /// The batches of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Downsampled {
@@ -33,13 +44,13 @@ impl Downsampled {
     /// Finds the batches in a folder: `train_data_batch_1` and on, `val_data`, with or without `.npz`; none if there is
     /// no such file.
     pub(crate) fn find(folder: &Path) -> Option<Result<Self, DataError>> {
-        ["", ".npz"].into_iter().find_map(|end| {
-            let batches = (1..=MAX_BATCHES).map(|batch| folder.join(format!("train_data_batch_{batch}{end}")));
-            let train: Vec<PathBuf> = batches.take_while(|path| path.is_file()).collect();
-            let test = folder.join(format!("val_data{end}"));
-            let test = if test.is_file() { vec![test] } else { Vec::new() };
-            (!train.is_empty()).then(|| Self::with_side(train, test))
-        })
+        let (train, test) = batches(folder)?;
+        Some(Self::with_side(train, test))
+    }
+
+    /// Whether a folder has such batches; opens none.
+    pub(crate) fn is_at(folder: &Path) -> bool {
+        batches(folder).is_some()
     }
 
     fn with_side(train: Vec<PathBuf>, test: Vec<PathBuf>) -> Result<Self, DataError> {

@@ -140,7 +140,9 @@ pub(crate) fn read(set: SetName, path: &Path) -> Result<DataSet, DataError> {
 /// What a set at a path is called: a published set in its own form by its name, anything else after its folder or file.
 #[must_use]
 pub fn name_at(set: SetName, path: &Path) -> String {
-    if set.cifar().is_some_and(|cifar| cifar::is_at(cifar, path)) || Downsampled::find(path).is_some() {
+    // A file is an archive to a CIFAR: see `Found::at`.
+    let is_cifar = set.cifar().is_some_and(|cifar| path.is_file() || cifar::is_at(cifar, path));
+    if is_cifar || Downsampled::is_at(path) {
         return set.to_string();
     }
     // The path may be `.`.

@@ -84,9 +84,9 @@ pub fn pretrain(resolved: &Resolved, examples: &Examples, at: Conditions<'_>) ->
     let plan = PretrainPlan::new(resolved, Request { n_examples, seed: at.seed, stop_after: None })?;
     let network = network_config(&plan.model, &plan.data, Normalization::default());
     let patches = stages(&network, plan.data.patch_size, 3).times(plan.data.n_patches as f64);
-    let held = patches.and(attention_pooling(&network, plan.data.n_patches - plan.data.n_targets + 1));
-    let made = Made { task: BenchTask::Pretrain, network, classifier: (ClassifierKind::PatchNetwork, 0), held };
-    estimate(resolved, (n_examples, examples.data.is_some()), (&plan.data, &plan.training), made, at)
+    let kept = patches.and(attention_pooling(&network, plan.data.n_patches - plan.data.n_targets + 1));
+    let subject = Subject { task: BenchTask::Pretrain, network, classifier: None, kept };
+    estimate(resolved, (n_examples, examples.data.is_some()), (&plan.data, &plan.training), subject, at)
 }
 
 /// What a fine-tuning on these labels would take.
@@ -119,31 +119,31 @@ pub fn finetune(
     let kind = plan.classifier.kind();
     let n_stages = if kind == ClassifierKind::Stage4 { 4 } else { 3 };
     let stages = stages(&network, plan.data.image_size, n_stages);
-    let held = match kind {
+    let kept = match kind {
         ClassifierKind::AttentionPooling => stages.and(attention_pooling(&network, plan.data.n_patches + 1)),
         ClassifierKind::Stage4 | ClassifierKind::PatchNetwork => stages,
     };
     let n_classes = data.as_ref().map_or(*published_classes as usize, |data| data.train.n_classes());
-    let made = Made { task: BenchTask::Finetune, network, classifier: (kind, n_classes), held };
-    estimate(resolved, (n_examples, data.is_some()), (&plan.data, &plan.training), made, at)
+    let subject = Subject { task: BenchTask::Finetune, network, classifier: Some((kind, n_classes)), kept };
+    estimate(resolved, (n_examples, data.is_some()), (&plan.data, &plan.training), subject, at)
 }
 
 /// The network of a run, and what it holds.
-struct Made {
+struct Subject {
     task: BenchTask,
     network: SelfieConfig,
-    classifier: (ClassifierKind, usize),
-    held: Held,
+    classifier: Option<(ClassifierKind, usize)>,
+    kept: Kept,
 }
 
 /// Numbers that are kept for backward, of one image; and the parameters.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct Kept {
     maps: f64,
     parameters: f64,
 }
 
-impl Held {
+impl Kept {
     /// The same parameters, for `n` inputs.
     fn times(self, n: f64) -> Self {
         Self { maps: self.maps * n, ..self }
@@ -155,13 +155,13 @@ impl Held {
 }
 
 /// Stem and stages on a square of `side` pixels.
-fn stages(network: &SelfieConfig, side: usize, n_stages: usize) -> Held {
+fn stages(network: &SelfieConfig, side: usize, n_stages: usize) -> Kept {
     let width = network.width as f64;
     let (kernel, mut side) = match network.stem {
         Stem::ThreeByThree => (3.0, side as f64),
         Stem::SevenBySeven => (7.0, side as f64 / 2.0),
     };
-    let mut held = Held { parameters: kernel * kernel * 3.0 * width, maps: width * side * side };
+    let mut kept = Kept { parameters: kernel * kernel * 3.0 * width, maps: width * side * side };
     if network.stem == Stem::SevenBySeven {
         side /= 2.0;
     }
@@ -172,34 +172,34 @@ fn stages(network: &SelfieConfig, side: usize, n_stages: usize) -> Held {
             let stride = if stage > 0 && block == 0 { 2.0 } else { 1.0 };
             let (before, after) = (side * side, (side / stride) * (side / stride));
             let shortcut = if block == 0 { channels * 4.0 * mid } else { 0.0 };
-            held.parameters += channels * mid + 13.0 * mid * mid + shortcut;
-            held.maps += mid * before + (mid + 4.0 * mid) * after;
+            kept.parameters += channels * mid + 13.0 * mid * mid + shortcut;
+            kept.maps += mid * before + (mid + 4.0 * mid) * after;
             (channels, side) = (4.0 * mid, side / stride);
         }
     }
-    held
+    kept
 }
 
 /// The transformer layers over `tokens`.
-fn attention_pooling(network: &SelfieConfig, tokens: usize) -> Held {
+fn attention_pooling(network: &SelfieConfig, tokens: usize) -> Kept {
     let (d, f, s) = (network.embedding_width() as f64, network.ffn as f64, tokens as f64);
     let layers = network.layers as f64;
-    Held { parameters: layers * (4.0 * d * d + 2.0 * d * f), maps: layers * s * (8.0 * d + 2.0 * f) }
+    Kept { parameters: layers * (4.0 * d * d + 2.0 * d * f), maps: layers * s * (8.0 * d + 2.0 * f) }
 }
 
 fn estimate(
     resolved: &Resolved,
     (n_examples, data_found): (u64, bool),
     (data, training): (&DataPlan, &TrainingPlan),
-    made: Made,
+    subject: Subject,
     at: Conditions<'_>,
 ) -> Result<Estimate, TrainError> {
-    let Made { task, network, classifier, held } = made;
+    let Subject { task, network, classifier, kept } = subject;
     let micro_batch = training.micro_batch;
     let mut work = Work { task, network, classifier, batch: micro_batch, micro_batch, dtype: at.number_type };
     let gflop_per_image = gflop_per_image(&work);
     // Backward holds the gradients of one stage's maps beside what forward kept.
-    let memory_mb = (micro_batch as f64 * held.maps * 4.0 * 1.5 + held.parameters * BYTES_A_PARAMETER) / 1e6;
+    let memory_mb = (micro_batch as f64 * kept.maps * 4.0 * 1.5 + kept.parameters * BYTES_A_PARAMETER) / 1e6;
     let most = if at.device.is_cpu() { MEASURED_GFLOP } else { MEASURED_GFLOP_GPU };
     let measured_batch = ((most / gflop_per_image) as usize).max(2).min(micro_batch);
     (work.batch, work.micro_batch) = (measured_batch, measured_batch);

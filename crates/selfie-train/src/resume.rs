@@ -149,8 +149,12 @@ pub fn differences(was: &RunRecord, now: &RunRecord) -> Result<Vec<Difference>, 
 fn origin(key: &str, record: &RunRecord) -> Option<String> {
     match key {
         "from" => record.pretrained_from.as_ref().map(|from| from.path.clone()),
-        _ if key.starts_with("data.") => record.data_dir.clone().or_else(|| record.data_name.clone()),
-        _ => None,
+        _ => {
+            // A key of the table `data` is called alike.
+            let split = key.strip_prefix("data.")?;
+            record.data_hashes.get(split)?;
+            record.data_dir.clone().or_else(|| record.data_name.clone())
+        }
     }
 }
 

@@ -54,8 +54,8 @@ const LOCK: &str = ".lock";
 pub struct RunName {
     /// Pretraining or fine-tuning.
     pub task: Task,
-    /// The recipe's name.
-    pub recipe: String,
+    /// The recipe's name, and that of the images where they are the user's own.
+    pub title: String,
     /// Of fine-tuning: share of the labels, in 0–1, and the arm.
     pub finetune: Option<(f64, Arm)>,
     /// Seed of every draw.
@@ -63,11 +63,11 @@ pub struct RunName {
 }
 
 impl RunName {
-    /// `runs/<task>-<recipe>[-<fraction>-<arm>]-s<seed>`
+    /// `runs/<task>-<title>[-<fraction>-<arm>]-s<seed>`
     #[must_use]
     pub fn default_path(&self) -> PathBuf {
         let middle = self.finetune.map_or_else(String::new, |(fraction, arm)| format!("-{fraction}-{}", arm.name()));
-        Path::new("runs").join(format!("{}-{}{middle}-s{}", self.task, self.recipe, self.seed))
+        Path::new("runs").join(format!("{}-{}{middle}-s{}", self.task, self.title, self.seed))
     }
 }
 

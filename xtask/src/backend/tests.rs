@@ -68,7 +68,7 @@ fn the_hub_is_turned_on_by_the_commands_that_need_it() {
         "data fetch imagenet32",
         "-q data fetch imagenet224",
         "data fetch cifar10 --hub",
-        "data import hub: --set imagenet32 --out x",
+        "data import hub: --data-set imagenet32 --out x",
         "pretrain cifar10 --data hub:uoft-cs/cifar10",
         "pretrain cifar10 --data=hub:uoft-cs/cifar10",
         "pretrain cifar10 --hub",

@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
         return Err(output::model(ModelError::Kind { path: weights, expected, got }));
     };
     let network = Classifier::of_file(&file, &weights, DType::F32, &device).map_err(output::model)?;
-    let (_, data) = arguments.other_data.open(&arguments.run_or_weights)?;
+    let data = arguments.other_data.open(&arguments.run_or_weights)?;
     if data.test.class_names() != config.classes {
         let (data, network) = (data.test.class_names().join(", "), config.classes.join(", "));
         return Err(

@@ -71,7 +71,8 @@ mod with_network {
     fn from_hub(asked: &DataFetch, set: SetName) -> anyhow::Result<u8> {
         let mut shown = Shown::new(asked.quiet);
         let folder = selfie_data::hub::fetch(set, move |event| shown.show(event)).map_err(output::data)?;
-        let next = format!("selfie data import hub: --set {set} --out {}", selfie_data::default_folder(set).display());
+        let next =
+            format!("selfie data import hub: --data-set {set} --out {}", selfie_data::default_folder(set).display());
         let text = format!(
             "{set} is in the hub's cache: {}\ntrain from it with --data hub:, or make the prepared form:\n  {next}",
             folder.display()

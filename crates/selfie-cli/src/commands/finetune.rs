@@ -9,7 +9,7 @@ use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, Resolved};
 use selfie_train::estimate::{self, Examples};
 use selfie_train::finetune::{Labels, Pretrained};
-use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record};
+use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record, read_result};
 
 use crate::arguments::Finetune;
 use crate::choice::{self, Chosen};
@@ -40,7 +40,7 @@ impl Start {
 pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
     let subset = arguments.subset.as_deref().map(SubsetFile::read).transpose().map_err(output::data)?;
-    let Begin { start, resolved, data_dir, found } = begin(arguments, subset.as_ref())?;
+    let Job { start, resolved, data_dir, found } = job(arguments, subset.as_ref())?;
     // One of the two is there: the argument parser requires it.
     let fraction = arguments.fraction.unwrap_or(1.0);
     let pretrained = start.weights.as_deref().map(Pretrained::read).transpose()?;
@@ -62,14 +62,14 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
 }
 
 /// What a fine-tuning begins with.
-struct Begin {
+struct Job {
     start: Start,
     resolved: Resolved,
     data_dir: Option<PathBuf>,
     found: Option<Recognised>,
 }
 
-impl Begin {
+impl Job {
     fn at(arguments: &Finetune, start: Start) -> anyhow::Result<Self> {
         let train = &arguments.train;
         let chosen = chosen(arguments.recipe.as_deref(), &start, train.data.as_deref(), train.quiet)?;
@@ -80,18 +80,38 @@ impl Begin {
 }
 
 /// The start and the configuration. Without `--from`, a run that was begun keeps the start it has: a pretraining that
-/// finished since then does not change what the same command means.
-fn begin(arguments: &Finetune, subset: Option<&SubsetFile>) -> anyhow::Result<Begin> {
-    let newest = Begin::at(arguments, start(arguments.from.as_deref(), arguments.recipe.as_deref())?)?;
+/// finished since then, on this folder or another, does not change what the same command means.
+fn job(arguments: &Finetune, subset: Option<&SubsetFile>) -> anyhow::Result<Job> {
+    let train = &arguments.train;
+    let mut starts = starts(arguments.from.as_deref(), arguments.recipe.as_deref())?;
+    let older = starts.split_off(1);
+    let newest = Job::at(arguments, starts.remove(0))?;
     if arguments.from.is_some() {
         return Ok(newest);
     }
-    let title = choice::title(&newest.resolved, newest.data_dir.as_deref());
-    let out = arguments.train.out.clone().unwrap_or_else(|| default_path(arguments, subset, &title, Arm::Pretrained));
-    let begun_from = read_record(&out)?.and_then(|record| record.pretrained_from).map(|from| PathBuf::from(from.path));
-    let Some(weights) = begun_from.filter(|weights| weights.is_file()) else { return Ok(newest) };
-    let run = run_of(&weights);
-    Begin::at(arguments, Start { weights: Some(weights), run })
+    let out = |job: &Job| {
+        let title = choice::title(&job.resolved, job.data_dir.as_deref());
+        train.out.clone().unwrap_or_else(|| default_path(arguments, subset, &title, Arm::Pretrained))
+    };
+    if let Some(start) = begun(&out(&newest))? {
+        return Job::at(arguments, start);
+    }
+    // Their folders are named after other images only where those are a pretraining's.
+    for start in older.into_iter().filter(|_| train.out.is_none() && train.data.is_none()) {
+        let out = out(&Job::at(arguments, start)?);
+        if read_result(&out)?.is_none()
+            && let Some(start) = begun(&out)?
+        {
+            return Job::at(arguments, start);
+        }
+    }
+    Ok(newest)
+}
+
+/// The start that a fine-tuning in a run folder was begun with, if its weights are still there.
+fn begun(out: &Path) -> anyhow::Result<Option<Start>> {
+    let from = read_record(out)?.and_then(|record| record.pretrained_from).map(|from| PathBuf::from(from.path));
+    Ok(from.filter(|weights| weights.is_file()).map(|weights| Start { run: run_of(&weights), weights: Some(weights) }))
 }
 
 /// The run folder that a weights file lies in, if it lies in one.
@@ -102,31 +122,34 @@ fn run_of(weights: &Path) -> Option<PathBuf> {
 fn default_path(arguments: &Finetune, subset: Option<&SubsetFile>, title: &str, arm: Arm) -> PathBuf {
     let finetune = arguments.fraction.map(|fraction| (fraction, arm));
     let seed = arguments.train.seed;
-    let recipe = match subset {
+    let title = match subset {
         None => title.to_owned(),
         Some(subset) => format!("{title}-subset-{:.8}-{}", subset.hash(), arm.name()),
     };
-    let path = RunName { task: Task::Finetune, recipe, finetune, seed }.default_path();
+    let path = RunName { task: Task::Finetune, title, finetune, seed }.default_path();
     // A choice on the validation split is another run than the test of what was chosen.
     if arguments.validate { PathBuf::from(format!("{}-validation", path.display())) } else { path }
 }
 
-fn start(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Start> {
+/// The start named, else those of all finished pretrainings of the recipe, the newest first: at least one.
+fn starts(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Vec<Start>> {
     match from {
-        Some("scratch") => Ok(Start::scratch()),
-        Some(path) => Start::at(Path::new(path)),
+        Some("scratch") => Ok(vec![Start::scratch()]),
+        Some(path) => Ok(vec![Start::at(Path::new(path))?]),
         None => {
             let recipe = recipe.map(|recipe| Ok::<_, TrainError>(Base::from_argument(recipe)?.name())).transpose()?;
-            let runs = finished_runs(Path::new("runs"), Task::Pretrain)?;
-            let newest = runs.into_iter().find(|run| recipe.as_ref().is_none_or(|recipe| run.record.recipe == *recipe));
-            let Some(run) = newest else {
+            let runs = finished_runs(Path::new("runs"), Task::Pretrain)?.into_iter();
+            let of_recipe = runs.filter(|run| recipe.as_ref().is_none_or(|recipe| run.record.recipe == *recipe));
+            let starts = of_recipe.map(|run| Start { weights: Some(run.path.join(WEIGHTS)), run: Some(run.path) });
+            let starts: Vec<Start> = starts.collect();
+            if starts.is_empty() {
                 let of = recipe.map_or(String::new(), |recipe| format!(" of {recipe}"));
                 let hint = format!(
                     "no finished pretraining{of} is there; pretrain first, or give --from a run, a weights file or `scratch`"
                 );
                 return Err(TrainError::Missing { path: PathBuf::from("runs"), hint }.into());
-            };
-            Ok(Start { weights: Some(run.path.join(WEIGHTS)), run: Some(run.path) })
+            }
+            Ok(starts)
         }
     }
 }

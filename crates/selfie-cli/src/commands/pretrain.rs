@@ -29,8 +29,8 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let data = choice::data_set_found(&resolved.config.data.set, data_dir, found)?;
-    let recipe = choice::title(&resolved, data_dir);
-    let name = RunName { task: Task::Pretrain, recipe, finetune: None, seed: train.seed };
+    let title = choice::title(&resolved, data_dir);
+    let name = RunName { task: Task::Pretrain, title, finetune: None, seed: train.seed };
     let session = context::session(train, train.data.clone(), name.default_path())?;
     let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;
     finish(&ended, &session.out, train.json)

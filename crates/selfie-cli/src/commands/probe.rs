@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
     let weights = context::weights_file(&arguments.weights)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
-    let (set, data) = arguments.other_data.open(&arguments.weights)?;
+    let data = arguments.other_data.open(&arguments.weights)?;
     data.require_classes().map_err(output::data)?;
     let places = if arguments.at.is_empty() { vec![model.default_at()] } else { arguments.at.clone() };
     let (folds, measured_on) = folds_of(arguments, &data)?;
@@ -97,7 +97,8 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
         }
         reports.push((at, report));
     }
-    let text = if arguments.json { as_json(&set, measured_on, &reports)? } else { as_text(measured_on, &reports) };
+    let text =
+        if arguments.json { as_json(&data.name, measured_on, &reports)? } else { as_text(measured_on, &reports) };
     output::print(&text)?;
     Ok(0)
 }

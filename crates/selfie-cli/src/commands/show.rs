@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Show) -> anyhow::Result<u8> {
     let weights = context::weights_file(&arguments.weights)?;
     let file = WeightsFile::read(&weights).map_err(output::model)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
-    let images = arguments.other_data.open(&arguments.weights)?.1.train;
+    let images = arguments.other_data.open(&arguments.weights)?.train;
     let splits = Splits::new(images.labels());
     let held_out = images.n_classes() > 1 && !splits.validation.is_empty();
     let examples = if held_out { splits.validation } else { (0..images.len() as u32).collect() };

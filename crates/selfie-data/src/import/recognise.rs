@@ -31,10 +31,13 @@ impl Recognised {
     ///
     /// If its files are wrong, or too many to hold in memory.
     pub fn open(self, set: SetName) -> Result<DataSet, DataError> {
-        match self.found {
-            // Which of the two CIFARs it is to be is for `set` to say.
-            Found::Cifar(_) => read(set, &self.path),
-            found => found.read(set, &self.path),
+        match (self.found, set) {
+            // It has no folder.
+            (_, SetName::Shapes32) => crate::open(set, Some(&self.path)),
+            // Which of the two CIFARs it is to be is for `set` to say, and to a CIFAR a file is an archive.
+            (Found::Cifar(_), _) => read(set, &self.path),
+            (_, SetName::Cifar10 | SetName::Cifar100) if self.path.is_file() => read(set, &self.path),
+            (found, _) => found.read(set, &self.path),
         }
     }
 }

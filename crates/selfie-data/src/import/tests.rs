@@ -254,6 +254,19 @@ fn a_file_that_becomes_unreadable_or_another_costs_one_example() {
 }
 
 #[test]
+fn what_was_recognised_opens_as_the_set_itself_does() {
+    let source = folder(6, 40, &[]);
+    for set in [SetName::Imagenet32, SetName::Imagenet224, SetName::Cifar10] {
+        let (found, read) = (recognise(source.path()).unwrap().open(set).unwrap(), read(set, source.path()).unwrap());
+        assert_eq!((&found.name, found.train.len()), (&read.name, read.train.len()));
+        assert_eq!(found.train.content_hash(), read.train.content_hash());
+        assert_eq!(found.test.content_hash(), read.test.content_hash());
+    }
+    let drawn = recognise(source.path()).unwrap().open(SetName::Shapes32).unwrap_err();
+    assert_eq!(drawn.kind(), DataErrorKind::Configuration);
+}
+
+#[test]
 fn parquet_files_are_read_recognised_and_prepared_like_a_folder() {
     let source = tempfile::tempdir().unwrap();
     let mut images: Vec<Vec<u8>> = (0..20).map(|value| png(40, value)).collect();

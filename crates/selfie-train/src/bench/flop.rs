@@ -15,7 +15,7 @@ const EXPANSION: usize = 4;
 pub(crate) fn gflop_per_image(work: &Work) -> f64 {
     let config = &work.network;
     let (d, side) = (config.embedding_width(), config.image_size);
-    let (kind, n_classes) = work.classifier;
+    let (kind, n_classes) = work.classifier.unwrap_or((ClassifierKind::PatchNetwork, 0));
     let n_stages = if kind == ClassifierKind::Stage4 { 4 } else { 3 };
     let multiplications = match work.task {
         BenchTask::Embed => convolutions(config, side, n_stages),

@@ -14,14 +14,16 @@ use crate::schedule::Schedule;
 use crate::{NumberType, TrainError};
 
 const SEED: u64 = 1;
+/// The peer's labels are below this, however many classes there are.
+const PEER_LABELS: usize = 10;
 
 /// What a measured step computes, on noise.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
     pub(crate) task: BenchTask,
     pub(crate) network: SelfieConfig,
-    /// What turns the patch network into a classifier, and its classes; not for pretraining.
-    pub(crate) classifier: (ClassifierKind, usize),
+    /// What turns the patch network into a classifier, and how many classes it has; none in pretraining.
+    pub(crate) classifier: Option<(ClassifierKind, usize)>,
     /// Images a step.
     pub(crate) batch: usize,
     /// Images that go through the network at once; it divides `batch`.
@@ -42,7 +44,7 @@ impl From<&BenchStep> for Work {
             positions: if small { Positions::PerPatch } else { Positions::RowColumn },
             ..SelfieConfig::default()
         };
-        let classifier = (ClassifierKind::Stage4, if small { 10 } else { 1000 });
+        let classifier = Some((ClassifierKind::Stage4, if small { 10 } else { 1000 }));
         let BenchStep { task, batch, micro_batch, dtype, .. } = *asked;
         Self { task, network, classifier, batch, micro_batch, dtype }
     }
@@ -95,7 +97,8 @@ fn finetune<R>(
     let (b, side) = (work.micro_batch, work.network.image_size);
     let micro_batches = pixels(work, &[b, side, side, 3], device)?;
     let mut draws = Stream::new(SEED, Purpose::Synthetic, 1, 0);
-    let labels: Vec<u32> = (0..work.batch).map(|_| draws.below(work.classifier.1 as u32)).collect();
+    let labels: Vec<u32> =
+        (0..work.batch).map(|_| draws.below(network.config().classes.len().min(PEER_LABELS) as u32)).collect();
     measure(&mut |step| {
         let loss_of = |micro: usize, images: &Tensor, pass: &Training| {
             let logits = network.forward(images, Mode::Training(pass))?.logits;
@@ -147,7 +150,9 @@ fn update(
 }
 
 fn classifier(work: &Work, device: &Device) -> Result<Classifier, TrainError> {
-    let (kind, n_classes) = work.classifier;
+    let Some((kind, n_classes)) = work.classifier else {
+        return Err(TrainError::Internal("a classifier's step without a classifier".to_owned()));
+    };
     let classes = (0..n_classes).map(|class| class.to_string()).collect();
     let config = ClassifierConfig { network: work.network.clone(), kind, classes };
     Ok(Classifier::new(&config, work.dtype.on(device)?, device, SEED)?)

@@ -33,10 +33,6 @@ impl Layers {
         }
     }
 
-    pub(super) fn tables(&self) -> Vec<String> {
-        self.values.keys().cloned().collect()
-    }
-
     pub(super) fn keys(&self) -> Vec<String> {
         let of_table = |(table, keys): (&String, &Value)| {
             let names: Vec<String> = keys.as_object().map_or_else(Vec::new, |keys| keys.keys().cloned().collect());

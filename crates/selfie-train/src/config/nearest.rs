@@ -32,11 +32,11 @@ pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
     }
 }
 
-/// The bare name of the key that is called `wrong`, or may have been meant by it; `keys` are `table.key`.
-pub(super) fn bare_key<'a>(wrong: &str, keys: &'a [String]) -> Option<&'a str> {
-    let names = keys.iter().filter_map(|key| key.split_once('.')).map(|(_, name)| name);
-    let near = names.map(|name| (if name == wrong { 0 } else { name_distance(wrong, name) }, name)).min()?;
-    (near.0 <= 1).then_some(near.1)
+/// The bare name of the key that is called `word`, or that `word` begins or abbreviates; `keys` are `table.key`.
+pub(super) fn bare_key<'a>(word: &str, keys: &'a [String]) -> Option<&'a str> {
+    let mut names: Vec<&str> = keys.iter().filter_map(|key| key.split_once('.')).map(|(_, name)| name).collect();
+    names.sort_by_key(|name| *name != word);
+    names.into_iter().find(|name| *name == word || is_short_for(word, name))
 }
 
 /// The one of `names` that `wrong` may have meant.
@@ -54,9 +54,13 @@ fn tolerated(wrong: &str) -> usize {
 /// How far a name is from what was typed: little where one begins with the other (`batchsize`, `batch`) and where initials
 /// were typed (`lr`).
 fn name_distance(wrong: &str, name: &str) -> usize {
-    let begins = wrong.len().min(name.len()) > 3 && (wrong.starts_with(name) || name.starts_with(wrong));
-    let initials = wrong.len() > 1 && name.split('_').filter_map(|part| part.chars().next()).eq(wrong.chars());
-    if begins || initials { 1 } else { distance(wrong, name) }
+    if is_short_for(wrong, name) { 1 } else { distance(wrong, name) }
+}
+
+fn is_short_for(word: &str, name: &str) -> bool {
+    let begins = word.len().min(name.len()) > 3 && (word.starts_with(name) || name.starts_with(word));
+    let initials = word.len() > 1 && name.split('_').filter_map(|part| part.chars().next()).eq(word.chars());
+    begins || initials
 }
 
 /// Edits that turn one text into the other: insertions, deletions, substitutions, swaps of neighbours (optimal string

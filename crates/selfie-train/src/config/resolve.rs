@@ -64,7 +64,7 @@ impl Base {
         Err(TrainError::Usage { argument: "RECIPE".to_owned(), expected, got })
     }
 
-    /// The recipe's name, the file's stem, or the recipe of the earlier run: the middle of a run folder's name.
+    /// The recipe's name, the file's stem, or the recipe of the earlier run.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -90,7 +90,8 @@ pub struct FlagValue {
 /// Everything laid upon the [`Base`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Environment variables; those that do not begin with `SELFIE_<TABLE>_` are passed over, and so are empty ones.
+    /// Environment variables; those that do not begin with `SELFIE_<TABLE>_`, or nearly so, are passed over, and so are empty
+    /// ones.
     pub environment: Vec<(OsString, OsString)>,
     /// `key=value`, as typed after `--set`.
     pub set: Vec<String>,
@@ -179,7 +180,7 @@ pub fn key_meant_by(name: &str) -> Option<String> {
 pub fn resolve(task: Task, base: &Base, overrides: &Overrides) -> Result<Resolved, TrainError> {
     let mut layers = Layers::new()?;
     layers.lay(base_settings(base)?)?;
-    layers.lay(environment_settings(&overrides.environment, &layers.tables()))?;
+    layers.lay(environment_settings(&overrides.environment, &layers.keys()))?;
     let mut top = Vec::new();
     for text in &overrides.set {
         let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {

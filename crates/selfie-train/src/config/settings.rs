@@ -52,14 +52,19 @@ fn flatten(config: &Value, source: &Source) -> Vec<Setting> {
     settings
 }
 
-/// `SELFIE_<TABLE>_<KEY>`. A word that is nearly a table is taken for one, whose key is then refused with a suggestion;
-/// everything else that begins with `SELFIE_` is none of the configuration.
-pub(super) fn environment_settings(environment: &[(OsString, OsString)], tables: &[String]) -> Vec<Setting> {
-    let known: Vec<&str> = tables.iter().map(String::as_str).collect();
+/// `SELFIE_<TABLE>_<KEY>`. A word that is nearly a table, before one of its keys, is a setting too, which is then refused
+/// with a suggestion; everything else that begins with `SELFIE_` is none of the configuration. `keys` are `table.key`.
+pub(super) fn environment_settings(environment: &[(OsString, OsString)], keys: &[String]) -> Vec<Setting> {
+    let mut tables: Vec<&str> = keys.iter().filter_map(|key| key.split_once('.')).map(|(table, _)| table).collect();
+    tables.dedup();
+    let is_setting = |table: &str, key: &str| {
+        let near = || nearest::name(table, &tables).is_some_and(|near| keys.contains(&format!("{near}.{key}")));
+        tables.contains(&table) || near()
+    };
     let setting = |(name, value): &(OsString, OsString)| {
         let name = name.to_str()?;
         let rest = name.strip_prefix("SELFIE_")?.to_lowercase();
-        let (table, key) = rest.split_once('_').filter(|(table, _)| nearest::name(table, &known).is_some())?;
+        let (table, key) = rest.split_once('_').filter(|(table, key)| is_setting(table, key))?;
         let value = value.to_string_lossy();
         (!value.is_empty()).then(|| Setting {
             key: format!("{table}.{key}"),

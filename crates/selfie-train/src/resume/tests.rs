@@ -58,17 +58,18 @@ fn every_other_key_is_listed_with_both_values_and_its_source() {
 
 #[test]
 fn what_is_compared_by_its_hash_is_named_by_its_path() {
-    let of = |folder: &str, hash: &str, weights: &str| {
-        let mut record = record(Task::Finetune, &[]);
+    let of = |folder: &str, hash: &str, weights: &str, flip: &str| {
+        let mut record = record(Task::Finetune, &[flip]);
         record.data_dir = Some(folder.to_owned());
         record.data_hashes.insert("train".into(), hash.into());
         record.pretrained_from = Some(PretrainedFrom { path: weights.into(), hash: format!("{hash}0123456789") });
         record
     };
-    let differences = differences(&of("/a/photos", "aa", "one"), &of("/b/photos", "bb", "two")).unwrap();
+    let differences =
+        differences(&of("/a/photos", "aa", "one", "flip=true"), &of("/b/photos", "bb", "two", "flip=false")).unwrap();
     assert_eq!(
         Difference::lines(&differences),
-        "  data.train: was /a/photos (aa…), now /b/photos (bb…)\n  from: was one (aa012345…), now two (bb012345…)"
+        "  data.flip: was true, now false (--set)\n  data.train: was /a/photos (aa…), now /b/photos (bb…)\n  from: was one (aa012345…), now two (bb012345…)"
     );
 }
 

@@ -79,7 +79,7 @@ fn the_last_metrics_are_those_of_the_whole_file_however_long_lines_are() {
 
 #[test]
 fn the_default_path_names_task_recipe_fraction_arm_and_seed() {
-    let pretrain = RunName { task: Task::Pretrain, recipe: "cifar10-small".into(), finetune: None, seed: 0 };
+    let pretrain = RunName { task: Task::Pretrain, title: "cifar10-small".into(), finetune: None, seed: 0 };
     assert_eq!(pretrain.default_path(), Path::new("runs/pretrain-cifar10-small-s0"));
     let finetune = RunName { task: Task::Finetune, finetune: Some((0.08, Arm::Scratch)), seed: 3, ..pretrain };
     assert_eq!(finetune.default_path(), Path::new("runs/finetune-cifar10-small-0.08-scratch-s3"));
