@@ -138,6 +138,12 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     // A weights file that the record beside it does not know has no history.
     fs::copy(folder.path("run/checkpoints/step-00000015/weights.safetensors"), folder.path("run/other.safetensors"))
         .unwrap();
+    // What an earlier export left, and what is nobody's export.
+    folder.run("export run --out model").ends_with(0);
+    assert!(!folder.exists("model/model.onnx"));
+    folder.run("export run --out pictures").ends_with(73).says(&["pictures holds other files", "another --out"]);
+    assert!(!folder.exists("pictures/model.safetensors"));
+
     folder.run("export run/other.safetensors --out other").ends_with(0);
     assert!(String::from_utf8(folder.bytes("other/README.md")).unwrap().contains("## Training\n\nUnknown."));
 }

@@ -8,11 +8,12 @@ use crate::program::{Folder, red_bmp};
 /// A mistake, its exit code and what its message must have.
 pub(crate) type Mistake = (&'static str, i32, &'static [&'static str]);
 
-pub(crate) const OF_USAGE: [Mistake; 9] = [
+pub(crate) const OF_USAGE: [Mistake; 10] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
     ("pretrain", 2, &["RECIPE: expected a recipe, or a folder of images as --data"]),
     ("pretrain shapes32 --batch-size 32", 2, &["'--batch-size'", "a key of the configuration: --set batch=VALUE"]),
     ("pretrain shapes32 --step 100", 2, &["a similar argument exists: '--steps'"]),
+    ("evaluate cifar --set cifar10", 2, &["a data set is named with --data-set"]),
     ("pretrian shapes32", 2, &["pretrian", "pretrain"]),
     ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
     ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),
@@ -20,13 +21,18 @@ pub(crate) const OF_USAGE: [Mistake; 9] = [
     ("finetune tiny.toml --data cifar --from scratch --fraction 1.5", 2, &["--fraction", "'1.5'", "at most 1"]),
 ];
 
-pub(crate) const OF_CONFIGURATION: [Mistake; 6] = [
+pub(crate) const OF_CONFIGURATION: [Mistake; 7] = [
     (
         "pretrain tiny.toml --data cifar --set learning_rat=1",
         78,
         &["--set: there is no key `learning_rat`", "`pretrain.learning_rate`"],
     ),
     ("pretrain tiny.toml --data cifar --set modl.width=2", 78, &["no key `modl.width`", "`model.width`"]),
+    (
+        "pretrain tiny.toml --data cifar --allow-change lerning_rate",
+        78,
+        &["--allow-change: there is no key `lerning_rate`", "`pretrain.learning_rate`"],
+    ),
     ("pretrain tiny.toml --data cifar --set batch=many", 78, &["pretrain.batch (--set)", "many"]),
     ("pretrain tiny.toml --data cifar --set heads=5", 78, &["model.heads (--set): expected a divisor of", "got 5"]),
     ("pretrain tiny.toml --data cifar --steps 0", 78, &["pretrain.steps (--steps)", "got 0 updates"]),

@@ -232,8 +232,8 @@ pub(crate) struct Predict {
     #[arg(required = true)]
     pub(crate) images: Vec<PathBuf>,
     /// Classes to print for each image, the likeliest first
-    #[arg(long, default_value_t = 3)]
-    pub(crate) top: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: u32,
     #[command(flatten)]
     pub(crate) compute: Compute,
     /// Print every probability as JSON, a line for each image

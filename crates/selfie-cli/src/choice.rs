@@ -29,7 +29,10 @@ impl OtherData {
         let of_run = record.as_ref().and_then(|record| record.config.pointer("/data/set")?.as_str());
         let dir = self.data.clone().or_else(|| record.as_ref()?.data_dir.as_ref().map(PathBuf::from));
         match (&self.data_set, &self.data, of_run) {
-            (Some(set), ..) => data_set(set, dir.as_deref()),
+            (Some(set), Some(given), _) => data_set(set, Some(given)),
+            (Some(set), None, Some(of_run)) if set == of_run => data_set(set, dir.as_deref()),
+            // The run's folder has another set.
+            (Some(set), None, _) => data_set(set, None),
             (None, None, Some(of_run)) => data_set(of_run, dir.as_deref()),
             (None, Some(given), Some(of_run)) => {
                 // Only what is nothing the run could read is read as what it looks like.

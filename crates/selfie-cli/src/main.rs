@@ -37,6 +37,14 @@ fn main() -> ExitCode {
 /// Says how a key of the configuration is set where it was typed as a flag.
 fn with_the_keys(mut error: clap::Error) -> clap::Error {
     let command = std::env::args_os().nth(1);
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && flag == "--set"
+    {
+        let tip = "a data set is named with --data-set; keys of the configuration belong to the training commands";
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        return error;
+    }
     let is_training = command.is_some_and(|command| TRAINING.iter().any(|training| command == *training));
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && let (true, ErrorKind::UnknownArgument) = (is_training, error.kind())

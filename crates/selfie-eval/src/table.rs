@@ -25,13 +25,38 @@ pub enum Variance {
     PretrainingAndFinetuningSeeds,
 }
 
+/// What accuracies are measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestSet {
+    /// Its images.
+    pub n_images: usize,
+    /// The accuracy of always answering its most frequent class, in 0–1.
+    pub chance: f64,
+}
+
+impl TestSet {
+    /// In words, with what one image counts.
+    #[must_use]
+    pub fn sentence(self) -> String {
+        let Self { n_images, chance } = self;
+        let image = 100.0 / n_images.max(1) as f64;
+        let chance = 100.0 * chance;
+        format!(
+            "The test set has {n_images} images, so that one of them is {image:.2} points; always answering its most frequent class is {chance:.2} %."
+        )
+    }
+}
+
 /// What a table is of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// The recipe of every run.
     pub recipe: String,
-    /// The data set, by the recipes' name of it.
+    /// The data set: a published one's name, or that of the user's own folder.
     pub set: String,
+    /// What the accuracies are measured on; `None` in tables of older programs.
+    #[serde(default)]
+    pub test_set: Option<TestSet>,
     /// What differed between the runs behind one ±.
     pub variance: Variance,
     /// Updates of every run; `None` where the recipe counts epochs.
@@ -122,7 +147,7 @@ pub struct Difference {
     pub n_pairs: usize,
     /// Mean difference.
     pub mean: f64,
-    /// What more than one pair says.
+    /// What more than one pair says; `None` too where all have the same difference, which says nothing of its spread.
     pub test: Option<Test>,
 }
 
@@ -216,6 +241,12 @@ impl ArmCell {
 }
 
 impl Difference {
+    /// Why there is no test.
+    #[must_use]
+    pub fn why_no_test(&self) -> &'static str {
+        if self.n_pairs == 1 { "one pair" } else { "the same in all pairs" }
+    }
+
     /// A run without a partner of its seed counts in its arm's mean but not here.
     fn new(treated: &Runs, control: &Runs) -> Result<Option<Self>, EvalError> {
         let control_of = |seed| control.runs.iter().find(|run| run.seed == seed).map(|run| run.top1_accuracy);
@@ -227,6 +258,9 @@ impl Difference {
             _ => paired_difference(&treated, &control)?,
         };
         let PairedDifference { n_pairs, mean, std, low, high, p_value } = test;
+        if std <= f64::EPSILON {
+            return Ok(Some(Self { n_pairs, mean, test: None }));
+        }
         let sign_flip_p_value = sign_flip_p_value(&treated, &control)?;
         let spread = |values: &[f64]| Summary::of(values).and_then(|summary| summary.std).filter(|std| *std > 0.0);
         let spread_ratio = spread(&control).map(|control| spread(&treated).unwrap_or(0.0) / control);

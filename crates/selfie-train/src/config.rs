@@ -17,6 +17,7 @@ mod tests;
 pub use selfie_data::{DroppedChannels, JitterFill, Padding};
 pub use selfie_model::{Architecture, ClassifierKind, EmbeddingAt, LogitScale, Positions, Stem};
 
+pub(crate) use nearest::hint as key_hint;
 pub use resolve::{Base, FlagValue, Overrides, Resolved, key_meant_by, resolve};
 pub use source::Source;
 

@@ -163,8 +163,8 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
-    /// A folder that is not a run folder and not empty.
-    #[error("{path} holds other files ({found}) and is no run folder; choose another --out")]
+    /// A folder that is not empty and holds nothing of ours.
+    #[error("{path} holds other files ({found}); choose another --out")]
     NotARunFolder {
         /// The folder.
         path: PathBuf,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use selfie_data::{DataError, DataSet, SetName};
-use selfie_eval::record::to_pretty_json;
+use selfie_eval::record::{Task, to_pretty_json};
 use selfie_model::{ClassifierKind, Normalization, SelfieConfig};
 use serde::Serialize;
 
@@ -24,7 +24,6 @@ const MEASURED_GFLOP: f64 = 60.0;
 const MEASURED_GFLOP_GPU: f64 = 4000.0;
 /// A run that takes longer gets a hint.
 const LONG_HOURS: f64 = 48.0;
-const LONG: &str = "\n          shorter and smaller, say: --steps 2000 --set batch=64 --set model.width=16 --set model.heads=8 --set model.ffn=160";
 /// Bytes a parameter takes in training: itself, its gradient, its momentum and a partial gradient.
 const BYTES_A_PARAMETER: f64 = 16.0;
 
@@ -42,6 +41,10 @@ pub struct Conditions<'a> {
 /// What a run would take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
+    /// Pretraining or fine-tuning.
+    pub task: Task,
+    /// Channels of the stem.
+    pub width: usize,
     /// The recipe.
     pub recipe: String,
     /// The data set.
@@ -195,6 +198,7 @@ fn estimate(
     at: Conditions<'_>,
 ) -> Result<Estimate, TrainError> {
     let Subject { task, network, classifier, kept } = subject;
+    let width = network.width;
     let micro_batch = training.micro_batch;
     let mut work = Work { task, network, classifier, batch: micro_batch, micro_batch, dtype: at.number_type };
     let gflop_per_image = gflop_per_image(&work);
@@ -205,6 +209,8 @@ fn estimate(
     (work.batch, work.micro_batch) = (measured_batch, measured_batch);
     let images_per_s = images_per_s(&work, at.device)?;
     Ok(Estimate {
+        task: if task == BenchTask::Pretrain { Task::Pretrain } else { Task::Finetune },
+        width,
         recipe: resolved.recipe.clone(),
         set: resolved.config.data.set.clone(),
         n_examples,
@@ -255,6 +261,17 @@ impl Examples {
 }
 
 impl Estimate {
+    /// What makes the run shorter, in keys that every command takes.
+    fn shorter(&self) -> String {
+        let task = self.task;
+        let mut keys = vec![format!("{task}.steps=2000"), format!("{task}.batch=64")];
+        if self.width > 16 {
+            keys.extend(["model.width=16", "model.heads=8", "model.ffn=160"].map(str::to_owned));
+        }
+        let keys: Vec<String> = keys.into_iter().map(|key| format!("--set {key}")).collect();
+        format!("\n          shorter and smaller, say: {}", keys.join(" "))
+    }
+
     /// The estimate for a reader, or as JSON.
     ///
     /// # Errors
@@ -268,7 +285,7 @@ impl Estimate {
         let passes = (self.steps * self.batch as u64) as f64 / self.n_examples.max(1) as f64;
         let pieces = self.batch / self.micro_batch.max(1);
         let pieces = if pieces > 1 { format!(" as {pieces} × {}", self.micro_batch) } else { String::new() };
-        let long = if self.hours > LONG_HOURS { LONG } else { "" };
+        let long = if self.hours > LONG_HOURS { self.shorter() } else { String::new() };
         Ok(format!(
             "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up: {passes:.1} passes\n\
              compute   {:.3} GFLOP an image\nmemory    about {:.0} MB\n\

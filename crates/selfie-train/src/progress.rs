@@ -185,8 +185,12 @@ impl Means {
     }
 }
 
-/// The time left as `h:mm:ss`.
+/// The time left as `h:mm:ss`, or in days from the third on.
 fn time_left(steps: u64, step: u64, step_s: f64) -> String {
     let seconds = (steps.saturating_sub(step) as f64 * step_s).round() as u64;
+    let days = seconds / 86_400;
+    if days > 2 {
+        return format!("{days} days");
+    }
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -7,7 +7,7 @@ use selfie_eval::record::{Change, RunRecord, to_pretty_json};
 use serde_json::{Map, Value, json};
 
 use crate::TrainError;
-use crate::config::Config;
+use crate::config::{Config, Source, key_hint};
 
 #[cfg(test)]
 mod tests;
@@ -110,6 +110,20 @@ pub(crate) fn is_allowed(difference: &Difference, allowed: &[String]) -> bool {
         .iter()
         .map(|allowed| allowed.replace('-', "_"))
         .any(|allowed| *key == allowed || key.strip_suffix(&allowed).is_some_and(|table| table.ends_with('.')))
+}
+
+/// Refuses a key in `allowed` that is none.
+pub(crate) fn require_known(allowed: &[String], record: &RunRecord) -> Result<(), TrainError> {
+    let (defaults, identity) = (defaults()?, identity(record, &Value::Null));
+    let keys: Vec<String> = leaves(&defaults).into_keys().chain(leaves(&identity).into_keys()).collect();
+    for key in allowed.iter().map(|key| key.replace('-', "_")) {
+        let is_key = |known: &String| *known == key || known.ends_with(&format!(".{key}"));
+        if !keys.iter().any(is_key) {
+            let hint = key_hint(&key, &leaves(&defaults).into_keys().collect::<Vec<_>>());
+            return Err(TrainError::UnknownKey { origin: Source::Flag("--allow-change".to_owned()), key, hint });
+        }
+    }
+    Ok(())
 }
 
 /// The record of a run that goes on with the values of `now`, in which `differences` were allowed after `step`.

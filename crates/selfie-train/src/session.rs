@@ -18,7 +18,7 @@ use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{CheckpointPlan, TrainingPlan};
 use crate::progress::{self, Progress};
-use crate::resume::{accepted_hashes, changed, identity_hash};
+use crate::resume::{self, accepted_hashes, changed, identity_hash};
 use crate::run_folder::{
     Begin, Finish, LineLog, RunFolder, TensorBoardLog, read_events, read_last_metrics, read_metrics, read_result,
 };
@@ -212,6 +212,7 @@ impl Run {
         training: &TrainingPlan,
         checkpoint: CheckpointPlan,
     ) -> Result<Opened, TrainError> {
+        resume::require_known(&session.allow_change, record)?;
         let folder = RunFolder::open(&session.out)?;
         let record = &RunRecord { steps: Some(training.steps), ..record.clone() };
         let finished = read_result(folder.path())?;

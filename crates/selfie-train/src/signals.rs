@@ -1,11 +1,13 @@
 //! Signals that end a run after a saved checkpoint.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 #[cfg(test)]
 mod tests;
@@ -78,12 +80,15 @@ impl Signals {
         let code = i32::from(StopSignal::Interrupt.exit_code());
         flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&interrupted))?;
         flag::register(SIGINT, interrupted)?;
+        let mut heard = Vec::new();
         for signal in StopSignal::ALL {
             if signal == StopSignal::Hangup && ignores_hangup() {
                 continue;
             }
             flag::register_usize(signal.number(), Arc::clone(&received), signal.number() as usize)?;
+            heard.push(signal.number());
         }
+        answer(heard)?;
         Ok(Self { received })
     }
 
@@ -98,6 +103,20 @@ impl Signals {
         let number = self.received.load(Ordering::Relaxed);
         StopSignal::ALL.into_iter().find(|signal| signal.number() as usize == number)
     }
+}
+
+/// Says on stderr that a signal was heard: a step may take minutes.
+fn answer(signals: Vec<i32>) -> io::Result<()> {
+    let mut heard = SignalsInfo::<SignalOnly>::new(signals)?;
+    let say = move || {
+        for number in heard.forever() {
+            let signal = StopSignal::ALL.into_iter().find(|signal| signal.number() == number);
+            let again = if number == SIGINT { ", a second SIGINT leaves at once" } else { "" };
+            let name = signal.map_or("signal", StopSignal::name);
+            let _ = writeln!(io::stderr(), "\n{name}: ending after this step, with a checkpoint{again}");
+        }
+    };
+    std::thread::Builder::new().name("selfie-signals".to_owned()).spawn(say).map(drop)
 }
 
 /// Whether this process was started with SIGHUP ignored. Known on Linux only.

@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let accuracy = meter.top1_accuracy().unwrap_or(0.0);
-    let mut text = format!("test accuracy {:.2} % of {} images", 100.0 * accuracy, meter.n_examples());
+    let mut text = format!("test accuracy {:.2} % of {} images of {}", 100.0 * accuracy, meter.n_examples(), data.name);
     for bad in &evaluated.bad {
         text.push_str(&format!("\n  left out: {}, {}", bad.path, bad.reason));
     }

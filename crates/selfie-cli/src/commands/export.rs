@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use crate::context;
 use crate::output;
 
+/// Every file of an exported folder.
+const FILES: [&str; 5] = [EXPORTED_WEIGHTS, "resnet.safetensors", "config.json", "model.onnx", "README.md"];
+
 #[derive(Args, Debug)]
 pub(crate) struct Export {
     /// A run folder or a weights file
@@ -41,8 +44,7 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     let result = result.filter(|result| result.weights_hash == weights_hash);
     let record = record.filter(|_| result.is_some());
 
-    std::fs::create_dir_all(&arguments.out)
-        .map_err(|source| TrainError::CannotCreate { path: arguments.out.clone(), source })?;
+    make_folder(&arguments.out)?;
     let mut files = vec![(
         EXPORTED_WEIGHTS.to_owned(),
         format!("the weights, named as {} names them", if is_v2(&file) { "timm" } else { "torchvision" }),
@@ -77,6 +79,22 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).chain(["config.json", "README.md"]).collect();
     output::print(&format!("{}: {}", arguments.out.display(), names.join(", ")))?;
     Ok(0)
+}
+
+/// Makes the folder, or empties that of an earlier export: a file that this one does not write would be of another model.
+fn make_folder(out: &Path) -> anyhow::Result<()> {
+    let failed = |source| TrainError::CannotCreate { path: out.to_owned(), source };
+    std::fs::create_dir_all(out).map_err(failed)?;
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(out).map_err(failed)?.collect();
+    let names: Vec<_> = entries.map_err(failed)?.into_iter().map(|entry| entry.file_name()).collect();
+    let is_ours = names.is_empty() || names.iter().any(|name| name == EXPORTED_WEIGHTS);
+    let other = names.iter().find(|name| !is_ours || !FILES.iter().any(|file| *name == *file));
+    if let Some(other) = other {
+        let found = other.display().to_string();
+        return Err(TrainError::NotARunFolder { path: out.to_owned(), found }.into());
+    }
+    names.iter().try_for_each(|name| std::fs::remove_file(out.join(name))).map_err(failed)?;
+    Ok(())
 }
 
 fn parent(file: &Path) -> PathBuf {

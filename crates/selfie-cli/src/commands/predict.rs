@@ -42,6 +42,6 @@ fn print(arguments: &Predict, classes: &[String], name: &str, probs: &[f32]) -> 
         return output::print(&serde_json::json!({ "image": name, "probabilities": probs }).to_string());
     }
     ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    let top = ranked.iter().take(arguments.top).map(|(class, prob)| format!("{class} {:.1} %", 100.0 * prob));
+    let top = ranked.iter().take(arguments.top as usize).map(|(class, prob)| format!("{class} {:.1} %", 100.0 * prob));
     output::print(&format!("{name}: {}", top.collect::<Vec<_>>().join(", ")))
 }

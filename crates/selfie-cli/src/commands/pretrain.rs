@@ -54,7 +54,10 @@ pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8
                 )?;
             } else {
                 let same = if signal.is_some() { "the same command" } else { "the same command without --stop-after" };
-                output::print(&format!("stopped{by} after step {step}; {same} goes on: {}", out.display()))?;
+                output::print(&format!(
+                    "stopped{by} after step {step}; {same} goes on from there; run {}",
+                    out.display()
+                ))?;
             }
             Ok(signal.map_or(0, |signal| signal.exit_code()))
         }

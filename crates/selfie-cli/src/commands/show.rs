@@ -28,6 +28,8 @@ use crate::output;
 const N_GUESSED: usize = 512;
 /// Mistakes that are shown.
 const N_MISTAKES: usize = 12;
+/// Images held out from the labels below which all are shown.
+const MIN_HELD_OUT: usize = 100;
 /// Neighbours of an image.
 const N_NEIGHBOURS: usize = 8;
 /// Side of an image among neighbours, px.
@@ -66,7 +68,7 @@ struct Subject {
     model: InferenceModel,
     file: WeightsFile,
     images: Arc<Images>,
-    /// Held out from the labels; all images where there are no classes.
+    /// Held out from the labels; all images where there are no classes or few are held out.
     examples: Vec<u32>,
     out: PathBuf,
     device: Device,
@@ -79,7 +81,8 @@ pub(crate) fn run(arguments: &Show) -> anyhow::Result<u8> {
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
     let images = arguments.other_data.open(&arguments.weights)?.train;
     let splits = Splits::new(images.labels());
-    let held_out = images.n_classes() > 1 && !splits.validation.is_empty();
+    // Of a small set too few are held out to show anything.
+    let held_out = images.n_classes() > 1 && splits.validation.len() >= MIN_HELD_OUT;
     let examples = if held_out { splits.validation } else { (0..images.len() as u32).collect() };
     let out = out_folder(arguments)?;
     let subject = Subject { model, file, images, examples, out, device };

@@ -90,6 +90,9 @@ impl StudyTable {
 
     fn notes(&self) -> String {
         let mut text = format!("\n± is the sample standard deviation over {}.", self.about.variance.sentence());
+        if let Some(test_set) = self.about.test_set {
+            let _ = write!(text, " {}", test_set.sentence());
+        }
         if self.arms().contains(&Arm::Scratch) {
             text.push_str(
                 " Differences are paired by seed: the runs of a seed share the labelled subset. The interval and the first p-value are \
@@ -131,7 +134,7 @@ fn difference_cells(difference: &Difference) -> String {
     let &Difference { n_pairs, mean, test } = difference;
     let points = format!("{:+.2}", mean * 100.0);
     let Some(Test { low, high, p_value: t, sign_flip_p_value, spread_ratio, .. }) = test else {
-        return format!("{points} | one pair | | | | {n_pairs}");
+        return format!("{points} | {} | | | | {n_pairs}", difference.why_no_test());
     };
     let flips = sign_flip_p_value.map_or_else(|| "too many pairs".to_owned(), p_value);
     let ratio = spread_ratio.map_or_else(|| "—".to_owned(), |ratio| format!("{ratio:.2}"));

@@ -7,7 +7,15 @@ fn runs(arm: Arm, fraction: f64, accuracies: &[(u64, f64)]) -> Runs {
 
 fn about(set: &str, n_runs: usize) -> About {
     let (recipe, variance) = (set.to_owned(), Variance::FinetuningSeeds);
-    About { recipe, set: set.to_owned(), variance, steps: Some(10), pretrained_from: Vec::new(), n_runs }
+    About {
+        recipe,
+        set: set.to_owned(),
+        test_set: None,
+        variance,
+        steps: Some(10),
+        pretrained_from: Vec::new(),
+        n_runs,
+    }
 }
 
 /// The interval: `scipy.stats.ttest_rel([64.4, 64.6], [62.1, 62.2]).confidence_interval(0.95)`
@@ -85,4 +93,20 @@ fn a_table_read_back_is_the_table_written() {
 fn a_non_finite_accuracy_is_refused() {
     let all = vec![runs(Arm::Pretrained, 0.2, &[(0, f64::NAN)])];
     assert!(matches!(StudyTable::new(about("cifar10", 1), all), Err(EvalError::NonFinite { .. })));
+}
+
+#[test]
+fn the_same_difference_in_every_pair_is_no_evidence_of_its_spread() {
+    let all = vec![
+        runs(Arm::Pretrained, 0.2, &[(0, 0.28125), (1, 0.25)]),
+        runs(Arm::Scratch, 0.2, &[(0, 0.25), (1, 0.21875)]),
+    ];
+    let test_set = Some(TestSet { n_images: 32, chance: 0.25 });
+    let table = StudyTable::new(About { test_set, ..about("photos", 4) }, all).unwrap();
+    let difference = table.fractions[0].arm(Arm::Pretrained).unwrap().difference.unwrap();
+    assert_eq!((difference.n_pairs, difference.test), (2, None));
+    let markdown = table.to_markdown();
+    assert!(markdown.contains("| +3.12 | the same in all pairs | | | | 2 |"), "{markdown}");
+    assert!(markdown.contains("32 images, so that one of them is 3.12 points"), "{markdown}");
+    assert!(markdown.contains("most frequent class is 25.00 %"), "{markdown}");
 }

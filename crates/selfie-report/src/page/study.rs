@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use selfie_eval::record::{Arm, Task};
-use selfie_eval::table::{ArmCell, Difference, FractionRow, StudyTable, Test, p_value, percent};
+use selfie_eval::table::{ArmCell, Difference, FractionRow, StudyTable, p_value, percent};
 
 use super::intervals::{Group, Interval, Intervals};
 use super::{RunView, StudyView, chart_legend, configuration, curves, pictures, runs_table};
@@ -18,7 +18,10 @@ pub(super) fn section(study: &StudyView) -> Markup {
                 (table.n_finished()) " of " (table.about.n_runs) " runs are finished." }
             (accuracies(table))
             (differences(table))
-            @if table.n_finished() > 0 { p.quiet { "± is the sample standard deviation over " (table.about.variance.sentence()) "." } }
+            @if table.n_finished() > 0 {
+                p.quiet { "± is the sample standard deviation over " (table.about.variance.sentence()) "."
+                    @if let Some(test_set) = table.about.test_set { " " (test_set.sentence()) } }
+            }
             (chart_legend(&legend))
             div.charts {
                 (accuracy_plot(table).figure())
@@ -101,14 +104,16 @@ fn differences(table: &StudyTable) -> Markup {
                 th.number { "paired t" } th.number { "sign flips" } th.number { "spread ratio" } th.number { "pairs" } } }
             tbody { @for (row, cell, difference) in rows {
                 tr { th scope="row" { (cell.arm.title()) } td.number { (percent(row.fraction)) " %" }
-                    td.number { (points(difference.mean)) } (test_cells(difference.test.as_ref())) td.number { (difference.n_pairs) } }
+                    td.number { (points(difference.mean)) } (test_cells(difference)) td.number { (difference.n_pairs) } }
             } }
         } }
     }
 }
 
-fn test_cells(test: Option<&Test>) -> Markup {
-    let Some(test) = test else { return html! { td.number { "one pair" } td {} td {} td {} } };
+fn test_cells(difference: &Difference) -> Markup {
+    let Some(test) = difference.test else {
+        return html! { td.number { (difference.why_no_test()) } td {} td {} td {} };
+    };
     html! {
         td.number { (points(test.low)) " to " (points(test.high)) }
         td.number { (p_value(test.p_value)) }

@@ -41,6 +41,7 @@ fn table() -> StudyTable {
     let about = About {
         recipe: "cifar10-small".into(),
         set: "cifar10".into(),
+        test_set: None,
         variance: Variance::FinetuningSeeds,
         steps: Some(800),
         pretrained_from: Vec::new(),

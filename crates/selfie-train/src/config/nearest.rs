@@ -5,7 +5,7 @@ const N_SHOWN: usize = 3;
 
 /// A sentence that names the keys nearest to `wrong`, or every key of its table if none is near. `keys` are
 /// `table.key`.
-pub(super) fn hint(wrong: &str, keys: &[String]) -> String {
+pub(crate) fn hint(wrong: &str, keys: &[String]) -> String {
     let (wrong_table, wrong_name) = wrong.rsplit_once('.').map_or((None, wrong), |(table, name)| (Some(table), name));
     let mut near: Vec<(usize, &String)> = keys
         .iter()

@@ -52,8 +52,8 @@ fn flatten(config: &Value, source: &Source) -> Vec<Setting> {
     settings
 }
 
-/// `SELFIE_<TABLE>_<KEY>`. A word that is nearly a table, before one of its keys, is a setting too, which is then refused
-/// with a suggestion; everything else that begins with `SELFIE_` is none of the configuration. `keys` are `table.key`.
+/// `SELFIE_<TABLE>_<KEY>`. A word that is nearly a table, before one of its keys, is a setting too, and so is a
+/// key without its table: both are then refused with a suggestion; everything else that begins with `SELFIE_` is none of the configuration. `keys` are `table.key`.
 pub(super) fn environment_settings(environment: &[(OsString, OsString)], keys: &[String]) -> Vec<Setting> {
     let mut tables: Vec<&str> = keys.iter().filter_map(|key| key.split_once('.')).map(|(table, _)| table).collect();
     tables.dedup();
@@ -64,10 +64,17 @@ pub(super) fn environment_settings(environment: &[(OsString, OsString)], keys: &
     let setting = |(name, value): &(OsString, OsString)| {
         let name = name.to_str()?;
         let rest = name.strip_prefix("SELFIE_")?.to_lowercase();
-        let (table, key) = rest.split_once('_').filter(|(table, key)| is_setting(table, key))?;
+        let (table, key) = match rest.split_once('_') {
+            Some((table, key)) if is_setting(table, key) => (table, key),
+            // A key alone lacks its table.
+            _ if keys.iter().any(|key| key.split_once('.').is_some_and(|(_, bare)| bare == rest)) => {
+                ("", rest.as_str())
+            }
+            _ => return None,
+        };
         let value = value.to_string_lossy();
         (!value.is_empty()).then(|| Setting {
-            key: format!("{table}.{key}"),
+            key: if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") },
             value: parse_value(&value),
             source: Source::Environment(name.to_owned()),
         })

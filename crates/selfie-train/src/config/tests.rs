@@ -224,6 +224,8 @@ fn an_environment_variable_of_a_mistyped_table_is_refused_and_one_of_no_table_is
     let resolved = |name| resolve(Task::Pretrain, &Base::Defaults, &overrides(&[(name, "16")], &[], &[]));
     let message = resolved("SELFIE_MODLE_WIDTH").unwrap_err().to_string();
     assert!(message.contains("SELFIE_MODLE_WIDTH") && message.contains("`model.width`"), "{message}");
+    let message = resolved("SELFIE_LEARNING_RATE").unwrap_err().to_string();
+    assert!(message.contains("SELFIE_LEARNING_RATE") && message.contains("`pretrain.learning_rate`"), "{message}");
     for other in ["SELFIE_DEVICE", "SELFIE_TEST_DEVICE", "SELFIE_CAMERA_WIDTH", "SELFIE_NODE_NAME", "SELFIE_PROXY_URL"]
     {
         assert!(resolved(other).is_ok(), "{other}");

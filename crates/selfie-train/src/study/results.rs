@@ -1,7 +1,8 @@
 //! From the finished cells of a study to its choices and its table.
 
+use selfie_data::Images;
 use selfie_eval::record::{Arm, PretrainedFrom, to_pretty_json};
-use selfie_eval::table::{About, Measurement, Runs, StudyTable, Trial, Variance};
+use selfie_eval::table::{About, Measurement, Runs, StudyTable, TestSet, Trial, Variance};
 
 use super::cell::Cell;
 use super::{Grid, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN};
@@ -72,7 +73,8 @@ impl Grid<'_> {
         let variance = if several { Variance::PretrainingAndFinetuningSeeds } else { Variance::FinetuningSeeds };
         Ok(About {
             recipe: self.resolved.recipe.clone(),
-            set: self.resolved.config.data.set.clone(),
+            set: self.data.name.clone(),
+            test_set: Some(test_set(&self.data.test)),
             variance,
             steps: self.resolved.config.finetune.training.steps,
             pretrained_from: self.pretrained_from()?,
@@ -107,4 +109,11 @@ pub(super) fn best(trials: &[Trial]) -> Option<f64> {
         }
     }
     best.map(|(_, learning_rate)| learning_rate)
+}
+
+fn test_set(images: &Images) -> TestSet {
+    let mut counts = vec![0usize; images.n_classes()];
+    images.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
+    let most = counts.into_iter().max().unwrap_or(0);
+    TestSet { n_images: images.len(), chance: most as f64 / images.len().max(1) as f64 }
 }

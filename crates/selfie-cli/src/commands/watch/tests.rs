@@ -27,6 +27,7 @@ fn about() -> About {
     About {
         recipe: "shapes32".into(),
         set: "shapes32".into(),
+        test_set: None,
         variance: Variance::FinetuningSeeds,
         steps: None,
         pretrained_from: Vec::new(),
