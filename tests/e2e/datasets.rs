@@ -90,6 +90,12 @@ fn what_is_passed_over_and_what_does_not_fit_is_said() {
     let folder = with_pictures(None);
     fs::write(folder.path("pictures/notes.pdf"), "no picture").unwrap();
     folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data pictures --out run")).ends_with(0);
+    // Weights from elsewhere bring their network, and the images the recipe.
+    folder.run("export run --out exported").ends_with(0);
+    let tune = "finetune --from exported --data pictures --fraction 0.5 --steps 2 --set batch=4 --out tuned";
+    folder.run(tune).ends_with(0).says(&["recipe imagenet32", "tensors loaded"]);
+    assert_eq!(folder.json("tuned/run.json")["config"]["model"]["width"], 2);
+
     let embedded = folder.run("embed run pictures --out all.jsonl").ends_with(0);
     embedded.says(&["1 other file passed over, no JPEG, PNG, WebP or BMP by name"]);
     folder.run("search all.jsonl pictures/cat").ends_with(2).says(&["all.jsonl", ".npy or .safetensors"]);

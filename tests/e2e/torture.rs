@@ -188,7 +188,8 @@ fn a_second_interrupt_leaves_at_once() {
         }
         std::thread::sleep(Duration::from_millis(50));
         started.send(Signal::INT);
-        std::thread::sleep(Duration::from_millis(100));
+        // Time to be answered.
+        std::thread::sleep(Duration::from_millis(300));
         let sent = Instant::now();
         started.send(Signal::INT);
         let ran = started.wait().ends_with(130);

@@ -33,7 +33,8 @@ const CARGO_STEPS: [Step; 8] = [
         arguments: &["check", "--workspace", "--features", "selfie-cli/hub"],
         environment: None,
     },
-    // selfie-data alone, which needs no candle, and as little optimised as can be, because all of it is compiled for this step only.
+    // selfie-data alone, which needs no candle, and as little optimised as can be, because all of it is compiled for this step
+    // only; but for the two libraries in C, which the step before has compiled.
     Step {
         name: "downloads and the hub, against stand-ins",
         arguments: &[
@@ -42,6 +43,10 @@ const CARGO_STEPS: [Step; 8] = [
             "profile.dev.package.selfie-data.opt-level=0",
             "--config",
             "profile.dev.package.\"*\".opt-level=0",
+            "--config",
+            "profile.dev.package.aws-lc-sys.opt-level=3",
+            "--config",
+            "profile.dev.package.ring.opt-level=3",
             "-p",
             "selfie-data",
             "--lib",

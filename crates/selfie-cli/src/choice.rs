@@ -7,6 +7,7 @@ use selfie_data::{DataSet, Pictures, Recognised, SetName, is_list, passed_over};
 use selfie_train::TrainError;
 use selfie_train::config::{Base, Resolved};
 use selfie_train::run_folder::read_record;
+use serde_json::Value;
 
 use crate::output;
 
@@ -89,6 +90,8 @@ pub(crate) struct Chosen {
     pub(crate) set: Option<SetName>,
     /// What is in the folder given.
     pub(crate) found: Option<Recognised>,
+    /// The table `model` as starting weights have it that bring no recipe.
+    pub(crate) model: Option<Value>,
 }
 
 /// The recipe named, else the one that fits the images in `data`; `expected` is what to ask for where there are neither.
@@ -98,11 +101,11 @@ pub(crate) fn choose(recipe: Option<&str>, data: Option<&Path>, quiet: bool, exp
         let base = Base::from_argument(recipe)?;
         // Only to say what it looks like; whether it is the recipe's own set shows when it is opened.
         let found = data.filter(|dir| !quiet && dir.is_dir()).and_then(|dir| recognise(dir).ok());
-        return Ok(Chosen { base, set: None, found });
+        return Ok(Chosen { base, set: None, found, model: None });
     }
     let Some(dir) = data else {
         let (argument, expected) = ("RECIPE".to_owned(), expected.to_owned());
-        return Err(TrainError::Usage { argument, expected, got: "neither".to_owned() }.into());
+        return Err(TrainError::Usage { argument, expected, got: "none".to_owned() }.into());
     };
     let found = recognise(dir)?;
     let (recipe, set) = match found.set {
@@ -114,7 +117,7 @@ pub(crate) fn choose(recipe: Option<&str>, data: Option<&Path>, quiet: bool, exp
     if !quiet {
         output::note(&format!("{}: {}: recipe {recipe}, with {stem}", dir.display(), found.reason));
     }
-    Ok(Chosen { base: Base::from_argument(recipe.as_str())?, set, found: Some(found) })
+    Ok(Chosen { base: Base::from_argument(recipe.as_str())?, set, found: Some(found), model: None })
 }
 
 /// Says so where a recipe reads a folder as another set than it looks like.

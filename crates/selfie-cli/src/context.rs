@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use selfie_data::SetName;
 use selfie_eval::record::Task;
 use selfie_train::TrainError;
 use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS};
-use selfie_train::config::{Base, FlagValue, Overrides, Resolved, resolve};
+use selfie_train::config::{FlagValue, Overrides, Resolved, resolve};
 use selfie_train::estimate::Conditions;
 use selfie_train::machine;
 use selfie_train::progress::Mode;
@@ -17,7 +16,7 @@ use selfie_train::signals::Signals;
 use selfie_train::study::STUDY;
 
 use crate::arguments::{Compute, Train};
-use crate::choice;
+use crate::choice::{self, Chosen};
 use crate::output::Usage;
 
 /// Checks the instruction set that was asked for and sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
@@ -50,17 +49,18 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
     }
 }
 
-/// The configuration of a training command, of another data set than the recipe's where `set` names one.
-pub(crate) fn configuration(task: Task, base: &Base, train: &Train, set: Option<SetName>) -> anyhow::Result<Resolved> {
-    Ok(resolve(task, base, &overrides(&train.set, train.steps, set))?)
+/// The configuration of a training command.
+pub(crate) fn configuration(task: Task, chosen: &Chosen, train: &Train) -> anyhow::Result<Resolved> {
+    Ok(resolve(task, &chosen.base, &overrides(&train.set, train.steps, chosen))?)
 }
 
-/// What the environment, `--set`, `--steps` and a data set that is not the recipe's lay upon a recipe.
-pub(crate) fn overrides(set: &[String], steps: Option<u64>, data_set: Option<SetName>) -> Overrides {
+/// What starting weights, the environment, `--set`, `--steps` and a data set that is not the recipe's lay upon a recipe.
+pub(crate) fn overrides(set: &[String], steps: Option<u64>, chosen: &Chosen) -> Overrides {
     let flag = |flag: &str, key: &str, value: String| FlagValue { flag: flag.to_owned(), key: key.to_owned(), value };
     let steps = steps.map(|steps| flag("--steps", "steps", steps.to_string()));
-    let data_set = data_set.map(|set| flag("--data", "data.set", set.to_string()));
+    let data_set = chosen.set.map(|set| flag("--data", "data.set", set.to_string()));
     Overrides {
+        start: chosen.model.clone(),
         environment: std::env::vars_os().collect(),
         set: set.to_vec(),
         flags: steps.into_iter().chain(data_set).collect(),

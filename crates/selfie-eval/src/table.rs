@@ -231,12 +231,18 @@ impl ArmCell {
         })
     }
 
+    /// Whether every learning rate that was tried did as well as any other.
+    #[must_use]
+    pub fn all_tied(&self) -> bool {
+        self.trials.len() > 1 && self.trials.windows(2).all(|pair| pair[0].top1_accuracy == pair[1].top1_accuracy)
+    }
+
     /// Whether the chosen learning rate is the lowest or the highest of those tried, so that a better one may lie beyond.
     #[must_use]
     pub fn chose_an_end(&self) -> bool {
         let tried = || self.trials.iter().map(|trial| trial.learning_rate);
         let (low, high) = (tried().fold(f64::INFINITY, f64::min), tried().fold(0.0, f64::max));
-        self.trials.len() > 1 && (self.learning_rate == low || self.learning_rate == high)
+        self.trials.len() > 1 && !self.all_tied() && (self.learning_rate == low || self.learning_rate == high)
     }
 }
 

@@ -3,14 +3,16 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
-use signal_hook::iterator::SignalsInfo;
-use signal_hook::iterator::exfiltrator::SignalOnly;
 
 #[cfg(test)]
 mod tests;
+
+/// Time between two looks for a signal to answer.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A signal that asks the run to save and stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,16 +82,15 @@ impl Signals {
         let code = i32::from(StopSignal::Interrupt.exit_code());
         flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&interrupted))?;
         flag::register(SIGINT, interrupted)?;
-        let mut heard = Vec::new();
         for signal in StopSignal::ALL {
             if signal == StopSignal::Hangup && ignores_hangup() {
                 continue;
             }
             flag::register_usize(signal.number(), Arc::clone(&received), signal.number() as usize)?;
-            heard.push(signal.number());
         }
-        answer(heard)?;
-        Ok(Self { received })
+        let signals = Self { received };
+        answer(signals.clone())?;
+        Ok(signals)
     }
 
     /// As if the signal had been received: for what asks this process to stop without being able to signal it.
@@ -105,16 +106,18 @@ impl Signals {
     }
 }
 
-/// Says on stderr that a signal was heard: a step may take minutes.
-fn answer(signals: Vec<i32>) -> io::Result<()> {
-    let mut heard = SignalsInfo::<SignalOnly>::new(signals)?;
+/// Says on stderr that a signal was heard: a step may take minutes. It looks now and then, because what wakes a thread from
+/// a handler takes a socket.
+fn answer(signals: Signals) -> io::Result<()> {
     let say = move || {
-        for number in heard.forever() {
-            let signal = StopSignal::ALL.into_iter().find(|signal| signal.number() == number);
-            let again = if number == SIGINT { ", a second SIGINT leaves at once" } else { "" };
-            let name = signal.map_or("signal", StopSignal::name);
-            let _ = writeln!(io::stderr(), "\n{name}: ending after this step, with a checkpoint{again}");
-        }
+        let signal = loop {
+            match signals.received() {
+                Some(signal) => break signal,
+                None => std::thread::sleep(LOOK),
+            }
+        };
+        let again = if signal == StopSignal::Interrupt { ", a second SIGINT leaves at once" } else { "" };
+        let _ = writeln!(io::stderr(), "\n{}: ending after this step, with a checkpoint{again}", signal.name());
     };
     std::thread::Builder::new().name("selfie-signals".to_owned()).spawn(say).map(drop)
 }

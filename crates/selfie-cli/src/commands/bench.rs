@@ -71,7 +71,8 @@ fn loader(arguments: &BenchLoader) -> anyhow::Result<u8> {
         flag("--batch", "batch", arguments.batch.to_string()),
         flag("--workers", "loader.workers", arguments.workers.to_string()),
     ];
-    let overrides = Overrides { environment: std::env::vars_os().collect(), set: arguments.set.clone(), flags };
+    let environment = std::env::vars_os().collect();
+    let overrides = Overrides { environment, set: arguments.set.clone(), flags, ..Overrides::default() };
     let resolved = resolve(task, &Base::from_argument(&arguments.recipe)?, &overrides)?;
     let data = choice::data_set(&resolved.config.data.set, arguments.data.as_deref())?;
     let asked = bench::BenchLoader { task, batches: arguments.batches.into(), seed: arguments.seed };

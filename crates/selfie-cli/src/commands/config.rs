@@ -15,7 +15,7 @@ pub(crate) fn run(arguments: &Config) -> anyhow::Result<u8> {
                 TaskName::Finetune => Task::Finetune,
             };
             let environment = std::env::vars_os().collect();
-            let overrides = Overrides { environment, set: set.clone(), flags: Vec::new() };
+            let overrides = Overrides { environment, set: set.clone(), ..Overrides::default() };
             let resolved = resolve(task, &Base::from_argument(recipe)?, &overrides)?;
             let text = if *json { serde_json::to_string_pretty(&resolved.to_json())? } else { resolved.show() };
             output::print(text.trim_end())?;

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use selfie_data::{Recognised, SubsetFile};
 use selfie_eval::record::{Arm, Split, Task};
+use selfie_model::WeightsFile;
 use selfie_train::TrainError;
 use selfie_train::checkpoint::WEIGHTS;
-use selfie_train::config::{Base, Resolved};
+use selfie_train::config::{Base, ModelConfig, Resolved};
 use selfie_train::estimate::{self, Examples};
 use selfie_train::finetune::{Labels, Pretrained};
 use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record, read_result};
+use serde_json::Value;
 
 use crate::arguments::Finetune;
 use crate::choice::{self, Chosen};
@@ -51,6 +53,10 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     if train.dry_run {
         let device = context::device(&train.compute)?;
         let examples = Examples::find(&resolved, data_dir.as_deref())?;
+        if !train.quiet {
+            let from = labels.pretrained.as_ref().map_or("scratch", |pretrained| pretrained.from().path.as_str());
+            output::note(&format!("from {from}, into {}", train.out.as_deref().unwrap_or(&out).display()));
+        }
         let estimate = estimate::finetune(&resolved, &examples, &labels, context::conditions(train, &device))?;
         output::print(&estimate.text(train.json)?)?;
         return Ok(0);
@@ -73,7 +79,7 @@ impl Job {
     fn at(arguments: &Finetune, start: Start) -> anyhow::Result<Self> {
         let train = &arguments.train;
         let chosen = chosen(arguments.recipe.as_deref(), &start, train.data.as_deref(), train.quiet)?;
-        let resolved = context::configuration(Task::Finetune, &chosen.base, train, chosen.set)?;
+        let resolved = context::configuration(Task::Finetune, &chosen, train)?;
         let data_dir = choice::data_dir(train.data.as_deref(), start.run.as_deref())?;
         Ok(Self { start, resolved, data_dir, found: chosen.found })
     }
@@ -161,8 +167,25 @@ pub(super) fn chosen(recipe: Option<&str>, start: &Start, data: Option<&Path>, q
         && let Some(record) = read_record(run)?
     {
         let base = Base::Run { path: run.clone(), recipe: record.recipe, config: record.config };
-        return Ok(Chosen { base, set: None, found: None });
+        return Ok(Chosen { base, set: None, found: None, model: None });
     }
     let expected = "a recipe, a folder of images as --data, or a pretraining's run folder as --from";
-    choice::choose(recipe, data, quiet, expected)
+    let mut chosen = choice::choose(recipe, data, quiet, expected)?;
+    if recipe.is_none()
+        && let Some(weights) = &start.weights
+    {
+        chosen.model = Some(model_of(weights)?);
+    }
+    Ok(chosen)
+}
+
+/// The table `model` of a weights file's network.
+fn model_of(weights: &Path) -> anyhow::Result<Value> {
+    let file = WeightsFile::read(weights).map_err(output::model)?;
+    let mut model = serde_json::to_value(file.metadata.network())?;
+    let keys = serde_json::to_value(ModelConfig::default())?;
+    if let Some(model) = model.as_object_mut() {
+        model.retain(|key, _| keys.get(key).is_some());
+    }
+    Ok(model)
 }

@@ -8,7 +8,7 @@ use selfie_train::run_folder::RunName;
 use selfie_train::session::Ended;
 
 use crate::arguments::Pretrain;
-use crate::choice::{self, Chosen};
+use crate::choice;
 use crate::context;
 use crate::output;
 
@@ -16,8 +16,9 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     let train = &arguments.train;
     let data_dir = train.data.as_deref();
     let expected = "a recipe, or a folder of images as --data";
-    let Chosen { base, set, found } = choice::choose(arguments.recipe.as_deref(), data_dir, train.quiet, expected)?;
-    let resolved = context::configuration(Task::Pretrain, &base, train, set)?;
+    let chosen = choice::choose(arguments.recipe.as_deref(), data_dir, train.quiet, expected)?;
+    let resolved = context::configuration(Task::Pretrain, &chosen, train)?;
+    let found = chosen.found;
     if arguments.recipe.is_some() && !train.quiet {
         choice::note_another_set(data_dir, found.as_ref(), &resolved);
     }

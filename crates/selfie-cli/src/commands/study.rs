@@ -13,7 +13,7 @@ use selfie_train::signals::Signals;
 use selfie_train::study::{self, StudyEnded};
 
 use crate::arguments::{Compute, Dtype, fraction};
-use crate::choice::{self, Chosen};
+use crate::choice;
 use crate::commands::finetune::{Start, chosen};
 use crate::commands::pretrain::finish;
 use crate::context;
@@ -85,18 +85,18 @@ fn learning_rate(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
     let start = arguments.from.as_deref().map_or_else(|| Ok(Start::scratch()), Start::at)?;
-    let Chosen { base, set, found } =
-        chosen(arguments.recipe.as_deref(), &start, arguments.data.as_deref(), arguments.quiet)?;
+    let chosen = chosen(arguments.recipe.as_deref(), &start, arguments.data.as_deref(), arguments.quiet)?;
     let study = study::Study {
-        overrides: context::overrides(&arguments.set, arguments.steps, set),
+        overrides: context::overrides(&arguments.set, arguments.steps, &chosen),
         fractions: sorted(&arguments.fractions, f64::total_cmp),
         n_seeds: arguments.seeds,
         arms: sorted(&arguments.arms, Arm::cmp),
         learning_rates: sorted(&arguments.learning_rates, f64::total_cmp),
         pretrained: start.weights.as_deref().map(Pretrained::read).transpose()?,
         pretrain_seeds: arguments.pretrain_seeds,
-        base,
+        base: chosen.base,
     };
+    let found = chosen.found;
     let data_dir = choice::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
     let resolved = study.resolved()?;
     let device = context::device(&arguments.compute)?;

@@ -77,7 +77,11 @@ impl StudyTable {
             for cell in row.arms.iter().filter(|cell| !cell.trials.is_empty()) {
                 let tried: Vec<String> =
                     cell.trials.iter().map(|trial| trial_cell(trial.learning_rate, trial.top1_accuracy)).collect();
-                let end = if cell.chose_an_end() { " (an end of what was tried)" } else { "" };
+                let end = match (cell.chose_an_end(), cell.all_tied()) {
+                    (true, _) => " (an end of what was tried)",
+                    (false, true) => " (all did the same)",
+                    (false, false) => "",
+                };
                 let (share, arm, tried) = (percent(row.fraction), cell.arm.title(), tried.join(", "));
                 let _ = write!(rows, "\n| {share} % | {arm} | {}{end} | {tried} |", cell.learning_rate);
             }

@@ -110,3 +110,15 @@ fn the_same_difference_in_every_pair_is_no_evidence_of_its_spread() {
     assert!(markdown.contains("32 images, so that one of them is 3.12 points"), "{markdown}");
     assert!(markdown.contains("most frequent class is 25.00 %"), "{markdown}");
 }
+
+#[test]
+fn learning_rates_that_all_did_the_same_are_no_end_of_what_was_tried() {
+    let trial = |learning_rate, accuracy| Trial { learning_rate, top1_accuracy: Some(accuracy) };
+    let table = |second| {
+        let trials = vec![trial(0.05, 0.25), trial(0.1, second)];
+        let all = vec![Runs { trials, ..runs(Arm::Scratch, 0.2, &[(0, 0.25)]) }];
+        StudyTable::new(about("photos", 1), all).unwrap().to_markdown()
+    };
+    assert!(table(0.25).contains("| 0.05 (all did the same) |"), "{}", table(0.25));
+    assert!(table(0.2).contains("| 0.05 (an end of what was tried) |"), "{}", table(0.2));
+}

@@ -194,7 +194,8 @@ fn learning_rates(table: &StudyTable) -> Markup {
                 tbody { @for (row, cell) in chosen {
                     tr { th scope="row" { (cell.arm.title()) } td.number { (percent(row.fraction)) " %" }
                         td.number { (cell.learning_rate) } td { (tried(cell))
-                            @if cell.chose_an_end() { " (an end of what was tried)" } } }
+                            @if cell.chose_an_end() { " (an end of what was tried)" }
+                            @if cell.all_tied() { " (all did the same)" } } }
                 } }
             } }
         }

@@ -1,16 +1,16 @@
-//! The layers of the configuration: defaults < recipe or file < environment < `--set` and flags.
+//! The layers of the configuration: defaults < recipe or file < starting weights < environment < `--set` and flags.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use selfie_eval::record::Task;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Config;
 use super::layers::Layers;
 use super::nearest;
-use super::settings::{base_settings, environment_settings};
+use super::settings::{base_settings, environment_settings, flatten};
 use super::source::Source;
 use crate::TrainError;
 use crate::recipes;
@@ -88,8 +88,10 @@ pub struct FlagValue {
 }
 
 /// Everything laid upon the [`Base`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
+    /// The table `model` as the starting weights have it, laid next to the base; weights from elsewhere bring no recipe.
+    pub start: Option<Value>,
     /// Environment variables; those that do not begin with `SELFIE_<TABLE>_`, or nearly so, are passed over, and so are empty
     /// ones.
     pub environment: Vec<(OsString, OsString)>,
@@ -180,6 +182,9 @@ pub fn key_meant_by(name: &str) -> Option<String> {
 pub fn resolve(task: Task, base: &Base, overrides: &Overrides) -> Result<Resolved, TrainError> {
     let mut layers = Layers::new()?;
     layers.lay(base_settings(base)?)?;
+    if let Some(model) = &overrides.start {
+        layers.lay(flatten(&json!({ "model": model }), &Source::Flag("--from".to_owned())))?;
+    }
     layers.lay(environment_settings(&overrides.environment, &layers.keys()))?;
     let mut top = Vec::new();
     for text in &overrides.set {

@@ -39,7 +39,7 @@ fn toml_settings(text: &str, source: &Source) -> Result<Vec<Setting>, TrainError
 }
 
 /// Table → key → value as a list; a value outside a table keeps its bare name, which no key has.
-fn flatten(config: &Value, source: &Source) -> Vec<Setting> {
+pub(super) fn flatten(config: &Value, source: &Source) -> Vec<Setting> {
     let mut settings = Vec::new();
     for (table, keys) in config.as_object().into_iter().flatten() {
         match keys.as_object() {

@@ -15,6 +15,7 @@ fn overrides(environment: &[(&str, &str)], set: &[&str], flags: &[(&str, &str, &
         value: value.into(),
     };
     Overrides {
+        start: None,
         environment: environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect(),
         set: set.iter().map(|text| (*text).to_owned()).collect(),
         flags: flags.iter().map(flag).collect(),
