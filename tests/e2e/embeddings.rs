@@ -141,6 +141,9 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     // What an earlier export left, and what is nobody's export.
     folder.run("export run --out model").ends_with(0);
     assert!(!folder.exists("model/model.onnx"));
+    // Onto itself nothing is lost.
+    folder.run("export model --out model").ends_with(0);
+    assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("model/model.safetensors"));
     folder.run("export run --out pictures").ends_with(73).says(&["pictures holds other files", "another --out"]);
     assert!(!folder.exists("pictures/model.safetensors"));
 

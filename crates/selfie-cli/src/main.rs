@@ -34,25 +34,25 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says how a key of the configuration is set where it was typed as a flag.
+/// Says how a key of the configuration is set where it was typed as a flag, and how a data set is named where --set is none.
 fn with_the_keys(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
+    let name = flag.trim_start_matches('-').replace('-', "_");
     let command = std::env::args_os().nth(1);
-    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
-        && flag == "--set"
-    {
-        let tip = "a data set is named with --data-set; keys of the configuration belong to the training commands";
-        error.remove(ContextKind::SuggestedArg);
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-        return error;
-    }
     let is_training = command.is_some_and(|command| TRAINING.iter().any(|training| command == *training));
-    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
-        && let (true, ErrorKind::UnknownArgument) = (is_training, error.kind())
-        && let Some(key) = key_meant_by(flag.trim_start_matches('-'))
-        // A flag that was mistyped is the likelier guess, unless this is a key to the letter.
-        && (error.get(ContextKind::SuggestedArg).is_none() || flag[2..].replace('-', "_") == key)
-    {
-        let tip = format!("`{key}` is a key of the configuration: --set {key}=VALUE");
+    // A flag that was mistyped is the likelier guess, unless this is a key to the letter.
+    let is_likely = |key: &String| error.get(ContextKind::SuggestedArg).is_none() || name == *key;
+    let tip = match error.kind() {
+        ErrorKind::UnknownArgument if is_training => key_meant_by(&name)
+            .filter(is_likely)
+            .map(|key| format!("`{key}` is a key of the configuration: --set {key}=VALUE")),
+        ErrorKind::UnknownArgument if name == "set" => {
+            let tip = "a data set is named with --data-set; keys of the configuration belong to the training commands";
+            Some(tip.to_owned())
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
         error.remove(ContextKind::SuggestedArg);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }

@@ -30,6 +30,9 @@ pub use tensors::{TensorInfo, require_finite_tensors};
 pub const WEIGHTS: &str = "weights.safetensors";
 /// The same file in a folder that was exported.
 pub const EXPORTED_WEIGHTS: &str = "model.safetensors";
+/// Every file of such a folder; no other is sent to the hub or fetched from it.
+pub const EXPORTED_FILES: [&str; 5] =
+    ["config.json", EXPORTED_WEIGHTS, "resnet.safetensors", "model.onnx", "README.md"];
 /// The optimizer state's file in a checkpoint.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The manifest's file in a checkpoint.

@@ -9,15 +9,14 @@ use hf_hub::{HFClientBuilder, HFClientSync, HFError, RepoTypeModel};
 use selfie_data::DataError;
 
 use crate::TrainError;
+use crate::checkpoint::{EXPORTED_FILES, EXPORTED_WEIGHTS};
 use crate::files::Files;
 
 #[cfg(test)]
 mod tests;
 
-/// What an exported model holds. Nothing else is sent or fetched.
-const FILES: [&str; 5] = ["config.json", "model.safetensors", "resnet.safetensors", "model.onnx", "README.md"];
 /// Without these there is no model.
-const NEEDED: [&str; 1] = ["model.safetensors"];
+const NEEDED: [&str; 1] = [EXPORTED_WEIGHTS];
 
 /// The hub, or what stands in for it.
 pub struct Hub {
@@ -73,7 +72,7 @@ impl Hub {
             .model(owner, name)
             .upload_folder()
             .folder_path(folder)
-            .allow_patterns(FILES.map(str::to_owned).to_vec())
+            .allow_patterns(EXPORTED_FILES.map(str::to_owned).to_vec())
             .commit_message("Upload with selfie")
             .send()
             .map_err(failed("sending the files"))?;
@@ -90,7 +89,7 @@ impl Hub {
         Files::disk().create_folder(folder)?;
         let model = self.client.model(owner, name);
         let mut fetched = Vec::new();
-        for file in FILES {
+        for file in EXPORTED_FILES {
             match model.download_file().filename(file).revision(revision).local_dir(folder.to_path_buf()).send() {
                 Ok(_) => fetched.push(file.to_owned()),
                 Err(HFError::EntryNotFound { .. }) if !NEEDED.contains(&file) => {}

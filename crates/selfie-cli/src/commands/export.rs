@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use selfie_eval::card::Card;
 use selfie_model::{Architecture, Metadata, Stem, WeightsFile};
-use selfie_train::checkpoint::EXPORTED_WEIGHTS;
+use selfie_train::checkpoint::{EXPORTED_FILES, EXPORTED_WEIGHTS};
 use selfie_train::run_folder::{read_record, read_result};
 use selfie_train::{TrainError, hash_file, write_atomic};
 use serde_json::{Value, json};
 
 use crate::context;
 use crate::output;
-
-/// Every file of an exported folder.
-const FILES: [&str; 5] = [EXPORTED_WEIGHTS, "resnet.safetensors", "config.json", "model.onnx", "README.md"];
 
 #[derive(Args, Debug)]
 pub(crate) struct Export {
@@ -77,23 +74,35 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     };
     write("README.md", card.text().as_bytes())?;
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).chain(["config.json", "README.md"]).collect();
+    remove_others(&arguments.out, &names)?;
     output::print(&format!("{}: {}", arguments.out.display(), names.join(", ")))?;
     Ok(0)
 }
 
-/// Makes the folder, or empties that of an earlier export: a file that this one does not write would be of another model.
+/// Makes the folder, unless it holds something that is no earlier export.
 fn make_folder(out: &Path) -> anyhow::Result<()> {
     let failed = |source| TrainError::CannotCreate { path: out.to_owned(), source };
     std::fs::create_dir_all(out).map_err(failed)?;
     let entries: Result<Vec<_>, _> = std::fs::read_dir(out).map_err(failed)?.collect();
     let names: Vec<_> = entries.map_err(failed)?.into_iter().map(|entry| entry.file_name()).collect();
     let is_ours = names.is_empty() || names.iter().any(|name| name == EXPORTED_WEIGHTS);
-    let other = names.iter().find(|name| !is_ours || !FILES.iter().any(|file| *name == *file));
+    let other = names.iter().find(|name| !is_ours || !EXPORTED_FILES.iter().any(|file| *name == *file));
     if let Some(other) = other {
         let found = other.display().to_string();
         return Err(TrainError::NotARunFolder { path: out.to_owned(), found }.into());
     }
-    names.iter().try_for_each(|name| std::fs::remove_file(out.join(name))).map_err(failed)?;
+    Ok(())
+}
+
+/// Removes what an earlier export left and this one did not write: it would be of another model. Afterwards, because the
+/// weights may be those of the same folder.
+fn remove_others(out: &Path, written: &[&str]) -> anyhow::Result<()> {
+    for name in EXPORTED_FILES.iter().filter(|name| !written.contains(name)) {
+        let path = out.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(|source| TrainError::CannotCreate { path, source })?;
+        }
+    }
     Ok(())
 }
 
