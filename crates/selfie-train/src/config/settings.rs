@@ -64,20 +64,15 @@ pub(super) fn environment_settings(environment: &[(OsString, OsString)], keys: &
     let setting = |(name, value): &(OsString, OsString)| {
         let name = name.to_str()?;
         let rest = name.strip_prefix("SELFIE_")?.to_lowercase();
-        let (table, key) = match rest.split_once('_') {
-            Some((table, key)) if is_setting(table, key) => (table, key),
-            // A key alone lacks its table.
-            _ if keys.iter().any(|key| key.split_once('.').is_some_and(|(_, bare)| bare == rest)) => {
-                ("", rest.as_str())
-            }
+        let is_bare_key = || keys.iter().any(|key| key.split_once('.').is_some_and(|(_, bare)| bare == rest));
+        let key = match rest.split_once('_') {
+            Some((table, key)) if is_setting(table, key) => format!("{table}.{key}"),
+            _ if is_bare_key() => rest,
             _ => return None,
         };
         let value = value.to_string_lossy();
-        (!value.is_empty()).then(|| Setting {
-            key: if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") },
-            value: parse_value(&value),
-            source: Source::Environment(name.to_owned()),
-        })
+        let source = Source::Environment(name.to_owned());
+        (!value.is_empty()).then(|| Setting { key, value: parse_value(&value), source })
     };
     environment.iter().filter_map(setting).collect()
 }
