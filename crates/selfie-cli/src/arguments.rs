@@ -147,6 +147,8 @@ pub(crate) struct Train {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dtype {
     F32,
+    /// On CUDA alone
+    Tf32,
     Bf16,
 }
 
@@ -154,6 +156,7 @@ impl Dtype {
     pub(crate) fn number_type(self) -> NumberType {
         match self {
             Self::F32 => NumberType::F32,
+            Self::Tf32 => NumberType::Tf32,
             Self::Bf16 => NumberType::Bf16,
         }
     }

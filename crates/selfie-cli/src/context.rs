@@ -39,12 +39,14 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
         anyhow::Error::from(TrainError::Missing { path: PathBuf::from(&compute.device), hint })
     };
     match parsed {
-        Some(("auto", 0)) if cfg!(feature = "cuda") => Ok(Device::cuda_if_available(0)?),
+        #[cfg(feature = "cuda")]
+        Some(("auto", 0)) if candle_core::utils::cuda_is_available() => Ok(selfie_model::new_cuda(0)?),
+        #[cfg(feature = "cuda")]
+        Some(("cuda", index)) => Ok(selfie_model::new_cuda(index)?),
         Some(("auto", 0)) if cfg!(feature = "metal") => Ok(Device::metal_if_available(0)?),
         Some(("auto" | "cpu", 0)) => Ok(Device::Cpu),
-        Some(("cuda", index)) if cfg!(feature = "cuda") => Ok(Device::new_cuda(index)?),
         Some(("metal", index)) if cfg!(feature = "metal") => Ok(Device::new_metal(index)?),
-        Some((name @ ("cuda" | "metal"), _)) => Err(missing(name)),
+        Some((name, _)) if name == "cuda" || name == "metal" => Err(missing(name)),
         _ => Err(Usage(format!("--device: expected auto, cpu, cuda, cuda:N or metal, got {}", compute.device)).into()),
     }
 }

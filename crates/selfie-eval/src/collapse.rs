@@ -24,14 +24,20 @@ pub fn collapse(embeddings: &[f32], width: usize) -> Option<f64> {
             *total += piece;
         }
     }
-    let n = (embeddings.len() / width) as f64;
-    let (sum, squares) = total.split_at(width);
-    let std = sum.iter().zip(squares).map(|(sum, squares)| {
+    let (sums, squares) = total.split_at(width);
+    collapse_of_sums(sums, squares, embeddings.len() / width)
+}
+
+/// As [`collapse`], from the sums and the sums of squares of every coordinate of `rows` normalised embeddings.
+#[must_use]
+pub fn collapse_of_sums(sums: &[f64], squares: &[f64], rows: usize) -> Option<f64> {
+    let n = rows as f64;
+    let std = sums.iter().zip(squares).map(|(sum, squares)| {
         let variance = squares / n - (sum / n).powi(2);
         // Rounding may leave a little below zero; `max` would hide a NaN.
         if variance < 0.0 { 0.0 } else { variance.sqrt() }
     });
-    let spread = std.sum::<f64>() / (width as f64).sqrt();
+    let spread = std.sum::<f64>() / (sums.len() as f64).sqrt();
     spread.is_finite().then_some(spread)
 }
 

@@ -22,7 +22,7 @@ pub mod statistics;
 pub mod table;
 
 pub use accuracy::AccuracyMeter;
-pub use collapse::collapse;
+pub use collapse::{collapse, collapse_of_sums};
 pub use embed::{EmbeddedBatch, embed};
 pub use error::EvalError;
 pub use evaluate::{Evaluation, evaluate};

@@ -63,6 +63,8 @@ pub use mode::{Mode, Training, is_finite};
 pub use resnet::StageMaps;
 pub use selfie::{Prediction, Selfie};
 pub use selfie_ops::StageMap;
+#[cfg(feature = "cuda")]
+pub use selfie_ops::new_cuda;
 pub use tensors::{tensors_from_bytes, tensors_to_bytes};
 pub use transfer::Transferred;
 pub use unit::ParameterUnit;

@@ -11,7 +11,7 @@ use crate::resnet::{ResNet, StageMaps};
 use crate::unit::{Build, ParameterUnit};
 use crate::weights::{Metadata, WeightsFile, load_units, tensors_of};
 use candle_core::{DType, Device, Tensor, bail};
-use selfie_ops::average_pool;
+use selfie_ops::{average_pool, rows_in_order};
 use std::path::Path;
 
 /// What the names of the patch network's parameters begin with in a pretraining file.
@@ -155,10 +155,9 @@ impl Selfie {
         }
         let x = normalize(&patches.reshape((b * n, p, p, 3))?, &self.config.normalization, self.dtype)?;
         let maps = self.patch_network.forward(&x, mode)?;
-        let h = average_pool(&maps.last, 1)?.reshape((b * n, d))?;
-        let h = h.index_select(&rows_of(order)?, 0)?.reshape((b, n, d))?; // [B, N, D], targets first
-        let positions = self.embeddings.positions(mode)?;
-        let positions = positions.index_select(&order.flatten_all()?.contiguous()?, 0)?.reshape((b, n, d))?;
+        let h = average_pool(&maps.last, 1)?.reshape((b, n, d))?;
+        let h = rows_in_order(&h, order)?; // [B, N, D], targets first
+        let positions = rows_in_order(&self.embeddings.positions(mode)?.unsqueeze(0)?, order)?;
 
         let (t, k) = (self.config.n_targets, n - self.config.n_targets);
         let context = h.narrow(1, t, k)?; // [B, K, D]
@@ -281,11 +280,4 @@ pub(crate) fn normalize(pixels: &Tensor, constants: &Normalization, dtype: DType
     let constant = |values: [f32; 3]| Tensor::new(&values, pixels.device())?.to_dtype(dtype);
     let scaled = pixels.to_dtype(dtype)?.affine(1.0 / 255.0, 0.0)?;
     scaled.broadcast_sub(&constant(constants.mean)?)?.broadcast_div(&constant(constants.std)?)
-}
-
-/// Rows of `[B · N, …]` that an order `[B, N]` of each image's own rows names.
-fn rows_of(order: &Tensor) -> Result<Tensor> {
-    let (b, n) = order.dims2()?;
-    let first: Vec<u32> = (0..b).map(|image| (image * n) as u32).collect();
-    order.broadcast_add(&Tensor::from_vec(first, (b, 1), order.device())?)?.flatten_all()
 }

@@ -47,7 +47,7 @@ pub fn batch_norm(x: &Tensor, parameters: &Tensor, mode: NormMode<'_>, with_relu
 /// A class of pixels is known by a bit for each tap.
 const LARGEST_KERNEL: usize = 8;
 
-struct ConvUnit(ConvSpec);
+pub(crate) struct ConvUnit(pub(crate) ConvSpec);
 
 impl ConvUnit {
     fn conv(&self, dims: &[usize]) -> Result<Conv> {
@@ -103,9 +103,9 @@ impl Unit for ConvUnit {
     }
 }
 
-struct BatchNormUnit {
-    running: Option<Vec<f64>>,
-    with_relu: bool,
+pub(crate) struct BatchNormUnit {
+    pub(crate) running: Option<Vec<f64>>,
+    pub(crate) with_relu: bool,
 }
 
 impl Unit for BatchNormUnit {

@@ -15,11 +15,14 @@
 
 mod composed;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod kernels;
 mod layout;
 mod loss;
 mod map;
 mod optimizer;
+mod order;
 mod pool;
 pub mod profile;
 mod real;
@@ -29,6 +32,8 @@ mod transformer;
 mod unit;
 
 pub use conv::{batch_norm, conv2d};
+#[cfg(feature = "cuda")]
+pub use cuda::new_cuda;
 pub use kernels::activation::Dropout;
 pub use kernels::conv::ConvSpec;
 pub use kernels::product::instruction_sets;
@@ -36,6 +41,7 @@ pub use layout::{NormAt, NormSpec, ParameterKind, ParameterSpec, UnitLayout};
 pub use loss::cross_entropy;
 pub use map::StageMap;
 pub use optimizer::{AdamW, SgdNesterov, accumulate, adamw, exponential_average, global_norm, sgd_nesterov};
+pub use order::rows_in_order;
 pub use pool::{average_pool, max_pool};
 pub use rows::{attention, dropout, gelu, layer_norm, linear};
 pub use stage::{BlockForm, StageSpec, stage};

@@ -37,9 +37,9 @@ const FLOP: u64 = 5;
 /// Operations a logit's gradient: difference and product.
 const FLOP_BACKWARD: u64 = 2;
 
-struct CrossEntropy {
-    labels: Vec<u32>,
-    smoothing: f64,
+pub(crate) struct CrossEntropy {
+    pub(crate) labels: Vec<u32>,
+    pub(crate) smoothing: f64,
 }
 
 impl Unit for CrossEntropy {

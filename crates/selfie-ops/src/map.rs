@@ -9,6 +9,8 @@ use crate::kernels::norm::Moments;
 use crate::kernels::numbers::Numbers;
 use crate::unit::{on_cpu, runs_composed};
 use candle_core::backend::BackendStorage;
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -127,6 +129,9 @@ fn kept(x: &Tensor, precision: Precision) -> Result<Tensor> {
     if precision == Precision::Full {
         return Ok(x.contiguous()?.detach());
     }
+    if !x.device().is_cpu() {
+        return x.detach().to_dtype(DType::BF16)?.contiguous();
+    }
     with_numbers!(x.dtype(), precision, M => {
         let x = x.contiguous()?;
         let (storage, layout) = x.storage_and_layout();
@@ -138,6 +143,9 @@ fn kept(x: &Tensor, precision: Precision) -> Result<Tensor> {
 fn summed(kept: &Tensor, sum: DType, precision: Precision) -> Result<Tensor> {
     if precision == Precision::Full {
         return Ok(kept.clone());
+    }
+    if !kept.device().is_cpu() {
+        return kept.to_dtype(sum);
     }
     with_numbers!(sum, precision, M => {
         let (storage, layout) = kept.storage_and_layout();
@@ -158,6 +166,11 @@ impl CustomOp1 for Enter {
 
     fn cpu_fwd(&self, x: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         token(x.dtype())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        token_on(x.device(), x.dtype())
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
@@ -182,9 +195,25 @@ impl CustomOp1 for Leave {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, token: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (storage, layout) = self.0.values.storage_and_layout();
+        match &*storage {
+            candle_core::Storage::Cuda(values) => Ok((values.to_dtype(layout, token.dtype())?, layout.shape().clone())),
+            _ => bail!("a map: expected it where its token is"),
+        }
+    }
+
     fn bwd(&self, token: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         self.0.gradient.add(kept(dy, self.0.precision())?, token).map(Some)
     }
+}
+
+/// As [`token`], on a CUDA device.
+#[cfg(feature = "cuda")]
+pub(crate) fn token_on(device: &candle_core::CudaDevice, dtype: DType) -> Result<(CudaStorage, Shape)> {
+    let shape = Shape::from(1);
+    Ok((candle_core::backend::BackendDevice::zeros_impl(device, &shape, dtype)?, shape))
 }
 
 /// The number that stands for a map in a graph of `dtype`.

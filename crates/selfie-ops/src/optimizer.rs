@@ -1,9 +1,13 @@
 //! In-place optimizer updates over flat parameter tensors.
 
 use crate::Real;
+#[cfg(feature = "cuda")]
+use crate::cuda::CudaRule;
 use crate::kernels::pieces::{ELEMENTS_PER_PIECE, Loop, vectorised};
 use crate::profile::{OpClass, Work, span};
 use crate::unit::{runs_composed, values};
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaStorage;
 use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -100,6 +104,10 @@ pub fn exponential_average(average: &Var, parameter: &Tensor, decay: f64) -> Res
 ///
 /// If a gradient is of another type than f32 or f64.
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if gradients.iter().all(|gradient| gradient.device().is_cuda() && !runs_composed(gradient.device())) {
+        return Ok(crate::cuda::sums_of_squares(gradients)?.iter().sum::<f64>().sqrt());
+    }
     let mut sum = 0.0;
     for gradient in gradients {
         sum += if runs_composed(gradient.device()) {
@@ -147,6 +155,9 @@ trait Rule: Sync {
     /// Tensors read and written.
     const TENSORS: u64;
     fn element<T: Real>(&self, decayed: bool, target: T, a: T, b: T) -> T;
+    /// The same as a device's kernel.
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule;
     /// The same on whole tensors; `decay` is 1 where weight decay applies, else 0.
     fn composed(&self, decay: &Tensor, target: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor>;
 }
@@ -169,6 +180,10 @@ impl Rule for Momentum {
         let decay = T::from_f64(if decayed { self.0.weight_decay } else { 0.0 });
         T::from_f64(self.0.momentum) * momentum + (gradient * T::from_f64(self.0.gradient_scale) + decay * parameter)
     }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        CudaRule { kernel: Self::NAME, constants: [self.0.momentum, self.0.weight_decay, self.0.gradient_scale, 0.0] }
+    }
     fn composed(&self, decay: &Tensor, momentum: &Tensor, gradient: &Tensor, parameter: &Tensor) -> Result<Tensor> {
         let decayed = ((gradient * self.0.gradient_scale)? + ((parameter * decay)? * self.0.weight_decay)?)?;
         (momentum * self.0.momentum)? + decayed
@@ -185,6 +200,13 @@ impl Rule for SgdUpdate {
         let gradient = gradient * T::from_f64(self.0.gradient_scale) + decay * parameter;
         parameter - T::from_f64(self.0.lr) * (gradient + T::from_f64(self.0.momentum) * momentum)
     }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        CudaRule {
+            kernel: Self::NAME,
+            constants: [self.0.momentum, self.0.weight_decay, self.0.gradient_scale, self.0.lr],
+        }
+    }
     fn composed(&self, decay: &Tensor, parameter: &Tensor, momentum: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let decayed = ((gradient * self.0.gradient_scale)? + ((parameter * decay)? * self.0.weight_decay)?)?;
         parameter - ((decayed + (momentum * self.0.momentum)?)? * self.0.lr)?
@@ -200,6 +222,10 @@ impl Rule for FirstMoment {
         let gradient = gradient * T::from_f64(self.0.gradient_scale);
         T::from_f64(self.0.beta1) * moment + T::from_f64(1.0 - self.0.beta1) * gradient
     }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        CudaRule { kernel: Self::NAME, constants: [self.0.beta1, 1.0 - self.0.beta1, self.0.gradient_scale, 0.0] }
+    }
     fn composed(&self, _: &Tensor, moment: &Tensor, gradient: &Tensor, _: &Tensor) -> Result<Tensor> {
         (moment * self.0.beta1)? + (gradient * ((1.0 - self.0.beta1) * self.0.gradient_scale))?
     }
@@ -213,6 +239,10 @@ impl Rule for SecondMoment {
     fn element<T: Real>(&self, _: bool, moment: T, gradient: T, _: T) -> T {
         let gradient = gradient * T::from_f64(self.0.gradient_scale);
         T::from_f64(self.0.beta2) * moment + T::from_f64(1.0 - self.0.beta2) * gradient * gradient
+    }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        CudaRule { kernel: Self::NAME, constants: [self.0.beta2, 1.0 - self.0.beta2, self.0.gradient_scale, 0.0] }
     }
     fn composed(&self, _: &Tensor, moment: &Tensor, gradient: &Tensor, _: &Tensor) -> Result<Tensor> {
         let gradient = (gradient * self.0.gradient_scale)?;
@@ -238,6 +268,11 @@ impl Rule for AdamUpdate {
         let denominator = second.sqrt() / T::from_f64(correction2) + T::from_f64(self.0.epsilon);
         parameter * T::from_f64(1.0 - decay) - T::from_f64(self.0.lr / correction1) * first / denominator
     }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        let AdamW { lr, weight_decay, epsilon, .. } = self.0;
+        CudaRule { kernel: Self::NAME, constants: [lr * weight_decay, lr / self.1, 1.0 / self.2, epsilon] }
+    }
     fn composed(&self, decay: &Tensor, parameter: &Tensor, first: &Tensor, second: &Tensor) -> Result<Tensor> {
         let (correction1, correction2) = (self.1, self.2);
         let keep = decay.affine(-self.0.lr * self.0.weight_decay, 1.0)?;
@@ -254,6 +289,10 @@ impl Rule for Sum {
     fn element<T: Real>(&self, _: bool, sum: T, gradient: T, _: T) -> T {
         sum + gradient
     }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        CudaRule { kernel: Self::NAME, constants: [0.0; 4] }
+    }
     fn composed(&self, _: &Tensor, sum: &Tensor, gradient: &Tensor, _: &Tensor) -> Result<Tensor> {
         sum + gradient
     }
@@ -266,6 +305,10 @@ impl Rule for Average {
     #[inline(always)]
     fn element<T: Real>(&self, _: bool, average: T, parameter: T, _: T) -> T {
         T::from_f64(self.0) * average + T::from_f64(1.0 - self.0) * parameter
+    }
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> CudaRule {
+        CudaRule { kernel: Self::NAME, constants: [self.0, 1.0 - self.0, 0.0, 0.0] }
     }
     fn composed(&self, _: &Tensor, average: &Tensor, parameter: &Tensor, _: &Tensor) -> Result<Tensor> {
         (average * self.0)? + (parameter * (1.0 - self.0))?
@@ -353,5 +396,18 @@ impl<R: Rule> InplaceOp3 for InPlace<'_, R> {
             _ => bail!("{}: expected f32 or f64", R::NAME),
         }
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &mut CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<()> {
+        self.rule.on_cuda().update((s1, l1), (s2, l2), (s3, l3), self.decayed)
     }
 }

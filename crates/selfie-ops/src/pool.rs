@@ -47,7 +47,7 @@ pub(crate) fn maps(op: &str, dims: &[usize]) -> Result<Maps> {
     }
 }
 
-struct MaxPool;
+pub(crate) struct MaxPool;
 
 impl Unit for MaxPool {
     const NAME: &'static str = "max_pool";
@@ -69,8 +69,8 @@ impl Unit for MaxPool {
     }
 }
 
-struct AveragePool {
-    cells: usize,
+pub(crate) struct AveragePool {
+    pub(crate) cells: usize,
 }
 
 impl Unit for AveragePool {

@@ -120,6 +120,12 @@ pub(crate) fn span(class: OpClass, work: Work) -> Span<'static> {
     PROFILE.span(class, work)
 }
 
+/// Whether a profile is being taken.
+#[cfg(feature = "cuda")]
+pub(crate) fn measures() -> bool {
+    PROFILE.measures.load(Relaxed)
+}
+
 static PROFILE: Profile = Profile::new();
 
 thread_local! {

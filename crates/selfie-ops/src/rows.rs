@@ -86,13 +86,13 @@ pub fn attention(qkv: &Tensor, heads: usize, dropout: Option<Dropout>) -> Result
     Ok(apply(Attention { heads, dropout }, qkv, None)?.y)
 }
 
-struct Linear {
+pub(crate) struct Linear {
     out: usize,
-    precision: Precision,
+    pub(crate) precision: Precision,
 }
 
 impl Linear {
-    fn widths(&self, dims: &[usize]) -> Widths {
+    pub(crate) fn widths(&self, dims: &[usize]) -> Widths {
         Widths { input: dims.last().copied().unwrap_or(0), output: self.out }
     }
 }
@@ -144,7 +144,7 @@ impl Linear {
     }
 }
 
-struct LayerNorm;
+pub(crate) struct LayerNorm;
 
 impl Unit for LayerNorm {
     const NAME: &'static str = "layer_norm";
@@ -171,7 +171,7 @@ impl Unit for LayerNorm {
     }
 }
 
-struct Gelu;
+pub(crate) struct Gelu;
 
 impl Unit for Gelu {
     const NAME: &'static str = "gelu";
@@ -191,7 +191,7 @@ impl Unit for Gelu {
     }
 }
 
-struct DropoutUnit(Dropout);
+pub(crate) struct DropoutUnit(pub(crate) Dropout);
 
 impl Unit for DropoutUnit {
     const NAME: &'static str = "dropout";
@@ -214,13 +214,13 @@ impl Unit for DropoutUnit {
     }
 }
 
-struct Attention {
+pub(crate) struct Attention {
     heads: usize,
-    dropout: Option<Dropout>,
+    pub(crate) dropout: Option<Dropout>,
 }
 
 impl Attention {
-    fn sizes(&self, dims: &[usize]) -> Heads {
+    pub(crate) fn sizes(&self, dims: &[usize]) -> Heads {
         Heads { tokens: dims[1], queries: dims[1], heads: self.heads, head_width: dims[2] / (3 * self.heads) }
     }
 }

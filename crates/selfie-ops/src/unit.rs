@@ -1,6 +1,8 @@
 //! The bridge between the kernels and candle's graph, for operations from tensor to tensor; [`crate::map`] has the one between stages.
 
 use crate::Real;
+#[cfg(feature = "cuda")]
+use crate::cuda::CudaUnit as OnDevice;
 use candle_core::backprop::GradStore;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId, WithDType, bail,
@@ -73,14 +75,25 @@ pub struct Normalised<Y = Tensor> {
     pub statistics: Option<Tensor>,
 }
 
-/// Whether operations run as compositions of candle's primitives: on CUDA and Metal, and under `SELFIE_OPS=composed`.
+/// Every unit, where this crate has kernels for no device.
+#[cfg(not(feature = "cuda"))]
+pub(crate) trait OnDevice {}
+
+#[cfg(not(feature = "cuda"))]
+impl<U> OnDevice for U {}
+
+/// Whether operations run as compositions of candle's primitives: on Metal, and under `SELFIE_OPS=composed`.
 pub fn runs_composed(device: &Device) -> bool {
     static FORCED: OnceLock<bool> = OnceLock::new();
-    !device.is_cpu() || *FORCED.get_or_init(|| std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed"))
+    device.is_metal() || *FORCED.get_or_init(|| std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed"))
 }
 
-/// Applies `unit` to x and its flat parameters on the CPU.
-pub(crate) fn apply<U: Unit>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -> Result<Normalised> {
+/// Applies `unit` to x and its flat parameters, by the kernels of x's device.
+pub(crate) fn apply<U: Unit + OnDevice>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -> Result<Normalised> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::apply(unit, x, parameters);
+    }
     match x.dtype() {
         DType::F32 => apply_typed::<U, f32>(unit, x, parameters),
         DType::F64 => apply_typed::<U, f64>(unit, x, parameters),
@@ -169,7 +182,7 @@ impl<U: Unit, T: Real> CustomOp2 for UnitOp<U, T> {
     fn bwd(&self, x: &Tensor, p: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradients = self.backward(x, Some(p), dy)?;
         let dx = gradients.x.map(|dx| Tensor::from_vec(dx, x.shape(), &Device::Cpu)).transpose()?;
-        Ok((dx, parameter_gradient(p, gradients.parameters)?))
+        Ok((dx, parameter_gradient(p, || Tensor::from_vec(gradients.parameters, p.shape(), &Device::Cpu))?))
     }
 }
 
@@ -202,11 +215,14 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 
 /// The gradient of flat parameters, where they are tracked. That of a variable is kept for [`backward`]; it is returned where
 /// that does not run, or more of the graph lies behind it.
-pub(crate) fn parameter_gradient<T: Real>(parameters: &Tensor, gradient: Vec<T>) -> Result<Option<Tensor>> {
+pub(crate) fn parameter_gradient(
+    parameters: &Tensor,
+    gradient: impl FnOnce() -> Result<Tensor>,
+) -> Result<Option<Tensor>> {
     if !parameters.track_op() {
         return Ok(None);
     }
-    let gradient = Tensor::from_vec(gradient, parameters.shape(), &Device::Cpu)?;
+    let gradient = gradient()?;
     ASIDE.with_borrow_mut(|aside| {
         let Some(aside) = aside.as_mut().filter(|_| parameters.is_variable()) else { return Ok(Some(gradient)) };
         let gradient = match aside.remove(&parameters.id()) {

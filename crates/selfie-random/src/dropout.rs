@@ -48,7 +48,7 @@ impl DropoutKey {
     /// `values`: what to write for a dropped and for a kept element.
     #[inline(always)]
     fn fill<T: Copy>(&self, p: f64, offset: u64, out: &mut [T], values: [T; 2]) {
-        let Some(threshold) = drop_below(p) else {
+        let Some(threshold) = Self::drop_below(p) else {
             out.fill(values[0]);
             return;
         };
@@ -81,6 +81,13 @@ impl DropoutKey {
         }
     }
 
+    /// Words below this are dropped; `None` if all are. What draws elsewhere, on a GPU, needs it.
+    #[must_use]
+    pub fn drop_below(p: f64) -> Option<u32> {
+        let threshold = (p.max(0.0) * (1_u64 << 32) as f64).round();
+        (threshold < (1_u64 << 32) as f64).then_some(threshold as u32)
+    }
+
     fn counter(&self, block_idx: u64) -> [u32; 4] {
         // 56 bits of block index beside the purpose: more elements than any memory holds.
         let high = ((block_idx >> 32) as u32) << 8;
@@ -104,10 +111,4 @@ impl DropoutKey {
         philox4x32_lanes(&mut counters, seed_key(self.seed));
         std::array::from_fn(|lane| std::array::from_fn(|word| counters[word][lane]))
     }
-}
-
-/// Words below this are dropped; `None` if all are.
-fn drop_below(p: f64) -> Option<u32> {
-    let threshold = (p.max(0.0) * (1_u64 << 32) as f64).round();
-    (threshold < (1_u64 << 32) as f64).then_some(threshold as u32)
 }

@@ -188,10 +188,10 @@ fn passes(
         let of = micro * training.micro_batch..(micro + 1) * training.micro_batch;
         let images = at.batch(pixels(batch, plan, of.clone(), at.device)?)?;
         let logits = logits(network, &images, plan, Mode::Training(&pass))?;
-        let (loss, accuracy) = loss(&logits, batch, of, training.label_smoothing)?;
-        let loss = at.loss(loss)?;
-        measured.add(&loss, accuracy, n)?;
-        optimizer.add(backward(&(loss / n as f64)?)?)?;
+        let loss = at.loss(loss(&logits, batch, of.clone(), training.label_smoothing)?)?;
+        optimizer.add(backward(&(&loss / n as f64)?)?)?;
+        // Whoever reads a number waits for the device, which has the backward pass to do meanwhile.
+        measured.add(&loss, accuracy(&logits, batch, of)?, n)?;
         passes.push(pass);
     }
     at.gradient(optimizer)?;
@@ -340,21 +340,19 @@ fn logits(network: &Classifier, pixels: &Tensor, plan: &FinetunePlan, mode: Mode
 
 /// Mean cross entropy of a micro-batch's `[B, L]` logits, and the share of images whose best class is the right one; of mixed images,
 /// the means over both labels, each with its share.
-fn loss(
-    logits: &Tensor,
-    batch: &LabelledBatch,
-    micro: Range<usize>,
-    label_smoothing: f64,
-) -> Result<(Tensor, f64), TrainError> {
-    let against = |labels: &[u32]| -> Result<(Tensor, f64), TrainError> {
-        let labels = &labels[micro.clone()];
-        Ok((cross_entropy(logits, labels, label_smoothing)?, top1_share(logits, labels)?))
-    };
-    let (first, first_accuracy) = against(&batch.labels)?;
-    let Some(mixed) = &batch.mixed else { return Ok((first, first_accuracy)) };
-    let (second, second_accuracy) = against(&mixed.labels)?;
-    let (share, rest) = (mixed.share, 1.0 - mixed.share);
-    Ok((((first * share)? + (second * rest)?)?, share * first_accuracy + rest * second_accuracy))
+fn loss(logits: &Tensor, batch: &LabelledBatch, micro: Range<usize>, smoothing: f64) -> Result<Tensor, TrainError> {
+    let first = cross_entropy(logits, &batch.labels[micro.clone()], smoothing)?;
+    let Some(mixed) = &batch.mixed else { return Ok(first) };
+    let second = cross_entropy(logits, &mixed.labels[micro], smoothing)?;
+    Ok(((first * mixed.share)? + (second * (1.0 - mixed.share))?)?)
+}
+
+/// The share of images whose largest logit is their label's; of mixed ones, by the shares of both labels.
+fn accuracy(logits: &Tensor, batch: &LabelledBatch, micro: Range<usize>) -> Result<f64, TrainError> {
+    let first = top1_share(logits, &batch.labels[micro.clone()])?;
+    let Some(mixed) = &batch.mixed else { return Ok(first) };
+    let second = top1_share(logits, &mixed.labels[micro])?;
+    Ok(mixed.share * first + (1.0 - mixed.share) * second)
 }
 
 /// A finished classifier's measurements on a split.

@@ -15,6 +15,8 @@ pub enum NumberType {
     /// Single precision.
     #[default]
     F32,
+    /// Single precision, but for the factors of products, which keep ten of their bits: CUDA's TF32.
+    Tf32,
     /// Maps kept in bfloat16 and factors rounded to it; sums in f32.
     Bf16,
 }
@@ -23,6 +25,7 @@ impl fmt::Display for NumberType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
         })
     }
@@ -31,9 +34,9 @@ impl fmt::Display for NumberType {
 impl NumberType {
     /// The number type of that name in a record.
     pub(crate) fn named(name: &str) -> Result<Self, TrainError> {
-        match [Self::F32, Self::Bf16].into_iter().find(|number_type| number_type.to_string() == name) {
+        match [Self::F32, Self::Tf32, Self::Bf16].into_iter().find(|number_type| number_type.to_string() == name) {
             Some(number_type) => Ok(number_type),
-            None => Err(TrainError::bad_flag("dtype", "f32 or bf16", name)),
+            None => Err(TrainError::bad_flag("dtype", "f32, tf32 or bf16", name)),
         }
     }
 
@@ -41,14 +44,20 @@ impl NumberType {
     ///
     /// # Errors
     ///
-    /// If the device does not compute in it: bf16 is the CPU's alone so far.
+    /// If the device does not compute in it: bf16 is for this crate's own kernels, on the CPU and on CUDA.
     pub fn on(self, device: &Device) -> Result<DType, TrainError> {
+        // candle's own switch, of the whole process, which selfie-ops heeds too.
+        candle_core::cuda::set_gemm_reduced_precision_f32(self == Self::Tf32);
         match self {
             Self::F32 => Ok(DType::F32),
+            Self::Tf32 if device.is_cuda() => Ok(DType::F32),
+            Self::Tf32 => {
+                Err(TrainError::bad_flag("dtype", "f32 or bf16 on this device", "tf32, which CUDA alone has"))
+            }
             Self::Bf16 if !runs_composed(device) => Ok(DType::BF16),
             Self::Bf16 => {
                 let expected = "f32 where operations are compositions of candle's";
-                Err(TrainError::bad_flag("dtype", expected, "bf16, which only the CPU's own operations have so far"))
+                Err(TrainError::bad_flag("dtype", expected, "bf16, which the operations on the CPU and on CUDA have"))
             }
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use selfie_data::{DataSet, Loader, PretrainBatch, PretrainSettings, PretrainSource};
-use selfie_eval::collapse;
 use selfie_eval::record::{RunRecord, Task};
+use selfie_eval::{collapse, collapse_of_sums};
 use selfie_model::{Mode, Prediction, Selfie, Training};
 use selfie_ops::{backward, cross_entropy};
 
@@ -107,13 +107,14 @@ fn passes(
         let pass = Training::new(training.seed, pass_number(at.step_idx, micro, n));
         let (patches, order) = tensors(batch, plan, micro, at.device)?;
         let prediction = network.forward(&at.batch(patches)?, &order, Mode::Training(&pass))?;
-        let (loss, accuracy) = pretext_loss(&prediction.logits, training.label_smoothing)?;
+        let (loss, labels) = pretext_loss(&prediction.logits, training.label_smoothing)?;
         let loss = at.loss(loss)?;
-        measured.add(&loss, accuracy, n)?;
+        optimizer.add(backward(&(&loss / n as f64)?)?)?;
+        // Whoever reads a number waits for the device, which has the backward pass to do meanwhile.
+        measured.add(&loss, top1_share(&prediction.logits.flatten(0, 1)?, &labels)?, n)?;
         if micro == 0 {
             measured.collapse = spread(&prediction)?;
         }
-        optimizer.add(backward(&(loss / n as f64)?)?)?;
         passes.push(pass);
     }
     at.gradient(optimizer)?;
@@ -186,13 +187,13 @@ fn tensors(
     Ok((Tensor::from_slice(patches, (b, n, p, p, 3), device)?, Tensor::from_slice(order, (b, n), device)?))
 }
 
-/// Mean cross entropy of `[B, T, T]` logits and the share of queries whose best candidate is the right one.
-fn pretext_loss(logits: &Tensor, label_smoothing: f64) -> Result<(Tensor, f64), TrainError> {
+/// Mean cross entropy of `[B, T, T]` logits, and the right candidate of each query.
+fn pretext_loss(logits: &Tensor, label_smoothing: f64) -> Result<(Tensor, Vec<u32>), TrainError> {
     let (b, t, _) = logits.dims3()?;
     let rows = logits.reshape((b * t, t))?;
     let labels: Vec<u32> = (0..b * t).map(|row| (row % t) as u32).collect();
     let loss = cross_entropy(&rows, &labels, label_smoothing)?;
-    Ok((loss, top1_share(&rows, &labels)?))
+    Ok((loss, labels))
 }
 
 /// The share of rows whose largest logit is their label's; among equals the first counts.
@@ -205,6 +206,21 @@ pub(crate) fn top1_share(logits: &Tensor, labels: &[u32]) -> Result<f64, TrainEr
 
 fn spread(prediction: &Prediction) -> Result<Option<f64>, TrainError> {
     let width = prediction.h.dim(2)?;
+    if !prediction.h.device().is_cpu() {
+        return spread_on_device(&prediction.h.detach().reshape(((), width))?);
+    }
     let embeddings = prediction.h.detach().flatten_all()?.to_vec1::<f32>()?;
     Ok(collapse(&embeddings, width))
+}
+
+/// [`collapse`] of `[rows, width]`, of which only sums leave the device.
+fn spread_on_device(embeddings: &Tensor) -> Result<Option<f64>, TrainError> {
+    /// A length by which a row of zeros may be divided.
+    const SHORTEST: f64 = 1e-30;
+    let rows = embeddings.dim(0)?;
+    let lengths = (embeddings.sqr()?.sum_keepdim(1)?.sqrt()? + SHORTEST)?;
+    let normalised = embeddings.broadcast_div(&lengths)?;
+    let ones = Tensor::ones((1, rows), embeddings.dtype(), embeddings.device())?;
+    let sums = |of: &Tensor| ones.matmul(of)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+    Ok(collapse_of_sums(&sums(&normalised)?, &sums(&normalised.sqr()?)?, rows))
 }

@@ -12,6 +12,7 @@ pub(crate) mod loss;
 pub(crate) mod memory;
 pub(crate) mod norm;
 pub(crate) mod numbers;
+pub(crate) mod order;
 pub(crate) mod pieces;
 pub(crate) mod pool;
 pub(crate) mod product;

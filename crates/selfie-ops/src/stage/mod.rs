@@ -118,6 +118,15 @@ pub fn stage(x: &StageMap, parameters: &Tensor, spec: StageSpec, mode: NormMode<
             let Normalised { y, statistics } = composed::stage(x, parameters, spec, mode)?;
             Ok(Normalised { y: StageMap(Inner::Tensor(y)), statistics })
         }
+        #[cfg(feature = "cuda")]
+        Inner::Beside(x) if x.precision() == spec.precision && x.values.device().is_cuda() => {
+            let running = match mode {
+                NormMode::Batch => None,
+                NormMode::Running(running) => Some(running),
+            };
+            let stage = Stage { spec, running: None, dims: x.values.dims4()?.into() };
+            with_numbers!(x.token.dtype(), spec.precision, M => crate::cuda::run_stage::<M>(stage, x, parameters, running))
+        }
         Inner::Beside(x) if x.precision() == spec.precision => {
             let stage = Stage { spec, running: mode.running_values()?, dims: x.values.dims4()?.into() };
             with_numbers!(x.token.dtype(), spec.precision, M => op::run::<M>(stage, x, parameters))
@@ -142,10 +151,10 @@ pub(crate) struct BlockAt {
 }
 
 /// A stage on a map of `dims`.
-struct Stage {
-    spec: StageSpec,
+pub(crate) struct Stage {
+    pub(crate) spec: StageSpec,
     running: Option<Vec<f64>>,
-    dims: [usize; 4],
+    pub(crate) dims: [usize; 4],
 }
 
 /// What a block keeps: its input (of every block but the first, whose input is the stage's), raw convolution outputs, norms.
@@ -234,13 +243,18 @@ struct Gradients<M: Numbers> {
 
 impl Stage {
     fn reader<'a, T: Real>(&'a self, at: &'a BlockAt, i: usize, parameters: &'a [T]) -> BlockReader<'a, T> {
-        let [_, height, width, _] = self.dims;
-        let (height, width) = if i == 0 { (height, width) } else { self.spec.output_sides(height, width) };
+        let (height, width) = self.sides_before(i);
         BlockReader { at, parameters, running: self.running.as_deref(), height, width }
     }
 
+    /// The sides of what block `i` reads.
+    pub(crate) fn sides_before(&self, i: usize) -> (usize, usize) {
+        let [_, height, width, _] = self.dims;
+        if i == 0 { (height, width) } else { self.spec.output_sides(height, width) }
+    }
+
     /// The shape of the result, or why the map or the parameters do not fit.
-    fn output_dims(&self, n_parameters: usize) -> Result<[usize; 4]> {
+    pub(crate) fn output_dims(&self, n_parameters: usize) -> Result<[usize; 4]> {
         let (spec, [b, h, w, c]) = (&self.spec, self.dims);
         if spec.depth == 0 {
             bail!("stage: expected at least one block, got none")

@@ -74,6 +74,9 @@ impl<M: Numbers> CustomOp2 for StageOp<M> {
         };
         let dx =
             x.track_op().then(|| self.x_gradient.add(Tensor::from_vec(gradients.x, self.x.shape(), &Device::Cpu)?, x));
-        Ok((dx.transpose()?, parameter_gradient(p, gradients.parameters)?))
+        Ok((
+            dx.transpose()?,
+            parameter_gradient(p, || Tensor::from_vec(gradients.parameters, p.shape(), &Device::Cpu))?,
+        ))
     }
 }

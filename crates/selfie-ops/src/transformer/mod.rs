@@ -132,13 +132,13 @@ pub fn transformer_layer(
     Ok(apply(Layer { spec, dropout }, x, Some(parameters))?.y)
 }
 
-struct Layer {
-    spec: TransformerSpec,
+pub(crate) struct Layer {
+    pub(crate) spec: TransformerSpec,
     dropout: Option<LayerDropout>,
 }
 
 /// What the layer keeps: every tensor that a product or a norm read, by name.
-struct Saved<T> {
+pub(crate) struct Saved<T> {
     attention: SavedAttention<T>,
     /// The sum that norm1 reads (post-LN), or the residual stream after attention (pre-LN).
     after_attention: Vec<T>,
@@ -174,13 +174,13 @@ fn pair_mut<'a, T>(gradients: &'a mut [T], range: &Range<usize>, bias: usize) ->
 }
 
 impl Layer {
-    fn heads(&self, dims: &[usize]) -> Heads {
+    pub(crate) fn heads(&self, dims: &[usize]) -> Heads {
         let TransformerSpec { width, heads, .. } = self.spec;
         let queries = if self.spec.output == TokenOutput::First { 1 } else { dims[1] };
         Heads { tokens: dims[1], queries, heads, head_width: width / heads }
     }
 
-    fn dropout(&self, place: Place) -> Option<Dropout> {
+    pub(crate) fn dropout(&self, place: Place) -> Option<Dropout> {
         self.dropout.filter(|dropout| dropout.p > 0.0).map(|dropout| dropout.at(place))
     }
 

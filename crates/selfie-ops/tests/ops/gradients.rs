@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, Var};
 use selfie_ops::{
     BlockForm, ConvSpec, Dropout, LayerDropout, NormMode, Precision, StageSpec, TokenOutput, TransformerSpec,
     attention, average_pool, batch_norm, conv2d, cross_entropy, dropout, gelu, layer_norm, linear, max_pool,
-    transformer_layer,
+    rows_in_order, transformer_layer,
 };
 use selfie_random::DropoutKey;
 
@@ -131,6 +131,31 @@ fn operations_on_rows_have_exact_gradients() {
     for dropped in [None, Some(Dropout { p: 0.3, key })] {
         check("attention", &[normal(1, &[2, 5, 3 * 6])], |t| attention(&t[0], 2, dropped));
     }
+}
+
+#[test]
+fn rows_in_order_have_exact_gradients_of_images_and_of_one_table() {
+    let order = Tensor::new(&[[2u32, 0, 1], [0, 1, 2], [1, 2, 0], [2, 1, 0]], device()).unwrap();
+    check("images", &[normal(1, &[4, 3, 5])], |t| rows_in_order(&t[0], &order));
+    check("one table", &[normal(2, &[1, 3, 5])], |t| rows_in_order(&t[0], &order));
+    let one = Tensor::new(&[[1u32, 2, 0]], device()).unwrap();
+    check("one image", &[normal(3, &[1, 3, 2])], |t| rows_in_order(&t[0], &one));
+    // More images than a piece of a table's sum holds.
+    let many: Vec<u32> = (0..50u32).flat_map(|image| (0..3).map(move |place| (place + image) % 3)).collect();
+    let many = Tensor::from_vec(many, (50, 3), device()).unwrap();
+    check("a table of many images", &[normal(4, &[1, 3, 2])], |t| rows_in_order(&t[0], &many));
+}
+
+#[test]
+fn rows_in_order_are_those_that_the_order_names() {
+    let order = Tensor::new(&[[2u32, 0, 1], [1, 2, 0]], device()).unwrap();
+    let x: Vec<f64> = (0..6).map(f64::from).collect();
+    let own = Tensor::from_slice(&x, (2, 3, 1), device()).unwrap();
+    assert_eq!(values(&rows_in_order(&own, &order).unwrap()), [2.0, 0.0, 1.0, 4.0, 5.0, 3.0]);
+    let table = Tensor::from_slice(&x[..3], (1, 3, 1), device()).unwrap();
+    assert_eq!(values(&rows_in_order(&table, &order).unwrap()), [2.0, 0.0, 1.0, 1.0, 2.0, 0.0]);
+    let three = Tensor::from_slice(&x, (3, 2, 1), device()).unwrap();
+    assert!(rows_in_order(&three, &order).unwrap_err().to_string().contains("[3, 2, 1] and [2, 3]"));
 }
 
 #[test]

@@ -72,11 +72,11 @@ impl ConvSpec {
     }
 
     /// The product's inner size.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.kernel * self.kernel * self.in_channels
     }
 
-    fn is_direct(&self) -> bool {
+    pub(crate) fn is_direct(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 

@@ -1,0 +1,179 @@
+//! Multi-head attention over a few tokens.
+
+use super::rows::push_dropout;
+use super::{
+    Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Element, Gradients, Grid, Operand, View,
+};
+use crate::Dropout;
+use crate::kernels::attention::Heads;
+use crate::kernels::numbers::Exact;
+use crate::profile::{OpClass, Work};
+use crate::rows::Attention;
+use candle_core::Result;
+
+/// Warps of a block, which is for one head of one image; they take its tokens in turns.
+const WARPS: usize = 4;
+
+/// Queries, keys and values of a batch, or their gradients.
+#[derive(Debug)]
+pub(super) enum Projections<T> {
+    /// `[B, S, 3 · D]`: every token asks.
+    Packed(Array<T>),
+    /// `[B, 1, D]` and `[B, S, 2 · D]`: the first token alone asks.
+    Asking { q: Array<T>, kv: Array<T> },
+}
+
+/// Where queries, keys and values lie, and how far apart the rows of queries and of the others begin.
+struct Parts<'a, T> {
+    q: View<'a, T>,
+    k: View<'a, T>,
+    v: View<'a, T>,
+    step_q: usize,
+    step_kv: usize,
+}
+
+impl<'a, T> Parts<'a, T> {
+    fn packed(qkv: View<'a, T>, d: usize) -> Self {
+        let from = |start| qkv.slice(start..qkv.len());
+        Self { q: qkv, k: from(d), v: from(2 * d), step_q: 3 * d, step_kv: 3 * d }
+    }
+}
+
+impl<T: Element> Projections<T> {
+    fn like(cuda: &Cuda, sizes: Heads, batch: usize) -> Result<Self> {
+        let d = sizes.width();
+        Ok(if sizes.asks_once() {
+            Self::Asking { q: cuda.alloc(batch * d)?, kv: cuda.alloc(batch * sizes.tokens * 2 * d)? }
+        } else {
+            Self::Packed(cuda.alloc(batch * sizes.tokens * 3 * d)?)
+        })
+    }
+
+    fn parts(&self, d: usize) -> Parts<'_, T> {
+        match self {
+            Self::Packed(qkv) => Parts::packed(qkv.view(), d),
+            Self::Asking { q, kv } => {
+                let (q, kv) = (q.view(), kv.view());
+                Parts { q, k: kv, v: kv.slice(d..kv.len()), step_q: d, step_kv: 2 * d }
+            }
+        }
+    }
+}
+
+impl Cuda {
+    /// The pooled values `[B, Q, D]`, as products multiply them, and the probabilities `[B, heads, Q, S]` before dropout.
+    fn attention<M: CudaNumbers>(
+        &self,
+        (sizes, batch): (Heads, usize),
+        parts: &Parts<'_, M::Sum>,
+        dropout: Option<Dropout>,
+    ) -> Result<(Array<M::Stored>, Array<M::Sum>)> {
+        let _span = self.span(OpClass::Attention, work(sizes, batch, 2))?;
+        let mut probs = self.alloc(batch * sizes.heads * sizes.queries * sizes.tokens)?;
+        let mut pooled = self.alloc(batch * sizes.queries * sizes.width())?;
+        let mut arguments =
+            vec![parts.q.into(), parts.k.into(), parts.v.into(), probs.view_mut().into(), pooled.view_mut().into()];
+        push_heads(&mut arguments, sizes, parts);
+        push_dropout(&mut arguments, dropout);
+        let grid = grid(sizes, batch, sizes.tokens * size_of::<M::Sum>());
+        self.launch::<M>("attention", grid, &arguments)?;
+        Ok((pooled, probs))
+    }
+
+    /// As [`Self::attention`], of projections.
+    pub(super) fn attend<M: CudaNumbers>(
+        &self,
+        (sizes, batch): (Heads, usize),
+        projections: &Projections<M::Sum>,
+        dropout: Option<Dropout>,
+    ) -> Result<(Array<M::Stored>, Array<M::Sum>)> {
+        self.attention::<M>((sizes, batch), &projections.parts(sizes.width()), dropout)
+    }
+
+    fn attention_backward<M: CudaNumbers>(
+        &self,
+        (sizes, batch): (Heads, usize),
+        (parts, probs): (&Parts<'_, M::Sum>, View<'_, M::Sum>),
+        d_pooled: View<'_, M::Sum>,
+        dropout: Option<Dropout>,
+    ) -> Result<Projections<M::Stored>> {
+        let _span = self.span(OpClass::Attention, work(sizes, batch, 4))?;
+        let gradients = Projections::<M::Stored>::like(self, sizes, batch)?;
+        let of = gradients.parts(sizes.width());
+        let mut d_scores = self.alloc::<M::Sum>(probs.len())?;
+        let mut arguments = vec![
+            parts.k.into(),
+            parts.v.into(),
+            probs.into(),
+            d_pooled.into(),
+            d_scores.view_mut().into(),
+            Argument::from(of.q),
+        ];
+        push_heads(&mut arguments, sizes, parts);
+        push_dropout(&mut arguments, dropout);
+        let of_tokens = grid(sizes, batch, sizes.tokens * size_of::<M::Sum>());
+        self.launch::<M>("attention_backward_queries", of_tokens, &arguments)?;
+        let mut arguments = vec![
+            parts.q.into(),
+            probs.into(),
+            d_pooled.into(),
+            d_scores.view().into(),
+            Argument::from(of.k),
+            Argument::from(of.v),
+        ];
+        push_heads(&mut arguments, sizes, parts);
+        push_dropout(&mut arguments, dropout);
+        let of_queries = grid(sizes, batch, 2 * sizes.queries * size_of::<M::Sum>());
+        self.launch::<M>("attention_backward_tokens", of_queries, &arguments)?;
+        Ok(gradients)
+    }
+
+    /// The gradients of projections.
+    pub(super) fn attend_backward<M: CudaNumbers>(
+        &self,
+        (sizes, batch): (Heads, usize),
+        (projections, probs): (&Projections<M::Sum>, View<'_, M::Sum>),
+        d_pooled: View<'_, M::Sum>,
+        dropout: Option<Dropout>,
+    ) -> Result<Projections<M::Stored>> {
+        let parts = projections.parts(sizes.width());
+        self.attention_backward::<M>((sizes, batch), (&parts, probs), d_pooled, dropout)
+    }
+}
+
+/// A block for each head of each image; `shared` bytes for each of its warps.
+fn grid(sizes: Heads, batch: usize, shared: usize) -> Grid {
+    Grid { blocks: (batch * sizes.heads, 1), threads: (32, WARPS), shared: WARPS * shared }
+}
+
+fn push_heads<T>(arguments: &mut Vec<Argument>, sizes: Heads, parts: &Parts<'_, T>) {
+    let Heads { tokens, queries, heads, head_width } = sizes;
+    arguments.extend([heads, queries, tokens, head_width, parts.step_q, parts.step_kv].map(Argument::from));
+}
+
+fn work(sizes: Heads, batch: usize, products: u64) -> Work {
+    Work { flop: 2 * products * (batch * sizes.queries * sizes.tokens * sizes.width()) as u64, bytes: 0 }
+}
+
+impl CudaUnit for Attention {
+    type Left<T: CudaReal> = Array<T>;
+
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, Array<T>>> {
+        let sizes = self.sizes(x.dims);
+        let parts = Parts::packed(x.values, sizes.width());
+        let (pooled, probs) = cuda.attention::<Exact<T>>((sizes, x.dims[0]), &parts, self.dropout)?;
+        Ok(Done::new(pooled, probs))
+    }
+
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Array<T>>) -> Result<Gradients<T>> {
+        let sizes = self.sizes(back.x.dims);
+        let parts = Parts::packed(back.x.values, sizes.width());
+        let at = (sizes, back.x.dims[0]);
+        let gradients = cuda.attention_backward::<Exact<T>>(at, (&parts, back.left.view()), back.dy, self.dropout)?;
+        let x = match gradients {
+            Projections::Packed(qkv) => Some(qkv).filter(|_| back.wants_dx),
+            Projections::Asking { .. } => None,
+        };
+        Ok(Gradients { x, parameters: None })
+    }
+}

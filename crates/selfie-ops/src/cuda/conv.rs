@@ -1,0 +1,226 @@
+//! Convolutions as products with unfolded maps; convolution and batch normalisation as operations of their own.
+
+use super::norm::{Channels, GainAndBias, Norm, NormGradients, Through};
+use super::numbers::Held;
+use super::{
+    Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Factor, Gradients, Grid, Operand, View, ViewMut,
+};
+use crate::conv::{BatchNormUnit, ConvUnit};
+use crate::kernels::conv::ConvSpec;
+use crate::kernels::numbers::Exact;
+use crate::profile::{OpClass, Work};
+use candle_core::{Result, bail};
+
+/// A convolution of `batch` maps of one size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conv {
+    spec: ConvSpec,
+    batch: usize,
+    height: usize,
+    width: usize,
+    out_height: usize,
+    out_width: usize,
+}
+
+impl Conv {
+    pub(super) fn new(spec: ConvSpec, batch: usize, (height, width): (usize, usize)) -> Result<Self> {
+        match (spec.output_side(height), spec.output_side(width)) {
+            (Some(out_height), Some(out_width)) => Ok(Self { spec, batch, height, width, out_height, out_width }),
+            _ => bail!("a kernel of {} does not fit {height}x{width}", spec.kernel),
+        }
+    }
+
+    pub(super) fn out_sides(self) -> (usize, usize) {
+        (self.out_height, self.out_width)
+    }
+
+    fn out_rows(self) -> usize {
+        self.batch * self.out_height * self.out_width
+    }
+
+    fn out_len(self) -> usize {
+        self.out_rows() * self.spec.out_channels
+    }
+
+    /// The sizes of the product `columns · weight`.
+    fn sizes(self) -> (usize, usize, usize) {
+        (self.out_rows(), self.spec.depth(), self.spec.out_channels)
+    }
+
+    fn work<T>(self, products: u64) -> Work {
+        let (rows, depth, out) = self.sizes();
+        let bytes = (rows * depth + depth * out + rows * out) * size_of::<T>();
+        Work { flop: products * 2 * (rows * depth * out) as u64, bytes: products * bytes as u64 }
+    }
+
+    fn window(self) -> [Argument; 7] {
+        let Self { spec, height, width, out_height, out_width, .. } = self;
+        [height, width, out_height, out_width, spec.kernel, spec.stride, spec.padding].map(Argument::from)
+    }
+
+    /// The columns of a map, of `relu(norm(x))` where it has a norm.
+    pub(super) fn columns<'a, M: CudaNumbers>(
+        self,
+        cuda: &Cuda,
+        x: View<'a, M::Stored>,
+        norm: Option<&Norm<M::Sum>>,
+    ) -> Result<Held<'a, M::Stored>> {
+        if self.spec.is_direct() {
+            return Ok(match norm {
+                Some(norm) => Held::Owned(cuda.apply_norm::<M>(x, norm, true)?),
+                None => Held::Borrowed(x),
+            });
+        }
+        let _span = cuda.span(
+            OpClass::ConvolutionForward,
+            Work::elementwise::<M::Stored>(self.out_rows() * self.spec.depth(), 2, 1),
+        )?;
+        let channels = Channels::of::<M>(x.len(), self.spec.in_channels);
+        let mut columns = cuda.alloc(self.out_rows() * self.spec.depth())?;
+        let norm = Argument::optional(norm.map(Norm::view));
+        let (rows, n) = (self.out_rows(), columns.len());
+        let (kernel, grid, mut arguments) = if channels.is_wide() {
+            let pieces = channels.pieces_of_threads(rows);
+            let extents = [rows, channels.packs(), pieces.rows_of_piece].map(Argument::from);
+            let arguments = [vec![x.into(), norm, columns.view_mut().into()], extents.to_vec()].concat();
+            ("unfold_wide", pieces.grid, arguments)
+        } else {
+            let extents = [n, channels.channels].map(Argument::from);
+            let arguments = [vec![x.into(), norm, columns.view_mut().into()], extents.to_vec()].concat();
+            ("unfold_single", Grid::over(n), arguments)
+        };
+        arguments.extend(self.window());
+        cuda.launch::<M>(kernel, grid, &arguments)?;
+        Ok(Held::Owned(columns))
+    }
+
+    /// `columns · weight`.
+    pub(super) fn forward<M: CudaNumbers>(
+        self,
+        cuda: &Cuda,
+        columns: View<'_, M::Stored>,
+        weight: View<'_, M::Stored>,
+    ) -> Result<Array<M::Stored>> {
+        let _span = cuda.span(OpClass::ConvolutionForward, self.work::<M::Stored>(1))?;
+        let mut y = cuda.alloc(self.out_len())?;
+        let factors = (Factor::plain(columns), Factor::plain(weight));
+        cuda.product::<M, _>(self.sizes(), factors, y.view_mut(), false)?;
+        Ok(y)
+    }
+
+    /// Writes the gradient of the weight.
+    pub(super) fn backward_weight<M: CudaNumbers>(
+        self,
+        cuda: &Cuda,
+        columns: View<'_, M::Stored>,
+        dy: View<'_, M::Stored>,
+        d_weight: ViewMut<'_, M::Sum>,
+    ) -> Result<()> {
+        let _span = cuda.span(OpClass::ConvolutionBackward, self.work::<M::Stored>(1))?;
+        let (rows, depth, out) = self.sizes();
+        let factors = (Factor::transposed(columns), Factor::plain(dy));
+        cuda.product::<M, _>((depth, rows, out), factors, d_weight, false)
+    }
+
+    /// The gradient of the input, with `added` added.
+    pub(super) fn backward_input<M: CudaNumbers>(
+        self,
+        cuda: &Cuda,
+        weight: View<'_, M::Stored>,
+        dy: View<'_, M::Stored>,
+        added: Option<Array<M::Stored>>,
+    ) -> Result<Array<M::Stored>> {
+        let _span = cuda.span(OpClass::ConvolutionBackward, self.work::<M::Stored>(1))?;
+        let (rows, depth, out) = self.sizes();
+        let factors = (Factor::plain(dy), Factor::transposed(weight));
+        if self.spec.is_direct() {
+            let onto = added.is_some();
+            let mut dx = match added {
+                Some(added) => added,
+                None => cuda.alloc(rows * depth)?,
+            };
+            cuda.product::<M, _>((rows, out, depth), factors, dx.view_mut(), onto)?;
+            return Ok(dx);
+        }
+        let mut columns = cuda.alloc::<M::Stored>(rows * depth)?;
+        cuda.product::<M, _>((rows, out, depth), factors, columns.view_mut(), false)?;
+        let len = self.batch * self.height * self.width * self.spec.in_channels;
+        let channels = Channels::of::<M>(len, self.spec.in_channels);
+        let mut dx = cuda.alloc(len)?;
+        let mut arguments = vec![
+            columns.view().into(),
+            Argument::optional(added.as_ref().map(Array::view)),
+            dx.view_mut().into(),
+            channels.all_packs().into(),
+            channels.packs().into(),
+        ];
+        arguments.extend(self.window());
+        cuda.launch::<M>(&channels.kernel("fold"), Grid::over(channels.all_packs()), &arguments)?;
+        Ok(dx)
+    }
+}
+
+impl ConvUnit {
+    fn on_cuda(&self, dims: &[usize]) -> Result<Conv> {
+        Conv::new(self.0, dims[0], (dims[1], dims[2]))
+    }
+}
+
+impl CudaUnit for ConvUnit {
+    type Left<T: CudaReal> = ();
+
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, weight: View<'_, T>) -> Result<Done<T, ()>> {
+        let conv = self.on_cuda(x.dims)?;
+        let columns = conv.columns::<Exact<T>>(cuda, x.values, None)?;
+        Ok(Done::new(conv.forward::<Exact<T>>(cuda, columns.view(), weight)?, ()))
+    }
+
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
+        let conv = self.on_cuda(back.x.dims)?;
+        let columns = conv.columns::<Exact<T>>(cuda, back.x.values, None)?;
+        let mut parameters = cuda.alloc(back.parameters.len())?;
+        conv.backward_weight::<Exact<T>>(cuda, columns.view(), back.dy, parameters.view_mut())?;
+        drop(columns);
+        let x = match back.wants_dx {
+            true => Some(conv.backward_input::<Exact<T>>(cuda, back.parameters, back.dy, None)?),
+            false => None,
+        };
+        Ok(Gradients { x, parameters: Some(parameters) })
+    }
+}
+
+impl CudaUnit for BatchNormUnit {
+    type Left<T: CudaReal> = Norm<T>;
+
+    fn forward<T: CudaReal>(
+        &self,
+        cuda: &Cuda,
+        x: Operand<'_, T>,
+        parameters: View<'_, T>,
+    ) -> Result<Done<T, Norm<T>>> {
+        let channels = parameters.len() / 2;
+        let both = GainAndBias { gain: parameters.slice(0..channels), bias: parameters.slice(channels..2 * channels) };
+        let (norm, statistics) = match &self.running {
+            Some(running) => {
+                let running: Vec<T> = running.iter().map(|&value| T::from_f64(value)).collect();
+                (Norm::running::<Exact<T>>(cuda, cuda.upload(&running)?.view(), both)?, None)
+            }
+            None => {
+                let mut statistics = cuda.alloc(2 * channels)?;
+                let moments = cuda.moments::<Exact<T>>(x.values, channels)?;
+                let norm = cuda.norm::<Exact<T>>((x.values, &moments), both, Some(statistics.view_mut()))?;
+                (norm, Some(statistics))
+            }
+        };
+        Ok(Done { y: cuda.apply_norm::<Exact<T>>(x.values, &norm, self.with_relu)?, left: norm, statistics })
+    }
+
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Norm<T>>) -> Result<Gradients<T>> {
+        let channels = back.left.channels;
+        let mut parameters = cuda.alloc(2 * channels)?;
+        let [gain, bias] = parameters.view_mut().disjoint([0..channels, channels..2 * channels]);
+        let through = Through { x: back.x.values, dy: back.dy, residual: None, relu: self.with_relu };
+        let dx = cuda.norm_backward::<Exact<T>>(&back.left, through, NormGradients { gain, bias })?;
+        Ok(Gradients { x: back.wants_dx.then_some(dx), parameters: Some(parameters) })
+    }
+}

@@ -1,0 +1,98 @@
+//! Pools.
+
+use super::{Array, Back, Cuda, CudaReal, CudaUnit, Done, Gradients, Grid, Operand, View};
+use crate::kernels::numbers::Exact;
+use crate::pool::{AveragePool, MaxPool, maps};
+use crate::profile::{OpClass, Work};
+use candle_core::Result;
+
+impl CudaUnit for MaxPool {
+    /// Which of its window each output came from.
+    type Left<T: CudaReal> = Array<u8>;
+
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, Array<u8>>> {
+        let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(x.values.len(), 9, 2))?;
+        let before = maps("max_pool", x.dims)?;
+        let after = before.halved();
+        let n = x.dims[0] * after.height * after.width * after.channels;
+        let mut y = cuda.alloc(n)?;
+        let mut places = cuda.alloc::<u8>(n)?;
+        let arguments = [
+            x.values.into(),
+            y.view_mut().into(),
+            places.view_mut().into(),
+            n.into(),
+            before.channels.into(),
+            before.height.into(),
+            before.width.into(),
+            after.height.into(),
+            after.width.into(),
+        ];
+        cuda.launch::<Exact<T>>("max_pool", Grid::over(n), &arguments)?;
+        Ok(Done::new(y, places))
+    }
+
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Array<u8>>) -> Result<Gradients<T>> {
+        if !back.wants_dx {
+            return Ok(Gradients { x: None, parameters: None });
+        }
+        let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(back.x.values.len(), 9, 2))?;
+        let before = maps("max_pool", back.x.dims)?;
+        let after = before.halved();
+        let n = back.x.values.len();
+        let mut dx = cuda.alloc(n)?;
+        let arguments = [
+            back.dy.into(),
+            back.left.view().into(),
+            dx.view_mut().into(),
+            n.into(),
+            before.channels.into(),
+            before.height.into(),
+            before.width.into(),
+            after.height.into(),
+            after.width.into(),
+        ];
+        cuda.launch::<Exact<T>>("max_pool_backward", Grid::over(n), &arguments)?;
+        Ok(Gradients { x: Some(dx), parameters: None })
+    }
+}
+
+impl AveragePool {
+    fn run<T: CudaReal>(
+        &self,
+        cuda: &Cuda,
+        (kernel, dims): (&str, &[usize]),
+        from: View<'_, T>,
+        n: usize,
+    ) -> Result<Array<T>> {
+        let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(dims.iter().product(), 1, 1))?;
+        let maps = maps("average_pool", dims)?;
+        let mut to = cuda.alloc(n)?;
+        let arguments = [
+            from.into(),
+            to.view_mut().into(),
+            n.into(),
+            maps.channels.into(),
+            maps.height.into(),
+            maps.width.into(),
+            self.cells.into(),
+        ];
+        cuda.launch::<Exact<T>>(kernel, Grid::over(n), &arguments)?;
+        Ok(to)
+    }
+}
+
+impl CudaUnit for AveragePool {
+    type Left<T: CudaReal> = ();
+
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, ()>> {
+        let n = x.dims[0] * self.cells * self.cells * x.dims[3];
+        Ok(Done::new(self.run(cuda, ("average_pool", x.dims), x.values, n)?, ()))
+    }
+
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
+        let n = back.x.values.len();
+        let dx = self.run(cuda, ("average_pool_backward", back.x.dims), back.dy, n)?;
+        Ok(Gradients { x: Some(dx).filter(|_| back.wants_dx), parameters: None })
+    }
+}

@@ -1,0 +1,105 @@
+//! The pre-activation bottleneck: norm, ReLU, convolution, three times, plus the shortcut.
+
+use super::{Block, Made, Map, Owned, Saved, Sums, norm_gradients};
+use crate::cuda::norm::{Partial, Through};
+use crate::cuda::numbers::Held;
+use crate::cuda::{Array, CudaNumbers};
+use candle_core::{Result, bail};
+
+pub(super) fn forward<M: CudaNumbers>(
+    block: &Block<'_, M>,
+    x: Map<'_, M>,
+    moments: Option<Partial<M::Sum>>,
+    statistics: &mut Option<Sums<M>>,
+) -> Result<Made<M>> {
+    let cuda = block.cuda;
+    let [conv1, conv2, conv3] = block.convs;
+    let [at1, at2, at3] = &block.at.norms;
+    let weights = block.at.convs.each_ref().map(|conv| block.weight(conv));
+
+    let norm1 = block.norm(at1, x, moments, statistics)?;
+    let active1 = cuda.apply_norm::<M>(x, &norm1, true)?;
+    let downsampled = match (block.downsample, &block.at.downsample) {
+        (Some(conv), Some((at, _))) => {
+            let columns = conv.columns::<M>(cuda, active1.view(), None)?;
+            Some(conv.forward::<M>(cuda, columns.view(), block.weight(at))?)
+        }
+        _ => None,
+    };
+    let raw1 = conv1.forward::<M>(cuda, active1.view(), weights[0])?;
+    let norm2 = block.norm(at2, raw1.view(), None, statistics)?;
+    let columns = conv2.columns::<M>(cuda, raw1.view(), Some(&norm2))?;
+    let raw2 = conv2.forward::<M>(cuda, columns.view(), weights[1])?;
+    drop(columns);
+    let norm3 = block.norm(at3, raw2.view(), None, statistics)?;
+    let active3 = cuda.apply_norm::<M>(raw2.view(), &norm3, true)?;
+    let y = conv3.forward::<M>(cuda, active3.view(), weights[2])?;
+    let shortcut = downsampled.as_ref().map_or(x, Array::view);
+    let channels = block.at.convs[2].spec.out_channels;
+    let (y, next) = match block.running {
+        Some(_) => (cuda.add_maps::<M>(y.view(), shortcut)?, None),
+        None => {
+            let (y, next) = cuda.add_with_moments::<M>(y.view(), shortcut, channels)?;
+            (y, Some(next))
+        }
+    };
+    let saved =
+        Saved { x: None, raw: vec![raw1, raw2], norms: vec![norm1, norm2, norm3], active: vec![active1, active3] };
+    Ok((y, next, saved))
+}
+
+pub(super) fn backward<M: CudaNumbers>(
+    block: &Block<'_, M>,
+    x: Map<'_, M>,
+    saved: Saved<M>,
+    dy: Map<'_, M>,
+    gradients: &mut Sums<M>,
+) -> Result<Owned<M>> {
+    let cuda = block.cuda;
+    let [conv1, conv2, conv3] = block.convs;
+    let [at1, at2, at3] = &block.at.norms;
+    let convs = &block.at.convs;
+    let weights = convs.each_ref().map(|conv| block.weight(conv));
+    let (Ok([raw1, raw2]), Ok([norm1, norm2, norm3]), Ok([active1, active3])) =
+        (<[_; 2]>::try_from(saved.raw), <[_; 3]>::try_from(saved.norms), <[_; 2]>::try_from(saved.active))
+    else {
+        bail!("stage: a block kept other maps than it needs")
+    };
+
+    conv3.backward_weight::<M>(cuda, active3.view(), dy, gradients.view_mut().slice(convs[2].weight.clone()))?;
+    drop(active3);
+    let d_active = conv3.backward_input::<M>(cuda, weights[2], dy, None)?;
+    let through = Through { x: raw2.view(), dy: d_active.view(), residual: None, relu: true };
+    let d_raw2 = cuda.norm_backward::<M>(&norm3, through, norm_gradients::<M>(gradients, at3))?;
+    drop((raw2, d_active));
+
+    let columns = conv2.columns::<M>(cuda, raw1.view(), Some(&norm2))?;
+    conv2.backward_weight::<M>(
+        cuda,
+        columns.view(),
+        d_raw2.view(),
+        gradients.view_mut().slice(convs[1].weight.clone()),
+    )?;
+    drop(columns);
+    let d_active = conv2.backward_input::<M>(cuda, weights[1], d_raw2.view(), None)?;
+    drop(d_raw2);
+    let through = Through { x: raw1.view(), dy: d_active.view(), residual: None, relu: true };
+    let d_raw1 = cuda.norm_backward::<M>(&norm2, through, norm_gradients::<M>(gradients, at2))?;
+    drop((raw1, d_active));
+
+    let from_shortcut = match (block.downsample, &block.at.downsample) {
+        (Some(conv), Some((at, _))) => {
+            let columns: Held<'_, M::Stored> = conv.columns::<M>(cuda, active1.view(), None)?;
+            let d_weight = gradients.view_mut().slice(at.weight.clone());
+            conv.backward_weight::<M>(cuda, columns.view(), dy, d_weight)?;
+            Some(conv.backward_input::<M>(cuda, block.weight(at), dy, None)?)
+        }
+        _ => None,
+    };
+    let residual = from_shortcut.is_none().then_some(dy);
+    let d_weight = gradients.view_mut().slice(convs[0].weight.clone());
+    conv1.backward_weight::<M>(cuda, active1.view(), d_raw1.view(), d_weight)?;
+    let d_active = conv1.backward_input::<M>(cuda, weights[0], d_raw1.view(), from_shortcut)?;
+    let through = Through { x, dy: d_active.view(), residual, relu: true };
+    cuda.norm_backward::<M>(&norm1, through, norm_gradients::<M>(gradients, at1))
+}
