@@ -173,6 +173,10 @@ pub struct RunRecord {
     /// Updates of the whole schedule; `None` in records of older programs.
     #[serde(default)]
     pub steps: Option<u64>,
+    /// Updates of warm-up, which a short schedule has fewer of than its configuration says; `None` in records of older
+    /// programs.
+    #[serde(default)]
+    pub warmup_steps: Option<u64>,
     /// The machine the run started on.
     pub machine: Machine,
     /// When the run began, UTC, RFC 3339.
@@ -220,6 +224,7 @@ impl RunRecord {
             subset_hash: None,
             split: None,
             steps: None,
+            warmup_steps: None,
             machine,
             created: String::new(),
             changes: Vec::new(),

@@ -8,7 +8,7 @@ use selfie_report::page::{Picture, RunView, StudyView};
 use selfie_report::{Series, csv, events};
 
 use crate::TrainError;
-use crate::files::Files;
+use crate::files::{Files, write_atomic};
 use crate::run_folder::{METRICS, read_record, read_result, write_events};
 use crate::study::{STUDY, TABLE_JSON};
 
@@ -134,7 +134,7 @@ pub(crate) fn write_table_events(folder: &Path, markdown: &str) -> Result<PathBu
 ///
 /// If it cannot be written.
 pub fn write_page(path: &Path, html: &str) -> Result<(), TrainError> {
-    Files::disk().write_atomic(path, html.as_bytes())
+    write_atomic(path, html.as_bytes())
 }
 
 /// Seconds since 1970.

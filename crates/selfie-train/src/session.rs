@@ -214,7 +214,8 @@ impl Run {
     ) -> Result<Opened, TrainError> {
         resume::require_known(&session.allow_change, record)?;
         let folder = RunFolder::open(&session.out)?;
-        let record = &RunRecord { steps: Some(training.steps), ..record.clone() };
+        let warmup_steps = training.schedule.warmup_steps();
+        let record = &RunRecord { steps: Some(training.steps), warmup_steps: Some(warmup_steps), ..record.clone() };
         let finished = read_result(folder.path())?;
         // A change goes on from a step; after the last there is none.
         let allowed = if finished.is_some() { &[] } else { session.allow_change.as_slice() };

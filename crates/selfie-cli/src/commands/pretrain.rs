@@ -71,10 +71,12 @@ fn sentence(result: &ResultRecord, out: &Path, earlier: bool) -> String {
             format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4} over the last steps")
         }
         Outcome::Classification { split, top1_accuracy, loss, n_examples, .. } => {
-            format!("{split} accuracy {:.2} % of {n_examples} images, loss {loss:.4}", 100.0 * top1_accuracy)
+            let images = output::count(*n_examples as usize, "image");
+            format!("{split} accuracy {:.2} % of {images}, loss {loss:.4}", 100.0 * top1_accuracy)
         }
     };
     let was = if earlier { "finished before: " } else { "" };
     let (steps, minutes, speed) = (result.steps, result.wall_s / 60.0, result.images_per_s);
-    format!("{was}{what}\n{steps} steps, {minutes:.1} min, {speed:.1} images/s; weights in {}", out.display())
+    let steps = output::count(steps as usize, "step");
+    format!("{was}{what}\n{steps}, {minutes:.1} min, {speed:.1} images/s; weights in {}", out.display())
 }

@@ -111,6 +111,7 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         subset_hash: Some("ef".into()),
         split: None,
         steps: None,
+        warmup_steps: None,
         machine: Machine {
             os: "linux".into(),
             arch: "x86_64".into(),

@@ -24,6 +24,7 @@ fn record(seed: u64) -> RunRecord {
         subset_hash: None,
         split: None,
         steps: None,
+        warmup_steps: None,
         machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a".into(), n_cores: 2, memory_mib: None },
         created: "2025-01-01T00:00:00Z".into(),
         changes: Vec::new(),
