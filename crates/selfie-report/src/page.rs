@@ -33,6 +33,8 @@ pub struct RunView {
     pub record: RunRecord,
     /// What came out; `None` while it is not finished.
     pub result: Option<ResultRecord>,
+    /// What goes on with it, in words; `None` of a finished one and of a study's.
+    pub goes_on_with: Option<String>,
     /// Its measurements.
     pub series: Series,
     /// Pictures made of it.
@@ -161,7 +163,10 @@ fn runs_row(run: &RunView) -> Markup {
 
 fn outcome(run: &RunView) -> String {
     match run.result.as_ref().map(|result| &result.outcome) {
-        None => "not finished".to_owned(),
+        None => match &run.goes_on_with {
+            Some(command) => format!("not finished; go on with {command}"),
+            None => "not finished".to_owned(),
+        },
         Some(Outcome::Pretext { loss, accuracy, chance }) => {
             format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}")
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use selfie_eval::record::{Arm, Split, to_pretty_json};
 use selfie_eval::table::StudyTable;
 use selfie_train::estimate::{self, Conditions, Examples};
-use selfie_train::finetune::{Labels, Pretrained};
+use selfie_train::finetune::Labels;
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
@@ -92,13 +92,16 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
         n_seeds: arguments.seeds,
         arms: sorted(&arguments.arms, Arm::cmp),
         learning_rates: sorted(&arguments.learning_rates, f64::total_cmp),
-        pretrained: start.weights.as_deref().map(Pretrained::read).transpose()?,
+        pretrained: start.pretrained()?.cloned(),
         pretrain_seeds: arguments.pretrain_seeds,
         base: chosen.base,
     };
     let found = chosen.found;
     let data_dir = choice::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
     let resolved = study.resolved()?;
+    if arguments.recipe.is_some() && !arguments.quiet {
+        choice::note_another_set(data_dir.as_deref(), found.as_ref(), &resolved);
+    }
     let device = context::device(&arguments.compute)?;
     let number_type = arguments.dtype.number_type();
     if arguments.dry_run {
@@ -144,9 +147,9 @@ fn dry_run(study: &study::Study, examples: &Examples, at: Conditions<'_>, json: 
         return Ok(0);
     }
     if counts.pretrainings > 0 {
-        output::print(&format!("pretraining\n{}\n", pretrain.text(false)?))?;
+        output::print(&format!("pretraining\n{}\n", pretrain.text(None, false)?))?;
     }
-    output::print(&format!("a fine-tuning on {fraction} of the labels\n{}\n", finetune.text(false)?))?;
+    output::print(&format!("a fine-tuning on {fraction} of the labels\n{}\n", finetune.text(None, false)?))?;
     let study::RunCounts { pretrainings, trials, tests } = counts;
     output::print(&format!(
         "pretrainings: {pretrainings}; fine-tunings to choose learning rates: {trials}, for the table: {tests}; about {} one after another",

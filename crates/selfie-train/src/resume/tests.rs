@@ -21,6 +21,7 @@ fn record(task: Task, set: &[&str]) -> RunRecord {
         data_name: None,
         data_hashes: BTreeMap::from([("train".into(), "aa".into())]),
         subset_hash: None,
+        subset_file: None,
         split: None,
         steps: None,
         warmup_steps: None,

@@ -22,6 +22,7 @@ fn record(seed: u64) -> RunRecord {
         data_name: None,
         data_hashes: BTreeMap::new(),
         subset_hash: None,
+        subset_file: None,
         split: None,
         steps: None,
         warmup_steps: None,
