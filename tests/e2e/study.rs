@@ -155,6 +155,24 @@ fn chromium() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
+/// Moves the pointer over the first chart, then writes down what only a browser knows.
+const PROBE: &str = "<script>
+    const svg = document.querySelector('figure.chart svg'); const box = svg.getBoundingClientRect();
+    svg.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
+    const root = document.documentElement;
+    root.dataset.overflow = root.scrollWidth - root.clientWidth;
+    root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
+    const outside = (text) => {
+        const [box, frame] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
+        return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+    };
+    root.dataset.cut = [...document.querySelectorAll('svg text')].filter(outside).length;
+    const figures = [...document.querySelectorAll('table.cards td')].filter((cell) => cell.textContent);
+    root.dataset.figures = figures.length > 20;
+    root.dataset.beside = figures.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length;
+    root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
+</script></body>";
+
 #[test]
 fn report_writes_one_page_that_chromium_shows_without_an_error() {
     let folder = Folder::new();
@@ -177,21 +195,7 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
         println!("skipped: no Chromium in PATH");
         return;
     };
-    // Moves the pointer over the first chart, then writes down what only a browser knows.
-    let probe = "<script>
-        const svg = document.querySelector('figure.chart svg'); const box = svg.getBoundingClientRect();
-        svg.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
-        const root = document.documentElement;
-        root.dataset.overflow = root.scrollWidth - root.clientWidth;
-        root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
-        const outside = (text) => {
-            const [box, frame] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
-            return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
-        };
-        root.dataset.cut = [...document.querySelectorAll('svg text')].filter(outside).length;
-        root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
-    </script></body>";
-    let page = String::from_utf8(folder.bytes("study/report.html")).unwrap().replace("</body>", probe);
+    let page = String::from_utf8(folder.bytes("study/report.html")).unwrap().replace("</body>", PROBE);
     fs::write(folder.path("probed.html"), page).unwrap();
     let shown = Command::new(chromium)
         .args([
@@ -210,7 +214,14 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
     assert!(dom.contains("</html>"), "Chromium showed nothing: {log}");
     assert!(!log.contains("CONSOLE"), "the page logs: {log}");
     let root = dom.split('>').find(|part| part.contains("data-overflow")).unwrap();
-    for part in ["data-overflow=\"0\"", "data-broken=\"0\"", "data-cut=\"0\"", "data-requests=\"0\""] {
+    for part in [
+        "data-overflow=\"0\"",
+        "data-broken=\"0\"",
+        "data-cut=\"0\"",
+        "data-figures=\"true\"",
+        "data-beside=\"0\"",
+        "data-requests=\"0\"",
+    ] {
         assert!(root.contains(part), "no {part} in {root}");
     }
     let tooltip = dom.split("id=\"tooltip\"").nth(1).unwrap();

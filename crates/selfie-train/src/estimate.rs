@@ -195,7 +195,7 @@ fn attention_pooling(network: &SelfieConfig, tokens: usize) -> Kept {
 /// not say.
 fn resident_bytes() -> Option<f64> {
     let mib = machine::peak_rss_mib();
-    (mib > 0).then(|| (mib << 20) as f64)
+    (mib > 0).then_some((mib << 20) as f64)
 }
 
 fn estimate(

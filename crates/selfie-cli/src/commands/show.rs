@@ -151,8 +151,8 @@ impl Subject {
         let heading = Heading::new(
             "Which patch belongs where?",
             format!(
-                "Hidden places are numbered. Middle: the patches that were chosen, green where right. Right: the probability of each patch \
-                 (column) for each place (line); the framed one belongs there. {:.1} % right over {} images, chance {chance:.1} %",
+                "Hidden places are numbered. Then the patches that were chosen, green where right. Right: the probability of each patch \
+                 (column) for each place (line) in %; the framed one belongs there. {:.1} % right over {} images, chance {chance:.1} %",
                 100.0 * accuracy,
                 inspected.len()
             ),
