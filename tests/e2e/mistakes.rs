@@ -148,7 +148,9 @@ fn an_allowed_change_goes_on_from_the_checkpoint_and_is_recorded() {
         ("--set optimizer=adamw --allow-change optimizer", "`first_moment."),
     ] {
         let other = folder.run(&format!("{command} {set}")).ends_with(78);
-        other.says(&["run/checkpoints/step-00000010/", tensor, "take the change back"]);
+        let key = set.rsplit(' ').next().unwrap();
+        let other = other.says(&["run/checkpoints/step-00000010/", tensor, "take the change back"]);
+        assert!(other.stderr.contains(&format!("{key} was ")), "{}", other.stderr);
         assert!(folder.bytes("run/run.json") == before, "{set}: a change that does not fit is not recorded");
     }
 

@@ -49,6 +49,10 @@ fn a_study_prints_its_table_and_prints_it_again() {
         (&1.into(), &0.into(), &8.into())
     );
     assert!(!folder.exists("planned"));
+    let done = folder.run(&format!("{STUDY} --dry-run --out study")).ends_with(0);
+    done.prints(&["study: 9 of 9 runs are finished"]);
+    let other = folder.run(&format!("{STUDY} --dry-run --out study --set batch=4")).ends_with(78);
+    other.prints(&["refused: study is a study with other settings", "finetune.batch: was 8, now 4"]);
     folder.run("study --fractions 0.3").ends_with(2).says(&["RECIPE: expected a recipe, a folder of images as --data"]);
     folder.run("study tiny.toml --data cifar --fractions 0.95 --out other").ends_with(78);
     let of_a_classifier = folder.run("study --from study/0.3-scratch-s1 --data cifar --fractions 0.3 --out other");

@@ -77,13 +77,8 @@ impl Files {
         if !self.0.exists(path) && path.parent().is_some() && above != Path::new(".") {
             self.create_folder(above)?;
         }
-        self.0.create_folder(path).map_err(|source| match path.is_file() {
-            true => {
-                let (expected, found) = ("a folder, or nothing yet", "a file");
-                TrainError::WrongKind { path: path.to_owned(), expected, found }
-            }
-            false => TrainError::creating(path, source),
-        })?;
+        require_no_file(path)?;
+        self.0.create_folder(path).map_err(|source| TrainError::creating(path, source))?;
         self.sync_folder(above)
     }
 
@@ -163,6 +158,15 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 /// If it cannot be made, or is a file.
 pub fn make_folder(path: &Path) -> Result<(), TrainError> {
     Files::disk().create_folder(path)
+}
+
+/// Refuses a file where a folder is to be.
+pub(crate) fn require_no_file(path: &Path) -> Result<(), TrainError> {
+    if path.is_file() {
+        let (expected, found) = ("a folder, or nothing yet", "a file");
+        return Err(TrainError::WrongKind { path: path.to_owned(), expected, found });
+    }
+    Ok(())
 }
 
 /// BLAKE3 of a file's bytes, hexadecimal.

@@ -118,7 +118,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
     match &resumed {
-        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?,
+        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
+            .map_err(|error| run.misfit(error))?,
         None => {
             run.progress.note(&started_from);
             let classifier = Some((plan.classifier.kind(), images.n_classes()));

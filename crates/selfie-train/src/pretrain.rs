@@ -46,7 +46,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
     match &resumed {
-        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?,
+        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
+            .map_err(|error| run.misfit(error))?,
         None => run.note_if_long(too_long(&config, None, training, session.number_type, &session.device)),
     }
     let mut loader =

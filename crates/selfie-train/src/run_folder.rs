@@ -13,7 +13,7 @@ use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task, from_json
 
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
-use crate::files::{Files, TEMPORARY_PREFIX};
+use crate::files::{Files, TEMPORARY_PREFIX, require_no_file};
 use crate::machine;
 use crate::resume::{self, Difference};
 
@@ -298,10 +298,7 @@ pub(crate) fn find(folder: &Path, record: &RunRecord, allowed: &[String]) -> Res
 
 /// Refuses what [`RunFolder::open`] would, as far as that shows without writing.
 pub(crate) fn require_free(folder: &Path) -> Result<(), TrainError> {
-    if folder.is_file() {
-        let (expected, found) = ("a folder, or nothing yet", "a file");
-        return Err(TrainError::WrongKind { path: folder.to_owned(), expected, found });
-    }
+    require_no_file(folder)?;
     require_ours(folder, &Files::disk())?;
     match File::open(folder.join(LOCK)) {
         Ok(mut file) => try_lock(&mut file, folder),

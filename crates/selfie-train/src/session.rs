@@ -286,6 +286,19 @@ impl Run {
         hint.iter().for_each(|hint| self.progress.note(hint));
     }
 
+    /// The error of a checkpoint that does not fit, with the keys that were changed.
+    pub(crate) fn misfit(&self, error: TrainError) -> TrainError {
+        let changes = self.changed.iter().flat_map(|record| &record.changes);
+        let changes: Vec<String> =
+            changes.map(|change| format!("{} was {}, now {}", change.key, change.was, change.now)).collect();
+        match error {
+            TrainError::OtherState { path, reason } if !changes.is_empty() => {
+                TrainError::OtherState { path, reason: format!("{}; {reason}", changes.join(", ")) }
+            }
+            other => other,
+        }
+    }
+
     /// Steps this process may make.
     pub(crate) fn remaining(&self) -> std::ops::Range<u64> {
         self.start..self.stop_at.max(self.start)
