@@ -224,6 +224,8 @@ fn a_dry_run_says_what_a_start_in_the_folder_would_do_and_leaves_it_as_it_is() {
         .run("pretrain tiny.toml --data cifar --out tiny.toml --dry-run")
         .ends_with(73)
         .prints(&["expected a folder"]);
+    let misfit = folder.run("finetune --from run --fraction 0.5 --set model.width=4 --dry-run").ends_with(65);
+    misfit.prints(&["refused: ", "model.width is 4 here, 2 in the weights"]);
     let mut started = folder.start(&format!("pretrain tiny.toml --data cifar --out busy --steps {ENDLESS}"));
     started.wait_for_steps(&folder.path("busy"), 1);
     let busy = folder.run(&format!("pretrain tiny.toml --data cifar --out busy --steps {ENDLESS} --dry-run"));

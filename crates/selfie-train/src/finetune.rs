@@ -277,6 +277,8 @@ pub fn standing(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &
         data.require_classes()?;
         let (subset, _) = chosen(&data.train, labels, session.seed)?;
         let plan = plan(resolved, labels, &data.train, (&subset, session))?;
+        require_side(resolved, &data.train)?;
+        start_from(&classifier(&plan, &data.train, labels, session)?, &plan, labels)?;
         let record = session.record(record(resolved, data, labels, (&plan, &subset)));
         Ok::<_, TrainError>((plan, record))
     };

@@ -92,7 +92,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
 pub fn standing(resolved: &Resolved, data: &DataSet, session: &Session) -> Standing {
     let n_examples = data.train.len() as u64;
     let request = Request { n_examples, seed: session.seed, stop_after: session.stop_after };
-    match PretrainPlan::new(resolved, request) {
+    match require_side(resolved, &data.train).and_then(|()| PretrainPlan::new(resolved, request)) {
         Ok(plan) => Standing::of(session, &session.record(record(resolved, data)), (&plan.training, plan.checkpoint)),
         Err(error) => Standing::Refused(error),
     }
