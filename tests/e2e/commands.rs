@@ -197,6 +197,86 @@ fn a_bench_refuses_what_it_cannot_measure() {
 }
 
 #[test]
+fn a_dry_run_says_what_a_start_in_the_folder_would_do_and_leaves_it_as_it_is() {
+    let folder = Folder::new();
+    let pretrain = "pretrain tiny.toml --data cifar --out run";
+    let tune = "finetune tiny.toml --data cifar --from scratch --fraction 0.5 --out tuned";
+    folder.run(&format!("{pretrain} --dry-run")).ends_with(0).prints(&["run       run, from the first step"]);
+    assert!(!folder.exists("run"));
+    for (command, out) in [(pretrain, "run"), (tune, "tuned")] {
+        folder.run(&format!("{command} --stop-after 5")).ends_with(0);
+        let files = |name: &str| (folder.names(name), folder.bytes(&format!("{name}/.lock")));
+        let before = files(out);
+        let dry = folder.run(&format!("{command} --dry-run")).ends_with(0);
+        dry.prints(&[&format!("{out}, on from step 5 of "), "of it left"]);
+        let other = folder.run(&format!("{command} --dry-run --set batch=4")).ends_with(78);
+        other.prints(&["refused: ", "batch: was 8, now 4 (--set)"]);
+        let allowed =
+            folder.run(&format!("{command} --dry-run --set batch=4 --allow-change batch --json")).ends_with(0);
+        assert_eq!(allowed.json()["run"]["does"], "goes on");
+        assert_eq!(files(out), before);
+        folder.run(command).ends_with(0);
+        folder.run(&format!("{command} --dry-run")).ends_with(0).prints(&["is finished: its result would be printed"]);
+    }
+    let refused = folder.run("pretrain tiny.toml --data cifar --out cifar --dry-run").ends_with(73);
+    refused.prints(&["refused: cifar holds other files"]);
+    folder
+        .run("pretrain tiny.toml --data cifar --out tiny.toml --dry-run")
+        .ends_with(73)
+        .prints(&["expected a folder"]);
+    let misfit = folder.run("finetune --from run --fraction 0.5 --set model.width=4 --dry-run").ends_with(65);
+    misfit.prints(&["refused: ", "model.width is 4 here, 2 in the weights"]);
+    let mut started = folder.start(&format!("pretrain tiny.toml --data cifar --out busy --steps {ENDLESS}"));
+    started.wait_for_steps(&folder.path("busy"), 1);
+    let busy = folder.run(&format!("pretrain tiny.toml --data cifar --out busy --steps {ENDLESS} --dry-run"));
+    busy.ends_with(73).prints(&["refused: busy is in use by another process (process "]);
+}
+
+/// What the program says in backticks behind `go on with`.
+fn command_in(said: &str) -> String {
+    let (_, rest) = said.split_once("go on with `selfie ").unwrap_or_else(|| panic!("no command in {said}"));
+    rest.split_once('`').unwrap().0.to_owned()
+}
+
+#[test]
+fn the_command_that_an_unfinished_run_is_told_goes_on_with_it() {
+    let folder = Folder::new();
+    let pretrain = "pretrain tiny.toml --data cifar --out run --set model.depths=[1,1,1,2] --steps 15 --seed 3";
+    folder.run(&format!("{pretrain} --stop-after 5")).ends_with(0);
+    folder.run("report run").ends_with(0);
+    let page = String::from_utf8(folder.bytes("run/report.html")).unwrap();
+    let said = folder.run("finetune --from run --fraction 0.5").ends_with(66).stderr;
+    let command = command_in(&said).replace('\'', "");
+    assert_eq!(command_in(&page).replace("'", ""), command);
+    folder.run(&command).ends_with(0).says(&["resuming run after step 5"]).prints(&["15 steps"]);
+
+    fs::write(folder.path("own.txt"), "3\n1\n7\n").unwrap();
+    for (labels, out) in [("--fraction 0.5 --validate", "share"), ("--subset own.txt", "own")] {
+        folder.run(&format!("finetune --from run {labels} --set batch=2 --out {out} --stop-after 4")).ends_with(0);
+        let said = folder.run(&format!("evaluate {out}")).ends_with(66).stderr;
+        folder.run(&command_in(&said)).ends_with(0).says(&[&format!("resuming {out} after step 4")]);
+    }
+}
+
+#[test]
+fn a_run_of_days_is_told_at_its_start_what_is_shorter() {
+    let folder = Folder::new();
+    let started = folder.start("pretrain cifar10 --data cifar --out long --set batch=2 --steps 100000000");
+    let log = folder.path("long/train.log");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !fs::read_to_string(&log).is_ok_and(|log| log.contains("shorter and smaller, say: --set pretrain.steps=2000"))
+    {
+        assert!(std::time::Instant::now() < deadline, "no hint after a minute");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(started);
+    // Weeks of schedule, but minutes of it are asked for.
+    let short =
+        folder.run("pretrain tiny.toml --data cifar --out short --steps 4000000000 --stop-after 1").ends_with(0);
+    assert!(!short.stderr.contains("shorter and smaller"), "{}", short.stderr);
+}
+
+#[test]
 fn a_dry_run_of_every_recipe_says_what_it_would_take_and_touches_nothing() {
     let folder = Folder::new();
     for recipe in ["shapes32", "cifar10", "cifar10-small", "imagenet32", "imagenet224"] {

@@ -124,7 +124,7 @@ fn files_that_are_no_images_are_listed_once_and_replaced_the_same_after_a_resume
     let strict = format!("pretrain tiny.toml {SET} --steps 30 --data pictures --set loader.max_bad_share=0");
     folder.run(&format!("{strict} --out strict")).ends_with(65).says(&["07.bmp", "cannot be read", "data check"]);
     let check = folder.run("data check --data pictures").ends_with(65);
-    check.prints(&["2 images cannot be used", "cat/07.bmp", "dog/07.bmp"]);
+    check.prints(&["train: 70 images, 1 duplicate,", "cat 35, dog 35", "2 images cannot be used", "cat/07.bmp"]);
     folder.run("data import pictures --out strict-set --max-bad-share 0").ends_with(65).says(&["data check"]);
     assert!(!folder.exists("strict-set"));
 }
@@ -138,8 +138,55 @@ fn images_without_labels_are_pretrained_on_and_cannot_be_classified() {
     }
     folder.run(&format!("pretrain tiny.toml {SET} --steps 2 --data loose --out run")).ends_with(0);
     let tuned = folder.run("finetune --from run --fraction 0.5 --steps 2 --out tuned").ends_with(65);
-    tuned.says(&["one class or no labels", "one folder a class"]);
+    tuned.says(&["got images without labels", "one folder a class"]);
     assert!(!folder.exists("tuned"));
+    folder.run("data check --data loose").ends_with(0).says(&["no classes"]).prints(&["classes  none"]);
+}
+
+#[test]
+fn one_class_is_called_by_its_name_wherever_more_are_needed() {
+    let folder = with_pictures(None);
+    fs::create_dir(folder.path("one")).unwrap();
+    fs::rename(folder.path("pictures/dog"), folder.path("one/dog")).unwrap();
+    let check = folder.run("data check --data one").ends_with(0);
+    check.says(&["one class (dog)"]).prints(&["classes  dog 40", "test: 0 images", "classes  none"]);
+    let tuned = folder.run(&format!("finetune tiny.toml {SET} --data one --from scratch --fraction 0.5 --out tuned"));
+    tuned.ends_with(65).says(&["expected images of at least two classes, got one class (dog)"]);
+    folder.run("finetune tiny.toml --data cifar --from scratch --fraction 0.5 --steps 2 --out tuned").ends_with(0);
+    let other = folder.run("evaluate tuned --data one").ends_with(2);
+    other.says(&[
+        "--data or --data-set: expected a data set of the network's classes, airplane, ",
+        "; got one class (dog)",
+    ]);
+}
+
+#[test]
+fn one_image_is_no_data_set_and_a_mistyped_folder_is_guessed() {
+    let folder = with_pictures(None);
+    for recipe in ["", "tiny.toml", "imagenet32"] {
+        let one = folder.run(&format!("pretrain {recipe} --data pictures/cat/00.bmp")).ends_with(65);
+        one.says(&["pictures/cat/00.bmp: expected a folder, a list file", "got one image", "give the folder"]);
+    }
+    let near = folder.run(&format!("pretrain tiny.toml {SET} --data picture")).ends_with(66);
+    near.says(&["expected it in picture", "did you mean pictures?"]);
+    folder.run("pretrain --data pictures/cta").ends_with(66).says(&["did you mean pictures/cat?"]);
+    let far = folder.run(&format!("pretrain tiny.toml {SET} --data nothing")).ends_with(66);
+    assert!(!far.stderr.contains("did you mean"), "{}", far.stderr);
+    // What was not typed is not guessed at.
+    fs::create_dir_all(folder.path("data/cifar1")).unwrap();
+    let default = folder.run("pretrain tiny.toml").ends_with(66);
+    assert!(!default.stderr.contains("did you mean"), "{}", default.stderr);
+}
+
+#[test]
+fn splits_in_capitals_are_splits() {
+    let folder = with_pictures(None);
+    fs::create_dir_all(folder.path("upper/Val")).unwrap();
+    fs::create_dir_all(folder.path("upper/Val/cat")).unwrap();
+    fs::rename(folder.path("pictures/cat/00.bmp"), folder.path("upper/Val/cat/00.bmp")).unwrap();
+    fs::rename(folder.path("pictures"), folder.path("upper/TRAIN")).unwrap();
+    let info = folder.run("data info --data upper").ends_with(0);
+    info.says(&["2 classes"]).prints(&["cat 39, dog 40", "cat 1"]);
 }
 
 #[test]

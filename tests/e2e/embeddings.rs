@@ -27,8 +27,13 @@ fn names(folder: &Folder, file: &str) -> Vec<Value> {
 #[test]
 fn a_folder_is_embedded_in_order_and_its_bad_images_are_listed() {
     let folder = pretrained();
-    let printed = folder.run("embed run pictures --out e.npy").ends_with(0);
-    printed.prints(&["3 embeddings of 32 numbers (stage3) in e.npy", "1 images cannot be read", "bad.jpg"]);
+    // What can be read is written; the code says that something could not, as `predict`'s does.
+    let printed = folder.run("embed run pictures --out e.npy").ends_with(65);
+    printed.prints(&[
+        "3 embeddings of 32 numbers (stage3) in e.npy",
+        "1 image cannot be read and was left out",
+        "bad.jpg",
+    ]);
     let npy = folder.bytes("e.npy");
     assert!(npy.starts_with(b"\x93NUMPY") && npy.len() == 256 + 3 * 32 * 4);
     let lines = names(&folder, "e.npy.names.jsonl");
@@ -42,13 +47,18 @@ fn a_folder_is_embedded_in_order_and_its_bad_images_are_listed() {
     assert_eq!((&json["n_rows"], &json["at"]), (&Value::from(1), &Value::from("u")));
     assert_eq!(names(&folder, "e.jsonl")[0]["embedding"].as_array().unwrap().len(), 32);
     assert!(!folder.exists("e.jsonl.names.jsonl"));
+    let made = folder.run("embed run pictures/b.bmp --out new/deep/e.npy -q").ends_with(0);
+    made.prints(&["1 embedding of 32 numbers"]);
+    assert!(folder.exists("new/deep/e.npy") && folder.exists("new/deep/e.npy.names.jsonl"));
+    let place = folder.run("embed run pictures/b.bmp --out other.npy --at stage9").ends_with(2);
+    place.says(&["invalid value 'stage9' for '--at <AT>': expected one of stage1, stage2, stage3, stage4, h, u\n"]);
 }
 
 #[test]
 fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
     let folder = pretrained();
     folder.run("embed run --data-set cifar10 --data cifar --split test --out test.safetensors -q").ends_with(0);
-    folder.run("embed run pictures --out e.safetensors -q").ends_with(0);
+    folder.run("embed run pictures --out e.safetensors -q").ends_with(65);
     let found = folder.run("search e.safetensors pictures/a.bmp --top 2 --sheet sheet.png --json").ends_with(0).json();
     assert_eq!(found["query"], "pictures/a.bmp");
     let nearest = found["nearest"].as_array().unwrap();
@@ -127,7 +137,14 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     exported.prints(&["model.safetensors, resnet.safetensors, model.onnx, config.json, README.md"]);
     assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("model/model.safetensors"));
     let card = String::from_utf8(folder.bytes("model/README.md")).unwrap();
-    for part in ["---\nlibrary_name: selfie", "license: \"mit\"", "- uoft-cs/cifar10", "# net\n", "| recipe | tiny |"] {
+    for part in [
+        "---\nlibrary_name: selfie",
+        "license: \"mit\"",
+        "- uoft-cs/cifar10",
+        "# net\n",
+        "| recipe | tiny |",
+        "| warm-up | 2 steps |",
+    ] {
         assert!(card.contains(part), "no `{part}` in {card}");
     }
     folder.run("embed model pictures/a.bmp --out again.npy -q").ends_with(0);

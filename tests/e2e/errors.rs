@@ -41,12 +41,13 @@ fn every_error_message_and_exit_code_is_the_recorded_one() {
         fs::write(folder.path(&file), bytes).unwrap();
     }
     let mistakes = OF_USAGE.into_iter().chain(OF_CONFIGURATION).chain(OF_INPUT).map(|(command, _, _)| command);
-    let mut text = String::new();
+    let (mut text, here) = (String::new(), folder.path("").display().to_string());
     for command in mistakes.chain(WITH_A_RUN) {
         let ran = folder.run(command);
         let code = ran.code.unwrap();
         assert_ne!(code, 0, "selfie {command}");
-        text.push_str(&format!("$ selfie {command}\n{}[{code}]\n\n", timeless(&ran.stderr)));
+        let stderr = timeless(&ran.stderr).replace(&here, "FOLDER/");
+        text.push_str(&format!("$ selfie {command}\n{stderr}[{code}]\n\n"));
     }
     compare_or_renew("errors.txt", &text);
 }

@@ -1,11 +1,11 @@
-//! What loading holds in memory.
+//! What loading holds in memory, and what a run does.
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File};
 
 use serde_json::{Value, json};
 
-use crate::program::Folder;
+use crate::program::{ENDLESS, Folder};
 
 /// Beside the images, a set's labels are held, two bytes each.
 const LABEL_BYTES: u64 = 2;
@@ -58,4 +58,21 @@ fn memory_of_loading_a_million_images_is_that_of_a_thousand() {
     assert_eq!((of_small["n_examples"].as_u64(), of_large["n_examples"].as_u64()), (Some(small), Some(large)));
     let more = anonymous_mib(&of_large).saturating_sub(anonymous_mib(&of_small));
     assert!(more <= large * LABEL_BYTES / (1 << 20) + 8, "{more} MiB more: {of_small} {of_large}");
+}
+
+/// Program, images and allocator are most of a small run's memory: a count of its maps and parameters alone says nothing.
+#[test]
+fn a_dry_runs_memory_is_that_of_the_run() {
+    let folder = Folder::new();
+    for network in ["", "--set model.width=16 --set model.heads=8 --set model.ffn=160 --set batch=64"] {
+        let command = format!("pretrain tiny.toml --data cifar --out run{} --steps {ENDLESS} {network}", network.len());
+        let estimated = folder.run(&format!("{command} --dry-run --json")).ends_with(0).json();
+        let estimated = estimated["memory_mb"].as_f64().unwrap();
+        let mut run = folder.start(&command);
+        run.wait_for_steps(&folder.path(&format!("run{}", network.len())), 8);
+        let status = fs::read_to_string(format!("/proc/{}/status", run.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak = peak.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6;
+        assert!((0.6..1.6).contains(&(estimated / peak)), "estimated {estimated:.0} MB, had {peak:.0} MB: {network}");
+    }
 }

@@ -148,7 +148,9 @@ fn an_allowed_change_goes_on_from_the_checkpoint_and_is_recorded() {
         ("--set optimizer=adamw --allow-change optimizer", "`first_moment."),
     ] {
         let other = folder.run(&format!("{command} {set}")).ends_with(78);
-        other.says(&["run/checkpoints/step-00000010/", tensor, "take the change back"]);
+        let key = set.rsplit(' ').next().unwrap();
+        let other = other.says(&["run/checkpoints/step-00000010/", tensor, "take the change back"]);
+        assert!(other.stderr.contains(&format!("{key} was ")), "{}", other.stderr);
         assert!(folder.bytes("run/run.json") == before, "{set}: a change that does not fit is not recorded");
     }
 
@@ -174,7 +176,9 @@ fn weights_that_do_not_fit_are_refused_by_name_and_leave_no_run_behind() {
 
     let wide = folder.run(&format!("{finetune} --from narrow --set model.width=4")).ends_with(65);
     let shapes = "`stages.0.blocks.0.conv1.weight`: expected shape [4, 4, 1, 1], got [2, 2, 1, 1]";
-    wide.says(&["narrow/weights.safetensors", shapes, "--from"]);
+    let wide =
+        wide.says(&["narrow/weights.safetensors", "model.width is 4 here, 2 in the weights; ", shapes, "--from"]);
+    assert_eq!(wide.stderr.matches("expected shape").count(), 3, "{}", wide.stderr);
     assert!(!folder.exists("tuned"), "the corrected command must not find another run's folder");
 
     let whole = folder.bytes("narrow/weights.safetensors");
@@ -207,7 +211,25 @@ fn a_folder_of_other_files_is_not_trained_in() {
     let refused = folder.run("pretrain tiny.toml --data cifar --out cifar").ends_with(73);
     refused.says(&["cifar holds other files", "choose another --out"]);
     assert_eq!(folder.names("cifar").len(), 6);
-    folder.run("pretrain tiny.toml --data cifar --out tiny.toml").ends_with(73).says(&["tiny.toml", "--out"]);
+    folder.run("pretrain tiny.toml --data cifar --out run --steps 2").ends_with(0);
+    fs::create_dir(folder.path("folder.npy")).unwrap();
+    for command in [
+        "pretrain tiny.toml --data cifar --out tiny.toml",
+        "pretrain tiny.toml --data cifar --out tiny.toml/run",
+        "export run --out tiny.toml",
+        "show run --out tiny.toml",
+        "study tiny.toml --data cifar --fractions 0.5 --seeds 1 --out tiny.toml",
+    ] {
+        folder
+            .run(command)
+            .ends_with(73)
+            .says(&["cannot write to tiny.toml: expected a folder, or nothing yet, found a file"]);
+    }
+    for command in ["embed run --data-set cifar10 --data cifar --out folder.npy", "report run --out folder.npy"] {
+        let refused = folder.run(command).ends_with(73);
+        refused
+            .says(&["cannot write to folder.npy: expected the name of a file, found a folder; choose another --out"]);
+    }
 }
 
 #[test]

@@ -49,6 +49,10 @@ fn a_study_prints_its_table_and_prints_it_again() {
         (&1.into(), &0.into(), &8.into())
     );
     assert!(!folder.exists("planned"));
+    let done = folder.run(&format!("{STUDY} --dry-run --out study")).ends_with(0);
+    done.prints(&["study: 9 of 9 runs are finished"]);
+    let other = folder.run(&format!("{STUDY} --dry-run --out study --set batch=4")).ends_with(78);
+    other.prints(&["refused: study is a study with other settings", "finetune.batch: was 8, now 4"]);
     folder.run("study --fractions 0.3").ends_with(2).says(&["RECIPE: expected a recipe, a folder of images as --data"]);
     folder.run("study tiny.toml --data cifar --fractions 0.95 --out other").ends_with(78);
     let of_a_classifier = folder.run("study --from study/0.3-scratch-s1 --data cifar --fractions 0.3 --out other");
@@ -155,6 +159,24 @@ fn chromium() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
+/// Moves the pointer over the first chart, then writes down what only a browser knows.
+const PROBE: &str = "<script>
+    const svg = document.querySelector('figure.chart svg'); const box = svg.getBoundingClientRect();
+    svg.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
+    const root = document.documentElement;
+    root.dataset.overflow = root.scrollWidth - root.clientWidth;
+    root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
+    const outside = (text) => {
+        const [box, frame] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
+        return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+    };
+    root.dataset.cut = [...document.querySelectorAll('svg text')].filter(outside).length;
+    const figures = [...document.querySelectorAll('table.cards td')].filter((cell) => cell.textContent);
+    root.dataset.figures = figures.length > 20;
+    root.dataset.beside = figures.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length;
+    root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
+</script></body>";
+
 #[test]
 fn report_writes_one_page_that_chromium_shows_without_an_error() {
     let folder = Folder::new();
@@ -177,21 +199,7 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
         println!("skipped: no Chromium in PATH");
         return;
     };
-    // Moves the pointer over the first chart, then writes down what only a browser knows.
-    let probe = "<script>
-        const svg = document.querySelector('figure.chart svg'); const box = svg.getBoundingClientRect();
-        svg.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
-        const root = document.documentElement;
-        root.dataset.overflow = root.scrollWidth - root.clientWidth;
-        root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
-        const outside = (text) => {
-            const [box, frame] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
-            return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
-        };
-        root.dataset.cut = [...document.querySelectorAll('svg text')].filter(outside).length;
-        root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
-    </script></body>";
-    let page = String::from_utf8(folder.bytes("study/report.html")).unwrap().replace("</body>", probe);
+    let page = String::from_utf8(folder.bytes("study/report.html")).unwrap().replace("</body>", PROBE);
     fs::write(folder.path("probed.html"), page).unwrap();
     let shown = Command::new(chromium)
         .args([
@@ -210,7 +218,14 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
     assert!(dom.contains("</html>"), "Chromium showed nothing: {log}");
     assert!(!log.contains("CONSOLE"), "the page logs: {log}");
     let root = dom.split('>').find(|part| part.contains("data-overflow")).unwrap();
-    for part in ["data-overflow=\"0\"", "data-broken=\"0\"", "data-cut=\"0\"", "data-requests=\"0\""] {
+    for part in [
+        "data-overflow=\"0\"",
+        "data-broken=\"0\"",
+        "data-cut=\"0\"",
+        "data-figures=\"true\"",
+        "data-beside=\"0\"",
+        "data-requests=\"0\"",
+    ] {
         assert!(root.contains(part), "no {part} in {root}");
     }
     let tooltip = dom.split("id=\"tooltip\"").nth(1).unwrap();

@@ -194,7 +194,7 @@ fn a_second_interrupt_leaves_at_once() {
         started.send(Signal::INT);
         let ran = started.wait().ends_with(130);
         assert_eq!(ran.stdout, "", "it did not stop by itself");
-        ran.says(&["SIGINT: ending after this step, with a checkpoint, a second SIGINT leaves at once"]);
+        ran.says(&["SIGINT: ending after this step, with a checkpoint; a second SIGINT leaves at once, and loses"]);
         assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
         assert!(!folder.exists("run/result.json") && names(&folder.path("run/checkpoints")).is_empty());
         std::fs::remove_dir_all(folder.path("run")).unwrap();

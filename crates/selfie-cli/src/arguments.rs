@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use selfie_model::EmbeddingAt;
 use selfie_train::NumberType;
 
 use crate::choice::OtherData;
@@ -194,6 +195,12 @@ pub(crate) struct Finetune {
 pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     let fraction = text.parse().ok().filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
     fraction.ok_or_else(|| "expected a share of the labels above 0 and at most 1, such as 0.05".to_owned())
+}
+
+/// A place in the network.
+pub(crate) fn place(text: &str) -> Result<EmbeddingAt, String> {
+    let places = EmbeddingAt::ALL.map(EmbeddingAt::as_str).join(", ");
+    text.parse().map_err(|_| format!("expected one of {places}"))
 }
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use selfie_train::config::{FlagValue, Overrides, Resolved, resolve};
 use selfie_train::estimate::Conditions;
 use selfie_train::machine;
 use selfie_train::progress::Mode;
-use selfie_train::run_folder::RECORD;
+use selfie_train::run_folder::{goes_on_with, read_record};
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
 use selfie_train::study::STUDY;
@@ -71,10 +71,16 @@ pub(crate) fn overrides(set: &[String], steps: Option<u64>, chosen: &Chosen) -> 
 
 /// The weights file that a run folder, an exported folder or the path of a file stands for.
 pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
-    let (file, hint) = if path.join(RECORD).exists() {
-        let hint = "the run is not finished; finish it with its own command, or give a checkpoint's weights file";
-        (path.join(WEIGHTS), hint)
-    } else if path.join(STUDY).exists() {
+    if let Some(record) = read_record(path)? {
+        let file = path.join(WEIGHTS);
+        if file.exists() {
+            return Ok(file);
+        }
+        let command = goes_on_with(path, &record);
+        let hint = format!("the run is not finished; go on with {command}, or give a checkpoint's weights file");
+        return Err(TrainError::Missing { path: file, hint }.into());
+    }
+    let (file, hint) = if path.join(STUDY).exists() {
         (path.join(WEIGHTS), "this is a study; give one of the runs in it, such as its pretrain-s1")
     } else if path.join(EXPORTED_WEIGHTS).exists() {
         (path.join(EXPORTED_WEIGHTS), "")
@@ -99,16 +105,21 @@ pub(crate) fn conditions<'a>(train: &Train, device: &'a Device) -> Conditions<'a
 
 /// Where and how a training command runs, on the data in `data_dir`.
 pub(crate) fn session(train: &Train, data_dir: Option<PathBuf>, out: PathBuf) -> anyhow::Result<Session> {
-    Ok(Session {
+    Ok(Session { signals: Some(Signals::install()?), ..place(train, data_dir, out, device(&train.compute)?) })
+}
+
+/// The same without hearing signals: for looking.
+pub(crate) fn place(train: &Train, data_dir: Option<PathBuf>, out: PathBuf, device: Device) -> Session {
+    Session {
         out: train.out.clone().unwrap_or(out),
         data_dir: choice::recorded(data_dir),
         seed: train.seed,
         stop_after: train.stop_after,
-        device: device(&train.compute)?,
+        device,
         number_type: train.dtype.number_type(),
         progress: Mode::detect(train.quiet),
-        signals: Some(Signals::install()?),
+        signals: None,
         allow_change: train.allow_change.clone(),
         inject: Vec::new(),
-    })
+    }
 }

@@ -1,12 +1,15 @@
 //! What reaches the user: results on stdout, errors on stderr, the exit code.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use selfie_data::DataError;
 use selfie_eval::EvalError;
 use selfie_model::ModelError;
 use selfie_pictures::PictureError;
 use selfie_train::TrainError;
+use selfie_train::config::path_meant_by;
 
 /// An error of usage that the argument parser cannot see.
 #[derive(Debug)]
@@ -30,8 +33,26 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
             message = format!("{message}: {cause}");
         }
     }
+    let missing = error.downcast_ref::<TrainError>().and_then(TrainError::missing_path);
+    if let Some(meant) = missing.filter(|path| was_typed(path)).and_then(path_meant_by) {
+        message.push_str(&format!("; did you mean {}?", meant.display()));
+    }
     let _ = writeln!(io::stderr(), "error: {message}");
     exit_code(error)
+}
+
+/// Whether a path is an argument of this command, and so may be mistyped.
+fn was_typed(path: &Path) -> bool {
+    let typed = |argument: OsString| {
+        let value = argument.to_str().and_then(|argument| argument.split_once('=')).map(|(_, value)| Path::new(value));
+        Path::new(&argument) == path || value == Some(path)
+    };
+    std::env::args_os().skip(1).any(typed)
+}
+
+/// `1 image`, `2 images`.
+pub(crate) fn count(n: usize, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -1,5 +1,7 @@
 //! What can be said of a data set without training on it: counts, statistics, hashes, duplicates.
 
+use std::collections::HashSet;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -29,7 +31,7 @@ pub struct SetReport {
 /// One split's inspection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitReport {
-    /// How many images there are.
+    /// How many images there are, without those that are known to be no image.
     pub n_images: usize,
     /// Height and width in pixels.
     pub side: usize,
@@ -60,32 +62,37 @@ impl SetReport {
     /// Inspects both splits: a few passes over what is stored, on all cores.
     #[must_use]
     pub fn new(data: &DataSet) -> Self {
-        let (train, test) = (sorted_hashes(&data.train), sorted_hashes(&data.test));
+        Self::without(data, [Vec::new(), Vec::new()])
+    }
+
+    /// [`SetReport::new`], with every image decoded; what cannot be is listed and not counted.
+    #[must_use]
+    pub fn with_bad_samples(data: &DataSet) -> Self {
+        Self::without(data, [data.train.bad_samples("train"), data.test.bad_samples("test")])
+    }
+
+    fn without(data: &DataSet, bad: [Vec<BadSample>; 2]) -> Self {
+        let (train, test) = (sorted_hashes(&data.train, &bad[0]), sorted_hashes(&data.test, &bad[1]));
         let in_train = |hash: &[u8; 32]| train.binary_search_by(|(other, _)| other.cmp(hash)).is_ok();
         Self {
             name: data.name.clone(),
             train: SplitReport::new(&data.train, &train),
             test: SplitReport::new(&data.test, &test),
             n_test_images_in_train: test.iter().filter(|(hash, _)| in_train(hash)).count(),
-            bad: Vec::new(),
+            bad: bad.concat(),
         }
-    }
-
-    /// [`SetReport::new`], with every image decoded.
-    #[must_use]
-    pub fn with_bad_samples(data: &DataSet) -> Self {
-        let bad = [data.train.bad_samples("train"), data.test.bad_samples("test")].concat();
-        Self { bad, ..Self::new(data) }
     }
 }
 
 impl SplitReport {
     fn new(images: &Images, sorted: &[([u8; 32], u16)]) -> Self {
-        let counts = images.class_names().iter().zip(images.class_counts());
+        let mut counts = vec![0; images.n_classes()];
+        sorted.iter().for_each(|(_, label)| counts[usize::from(*label)] += 1);
+        let counts = images.class_names().iter().zip(counts);
         let (mean, std) = (!images.is_empty()).then(|| images.mean_std()).unzip();
         let duplicates = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
         Self {
-            n_images: images.len(),
+            n_images: sorted.len(),
             side: images.side(),
             classes: counts.map(|(name, n_images)| ClassCount { name: name.clone(), n_images }).collect(),
             mean,
@@ -97,10 +104,12 @@ impl SplitReport {
     }
 }
 
-/// The BLAKE3 hash and the label of every image, equal images next to each other.
-fn sorted_hashes(images: &Images) -> Vec<([u8; 32], u16)> {
+/// The BLAKE3 hash and the label of every image that is not `bad`, equal images next to each other.
+fn sorted_hashes(images: &Images, bad: &[BadSample]) -> Vec<([u8; 32], u16)> {
+    let bad: HashSet<u32> = bad.iter().map(|bad| bad.example).collect();
     let mut hashes: Vec<([u8; 32], u16)> = (0..images.len())
         .into_par_iter()
+        .filter(|&idx| !bad.contains(&(idx as u32)))
         .map(|idx| (*blake3::hash(images.stored(idx)).as_bytes(), images.label(idx)))
         .collect();
     hashes.par_sort_unstable();

@@ -123,6 +123,17 @@ pub enum DataError {
         /// What it is.
         got: String,
     },
+    /// A file where a data set should be.
+    #[error(
+        "{}: expected a folder, a list file (.txt, .tsv), a shard (.tar, .tar.gz, .tgz) or a .parquet file, got {got}; \
+         give the folder that it lies in", .path.display()
+    )]
+    NoDataSet {
+        /// The file.
+        path: PathBuf,
+        /// What the file is.
+        got: &'static str,
+    },
     /// Folders of images that do not fit each other.
     #[error("{}: expected {expected}, got {got}; rename or move it", .path.display())]
     Layout {
@@ -143,8 +154,8 @@ pub enum DataError {
     },
     /// More unusable samples than may be replaced.
     #[error(
-        "{n_bad} of {n_samples} images cannot be read, expected at most {:.1} %; the first is {first}; `data check` \
-         lists them all", 100.0 * .max_share
+        "{n_bad} of {n_samples} images cannot be read, expected {}; the first is {first}; `data check` lists them all",
+        at_most(*.max_share)
     )]
     TooManyBad {
         /// Unusable samples found so far.
@@ -168,12 +179,14 @@ pub enum DataError {
     },
     /// A set whose images have no classes, where classes are needed.
     #[error(
-        "data set {set}: expected images of at least two classes, got one class or no labels; put them into one \
-         folder a class, or pretrain, which needs no labels"
+        "data set {set}: expected images of at least two classes, got {got}; put them into one folder a class, or \
+         pretrain, which needs no labels"
     )]
     Unlabelled {
         /// The set.
         set: String,
+        /// Its only class, or that it has none.
+        got: String,
     },
     /// A set that does not fit into memory as it is.
     #[error(
@@ -323,6 +336,7 @@ impl DataError {
             | Self::ClassNames { .. }
             | Self::Archive { .. }
             | Self::Malformed { .. }
+            | Self::NoDataSet { .. }
             | Self::Layout { .. }
             | Self::Image { .. }
             | Self::TooManyBad { .. }
@@ -378,6 +392,10 @@ fn names() -> String {
 
 fn among(n_other: usize) -> String {
     if n_other == 0 { String::new() } else { format!(" among {n_other} other files") }
+}
+
+fn at_most(share: f64) -> String {
+    if share > 0.0 { format!("at most {:.1} %", 100.0 * share) } else { "none".to_owned() }
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 
 use crate::decode::Rgb;
+use crate::listing::UNLABELLED;
 use crate::{BadSample, DataError};
 
 mod moments;
@@ -23,6 +24,8 @@ pub(crate) use samples::{Bytes, Encoded, Names, Samples};
 pub const N_CHANNELS: usize = 3;
 /// Image files that are decoded for a mean, where it was not computed when the set was prepared.
 const N_FOR_MEAN: usize = 1000;
+/// Classes that a message names.
+const N_IN_WORDS: usize = 20;
 
 /// A data set: what may be trained on, and what is looked at once. Its clones share the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +46,10 @@ impl DataSet {
     /// [`DataError::Unlabelled`] if it has fewer than two classes.
     pub fn require_classes(&self) -> Result<(), DataError> {
         if self.train.n_classes() < 2 {
-            return Err(DataError::Unlabelled { set: self.name.clone() });
+            return Err(DataError::Unlabelled {
+                set: self.name.clone(),
+                got: classes_in_words(self.train.class_names()),
+            });
         }
         Ok(())
     }
@@ -325,6 +331,18 @@ impl Images {
             Err(_) => Moments::default(),
         };
         (0..n).into_par_iter().map(of_image).reduce(Moments::default, Moments::and)
+    }
+}
+
+/// Names of classes for messages: all of a few, the number of many.
+#[must_use]
+pub fn classes_in_words(class_names: &[String]) -> String {
+    match class_names {
+        [] => "no classes".to_owned(),
+        [only] if only == UNLABELLED => "images without labels".to_owned(),
+        [only] => format!("one class ({only})"),
+        few if few.len() <= N_IN_WORDS => few.join(", "),
+        many => format!("{} classes", many.len()),
     }
 }
 

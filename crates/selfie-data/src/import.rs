@@ -12,7 +12,7 @@ use crate::cifar::{self, Cifar};
 use crate::decode::decode;
 use crate::downsampled::Downsampled;
 use crate::images::{Bytes, Encoded, Moments, Names, Samples};
-use crate::listing::{Entry, Listing, chunks};
+use crate::listing::{Entry, Listing, chunks, is_image};
 use crate::prepared::{self, SplitWriter};
 use crate::tables::{Image, Tables};
 use crate::{BadSample, DataError, DataSet, Images, N_CHANNELS, SetName};
@@ -86,6 +86,9 @@ enum Found {
 
 impl Found {
     fn at(set: SetName, path: &Path) -> Result<Self, DataError> {
+        if path.is_file() && is_image(path) {
+            return Err(DataError::NoDataSet { path: path.to_owned(), got: "one image" });
+        }
         if prepared::is_at(path) {
             return Ok(Self::Prepared);
         }

@@ -88,10 +88,11 @@ pub use bad::{BAD_SAMPLES, BadSample, require_few};
 pub use check::{ClassCount, SetReport, SplitReport, contact_sheet};
 pub use error::{DataError, DataErrorKind};
 pub use grid::PatchGrid;
-pub use images::{DataSet, Images, N_CHANNELS};
+pub use images::{DataSet, Images, N_CHANNELS, classes_in_words};
 pub use import::{
     ImportProgress, ImportReport, ImportSettings, MAX_MEMORY_BYTES, Recognised, import, name_at, passed_over, recognise,
 };
+pub use listing::UNLABELLED;
 pub use listing::is_list;
 pub use loader::Loader;
 pub use map::Map;

@@ -22,7 +22,7 @@ use packed::Packed;
 pub(crate) use shards::fuzz as fuzz_shards;
 
 /// The class of images that have no labels.
-pub(crate) const UNLABELLED: &str = "unlabelled";
+pub const UNLABELLED: &str = "unlabelled";
 /// No image file is as large; what is larger is not read.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// One of so many images of a class is held out where a folder has no test split of its own.
@@ -124,8 +124,8 @@ impl Listing {
             (_, None, Some(files)) => lines::list(&files)?,
             (true, None, None) => folder::list(path)?,
             (false, None, None) => {
-                let expected = "a folder, a list file (.txt, .tsv), a shard (.tar, .tar.gz, .tgz) or a .parquet file";
-                return Err(DataError::malformed(path, "the name", expected, "another file"));
+                let got = if is_image(path) { "one image" } else { "another file" };
+                return Err(DataError::NoDataSet { path: path.to_owned(), got });
             }
         };
         if listing.train.is_empty() {
@@ -188,8 +188,16 @@ pub(crate) fn entries_in_order(path: &Path) -> Result<(Vec<Entry>, usize), DataE
     }
 }
 
+/// What a folder holds under a name, in capitals or not: `Train` is `train`. The name as it is spelt comes first.
+fn named(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut names: Vec<_> = entries.filter(|entry| entry.eq_ignore_ascii_case(name)).collect();
+    names.sort_by_key(|entry| (entry != name, entry.clone()));
+    names.into_iter().map(|name| folder.join(name)).collect()
+}
+
 /// Whether a file is an image by its name.
-fn is_image(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     ["jpg", "jpeg", "png", "webp", "bmp"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

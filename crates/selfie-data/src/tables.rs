@@ -218,7 +218,8 @@ fn split_of(file: &Path) -> Option<&'static str> {
 
 fn split_in(name: &str) -> Option<&'static str> {
     [TRAIN].into_iter().chain(TEST).find(|split| {
-        let rest = name.strip_prefix(split);
+        let start = name.get(..split.len()).filter(|start| start.eq_ignore_ascii_case(split));
+        let rest = start.and_then(|start| name.get(start.len()..));
         rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
     })
 }

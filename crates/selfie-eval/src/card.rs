@@ -172,6 +172,12 @@ impl Card<'_> {
             rows.push(("steps", result.steps.to_string()));
             rows.push(("time", format!("{:.1} min, {:.1} images/s", result.wall_s / 60.0, result.images_per_s)));
         }
+        if let Some(warmup) = record.warmup_steps {
+            let configured = record.config.get(record.task.name()).and_then(|task| task.get("warmup_steps")?.as_u64());
+            let shortened = configured.filter(|&configured| configured != warmup);
+            let why = shortened.map_or_else(String::new, |n| format!(", a tenth of all, instead of {n}"));
+            rows.push(("warm-up", format!("{warmup} steps{why}")));
+        }
         rows.extend(record.data_hashes.iter().map(|(split, hash)| match split.as_str() {
             "train" => ("training data, BLAKE3", format!("`{hash}`")),
             _ => ("test data, BLAKE3", format!("`{hash}`")),
@@ -186,7 +192,7 @@ impl Card<'_> {
     }
 
     fn limits(&self) -> String {
-        let data = self.set().map_or_else(|| "its training images".to_owned(), |set| format!("{set}'s images"));
+        let data = self.set().map_or_else(|| "its training images".to_owned(), |set| format!("the images of {set}"));
         format!(
             "## Limits\n\nIt has learnt from {data} alone and carries whatever bias they have; other images were not tried. \
              It is no basis for decisions about people.\n"

@@ -168,11 +168,18 @@ pub struct RunRecord {
     pub data_hashes: BTreeMap<String, String>,
     /// BLAKE3 of the labelled subset's example list; `None` in pretraining.
     pub subset_hash: Option<String>,
+    /// The user's own list of examples; `None` where they were drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset_file: Option<String>,
     /// What the finished classifier is measured on; `None` in pretraining.
     pub split: Option<Split>,
     /// Updates of the whole schedule; `None` in records of older programs.
     #[serde(default)]
     pub steps: Option<u64>,
+    /// Updates of warm-up, which a short schedule has fewer of than its configuration says; `None` in records of older
+    /// programs.
+    #[serde(default)]
+    pub warmup_steps: Option<u64>,
     /// The machine the run started on.
     pub machine: Machine,
     /// When the run began, UTC, RFC 3339.
@@ -218,8 +225,10 @@ impl RunRecord {
             data_name: None,
             data_hashes: BTreeMap::new(),
             subset_hash: None,
+            subset_file: None,
             split: None,
             steps: None,
+            warmup_steps: None,
             machine,
             created: String::new(),
             changes: Vec::new(),

@@ -42,10 +42,12 @@ pub enum ModelError {
         reason: String,
     },
     /// The tensors of a file are not those of the network.
-    #[error("weights do not fit the network {network}: {}", list(problems))]
+    #[error("weights do not fit the network {network}: {}", list(keys, problems))]
     Tensors {
         /// The network, in words.
         network: String,
+        /// What the configuration and the file's own metadata say differently, as far as both are known.
+        keys: Vec<String>,
         /// A line for each tensor that is missing, extra or misshapen.
         problems: Vec<String>,
     },
@@ -88,10 +90,10 @@ pub enum ModelError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// The first few problems, and how many more there are.
-fn list(problems: &[String]) -> String {
-    const SHOWN: usize = 6;
-    let mut text = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+/// The keys, the first few problems, and how many more there are.
+fn list(keys: &[String], problems: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = keys.iter().chain(problems.iter().take(SHOWN)).cloned().collect::<Vec<_>>().join("; ");
     if problems.len() > SHOWN {
         text.push_str(&format!("; and {} more", problems.len() - SHOWN));
     }

@@ -201,6 +201,7 @@ impl Network<'_> {
     fn tensor(&self, name: &str) -> Result<&Tensor, ModelError> {
         self.tensors.get(&format!("{}{name}", self.prefix)).ok_or_else(|| ModelError::Tensors {
             network: "to be exported".to_owned(),
+            keys: Vec::new(),
             problems: vec![format!("`{}{name}` is missing", self.prefix)],
         })
     }

@@ -4,8 +4,13 @@ use crate::config::{Architecture, ClassifierConfig, ClassifierKind};
 use crate::error::ModelError;
 use crate::selfie::PATCH_NETWORK;
 use crate::unit::ParameterUnit;
-use crate::weights::{WeightsFile, misfits};
+use crate::weights::{WeightsFile, differing_keys, misfits};
 use std::collections::BTreeMap;
+
+/// Keys that decide which tensors the patch network has.
+const CONVOLUTIONAL: &[&str] = &["architecture", "width", "depths", "stem"];
+/// Those that decide which the attention pooling has.
+const TRANSFORMER: &[&str] = &["ffn", "layers", "norm_first", "positions"];
 
 /// What a transfer took over and what it left at its initial values, by tensor name in the classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +44,12 @@ pub(crate) fn transfer(
     let wanted: BTreeMap<_, _> = wanted.collect();
     let problems = misfits(&wanted, &parts);
     if !problems.is_empty() {
-        return Err(ModelError::Tensors { network: "to be fine-tuned".to_owned(), problems });
+        let keys = match config.kind {
+            ClassifierKind::AttentionPooling => [CONVOLUTIONAL, TRANSFORMER].concat(),
+            ClassifierKind::Stage4 | ClassifierKind::PatchNetwork => CONVOLUTIONAL.to_vec(),
+        };
+        let keys = differing_keys(&config.network, pretrained.metadata.network(), &keys);
+        return Err(ModelError::Tensors { network: "to be fine-tuned".to_owned(), keys, problems });
     }
     units.iter().try_for_each(|unit| unit.load(&parts))?;
     let (loaded, fresh) = expected.into_keys().partition(|name| parts.contains_key(name));

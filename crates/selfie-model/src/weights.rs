@@ -182,10 +182,23 @@ pub(crate) fn load_units(
     let expected = units.iter().flat_map(|unit| unit.expected()).collect();
     let problems = misfits(&expected, tensors);
     if !problems.is_empty() {
-        return Err(ModelError::Tensors { network: network.to_owned(), problems });
+        return Err(ModelError::Tensors { network: network.to_owned(), keys: Vec::new(), problems });
     }
     units.iter().try_for_each(|unit| unit.load(tensors))?;
     Ok(())
+}
+
+/// A line for each of the keys whose value is another one here than in the weights.
+pub(crate) fn differing_keys(here: &SelfieConfig, weights: &SelfieConfig, keys: &[&str]) -> Vec<String> {
+    let value = |config: &SelfieConfig, key: &str| {
+        let value = serde_json::to_value(config).ok()?.get(key)?.to_string();
+        Some(value.trim_matches('"').to_owned())
+    };
+    let line = |key: &&str| {
+        let (here, weights) = (value(here, key)?, value(weights, key)?);
+        (here != weights).then(|| format!("model.{key} is {here} here, {weights} in the weights"))
+    };
+    keys.iter().filter_map(line).collect()
 }
 
 /// A line for each tensor that is missing, misshapen or extra.

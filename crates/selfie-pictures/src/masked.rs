@@ -7,6 +7,9 @@ use crate::{Area, Canvas, Colour, Heading, Style};
 const IMAGE: i32 = 200;
 /// Side of a candidate and of a cell of the table, px.
 const CELL: i32 = 46;
+/// Of many places.
+const SMALL_CELL: i32 = 33;
+const FEW_PLACES: usize = 6;
 const GAP: i32 = 26;
 /// Room for the number of a place before its line of the table.
 const LABEL: i32 = 24;
@@ -81,34 +84,64 @@ const ONE_COLUMN: usize = 3;
 /// Between two columns.
 const COLUMN_GAP: i32 = 2 * GAP;
 
+/// Where the parts of an image stand: side by side, or of many places the two pictures above each other, beside a table of
+/// smaller cells; else the page would be so wide that nobody can read it.
+#[derive(Clone, Copy)]
+struct Layout {
+    stacked: bool,
+    cell: i32,
+    n_places: i32,
+}
+
+impl Layout {
+    fn of(images: &[MaskedImage]) -> Self {
+        let n_places = images.iter().map(MaskedImage::n_places).max().unwrap_or(0);
+        let stacked = n_places > FEW_PLACES;
+        Self { stacked, cell: if stacked { SMALL_CELL } else { CELL }, n_places: n_places as i32 }
+    }
+
+    fn table_x(self) -> i32 {
+        if self.stacked { IMAGE + GAP } else { 2 * (IMAGE + GAP) }
+    }
+
+    fn width(self) -> i32 {
+        self.table_x() + LABEL + self.n_places * self.cell
+    }
+
+    fn height(self, image: &MaskedImage) -> i32 {
+        let pictures = if self.stacked { 2 } else { 1 } * (IMAGE + CAPTION);
+        pictures.max((image.n_places() as i32 + 1) * self.cell) + GAP
+    }
+}
+
 /// Draws each image three times: with its places hidden, with the chosen patches put there, and as a table of probabilities.
 #[must_use]
 pub fn masked_sheet(heading: &Heading, images: &[MaskedImage]) -> Canvas {
-    let most = images.iter().map(MaskedImage::n_places).max().unwrap_or(0) as i32;
-    let height_of = |image: &MaskedImage| (IMAGE + CAPTION).max((image.n_places() as i32 + 1) * CELL) + GAP;
-    let width = 2 * (IMAGE + GAP) + LABEL + most * CELL;
+    let layout = Layout::of(images);
     let n_columns = if images.len() > ONE_COLUMN { 2 } else { 1 };
-    let height_of_row = |row: &[MaskedImage]| row.iter().map(height_of).max().unwrap_or(0);
+    let height_of_row = |row: &[MaskedImage]| row.iter().map(|image| layout.height(image)).max().unwrap_or(0);
     let height = images.chunks(n_columns).map(height_of_row).sum::<i32>() - GAP;
-    let (mut canvas, content) = heading.page(n_columns as i32 * (width + COLUMN_GAP) - COLUMN_GAP, height);
+    let column_width = layout.width() + COLUMN_GAP;
+    let (mut canvas, content) = heading.page(n_columns as i32 * column_width - COLUMN_GAP, height);
     let mut y = content.y;
     for row in images.chunks(n_columns) {
         for (column, image) in row.iter().enumerate() {
-            draw_image(&mut canvas, content.x + column as i32 * (width + COLUMN_GAP), y, image);
+            draw_image(&mut canvas, (content.x + column as i32 * column_width, y), image, layout);
         }
         y += height_of_row(row);
     }
     canvas
 }
 
-fn draw_image(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
+fn draw_image(canvas: &mut Canvas, (x, y): (i32, i32), image: &MaskedImage, layout: Layout) {
     let side = IMAGE / image.grid as i32 * image.grid as i32;
     let hidden = Area::square(x, y, side);
     image.draw_hidden(canvas, hidden);
     let below = |area: Area| Area { y: area.y + side + 5, ..area };
     canvas.text_centred(below(hidden), &crate::fitted(&image.caption, side, SMALL), SMALL);
 
-    let filled = Area::square(x + IMAGE + GAP, y, side);
+    let (filled_x, filled_y) = if layout.stacked { (x, y + IMAGE + CAPTION) } else { (x + IMAGE + GAP, y) };
+    let filled = Area::square(filled_x, filled_y, side);
     canvas.image(filled, image.side, &image.pixels);
     let mut n_right = 0;
     for (i, &patch) in image.places.iter().enumerate() {
@@ -120,13 +153,14 @@ fn draw_image(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
     }
     let text = format!("{n_right} of {} right", image.n_places());
     canvas.text_centred(below(filled), &text, SMALL);
-    draw_table(canvas, x + 2 * (IMAGE + GAP), y, image);
+    draw_table(canvas, (x + layout.table_x(), y), image, layout);
 }
 
 /// A column a candidate, a line a place; the right one is framed, the chosen one bold and green or red.
-fn draw_table(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
+fn draw_table(canvas: &mut Canvas, (x, y): (i32, i32), image: &MaskedImage, layout: Layout) {
+    let side = layout.cell;
     let cell =
-        |column: usize, line: usize| Area::square(x + LABEL + column as i32 * CELL, y + line as i32 * CELL, CELL - 4);
+        |column: usize, line: usize| Area::square(x + LABEL + column as i32 * side, y + line as i32 * side, side - 4);
     for (column, &patch) in image.places.iter().enumerate() {
         image.draw_patch(canvas, cell(column, 0), patch);
     }
@@ -146,8 +180,16 @@ fn draw_table(canvas: &mut Canvas, x: i32, y: i32, image: &MaskedImage) {
             if candidate == place {
                 canvas.frame(area, 2, Colour::INK);
             }
-            let style = Style { bold: candidate == chosen, ..TEXT };
-            canvas.text_centred(middle(area), &percent(prob), style);
+            let text = percent(prob);
+            let text = if layout.stacked { text.trim_end_matches(" %") } else { &text };
+            // Three digits are wider than a small cell.
+            let size = match (layout.stacked, text.len()) {
+                (false, _) => TEXT.size,
+                (true, 0..=2) => 17.0,
+                (true, _) => 12.0,
+            };
+            let style = Style { bold: candidate == chosen, size, ..TEXT };
+            canvas.text_centred(middle(area), text, style);
         }
     }
 }

@@ -7,11 +7,12 @@ pub(crate) const MARGIN: i32 = 24;
 /// Of a content with its explanation.
 const MIN_WIDTH: i32 = 460;
 const TITLE_HEIGHT: i32 = 32;
-const LINE: i32 = 18;
+const LINE: i32 = 20;
 /// Between the explanation and the content.
 const GAP: i32 = 18;
 pub(crate) const TITLE: Style = Style { size: 22.0, bold: true, colour: Colour::INK };
 pub(crate) const TEXT: Style = Style { size: 15.0, bold: false, colour: Colour::INK };
+const EXPLANATION: Style = Style { size: 15.0, ..SMALL };
 pub(crate) const SMALL: Style = Style { size: 13.0, bold: false, colour: Colour::FAINT };
 
 /// What stands above a picture.
@@ -34,12 +35,12 @@ impl Heading {
     pub(crate) fn page(&self, width: i32, height: i32) -> (Canvas, Area) {
         // Narrow contents still have room for their explanation.
         let wide = width.max(MIN_WIDTH);
-        let lines = wrapped(&self.explanation, wide, SMALL);
+        let lines = wrapped(&self.explanation, wide, EXPLANATION);
         let head = TITLE_HEIGHT + lines.len() as i32 * LINE + GAP;
         let mut canvas = Canvas::new(wide + 2 * MARGIN, height + head + 2 * MARGIN, Colour::PAPER);
         canvas.text(MARGIN, MARGIN, &fitted(&self.title, wide, TITLE), TITLE);
         for (i, line) in lines.iter().enumerate() {
-            canvas.text(MARGIN, MARGIN + TITLE_HEIGHT + i as i32 * LINE, line, SMALL);
+            canvas.text(MARGIN, MARGIN + TITLE_HEIGHT + i as i32 * LINE, line, EXPLANATION);
         }
         (canvas, Area { x: MARGIN, y: MARGIN + head, width, height })
     }

@@ -99,6 +99,21 @@ fn right_choices_are_green_and_wrong_ones_red() {
 }
 
 #[test]
+fn many_places_make_no_page_that_is_wider_than_a_screen() {
+    let n_places = 12;
+    let image = MaskedImage {
+        side: 7,
+        pixels: vec![100; 7 * 7 * 3],
+        grid: 7,
+        places: (0..n_places).collect(),
+        probs: vec![1.0 / n_places as f32; n_places * n_places],
+        caption: "x".into(),
+    };
+    let sheet = masked_sheet(&Heading::new("title", "text"), &vec![image; 8]);
+    assert!(sheet.width() < 1440 && sheet.height() < 2100, "{} × {}", sheet.width(), sheet.height());
+}
+
+#[test]
 fn a_mistake_shows_the_right_patch_and_the_chosen_one() {
     let mistake = Mistake { image: masked([0.1, 0.9, 0.5, 0.5]), place: 0 };
     let sheet = mistakes_sheet(&Heading::new("title", "text"), &[mistake]);

@@ -33,6 +33,8 @@ pub struct RunView {
     pub record: RunRecord,
     /// What came out; `None` while it is not finished.
     pub result: Option<ResultRecord>,
+    /// What goes on with it, in words; `None` of a finished one and of a study's.
+    pub goes_on_with: Option<String>,
     /// Its measurements.
     pub series: Series,
     /// Pictures made of it.
@@ -128,10 +130,15 @@ fn chart_legend(entries: &[(usize, &str)]) -> Markup {
     }
 }
 
+/// A cell of a table of figures, which a phone shows as a list: there it needs its column's name.
+fn cell(name: &str, value: &str) -> Markup {
+    html! { td.number data-label=(name) { (value) } }
+}
+
 /// One line a run: what it was and what came out.
 fn runs_table(runs: &[&RunView]) -> Markup {
     html! {
-        div.wide { table {
+        div.wide { table.cards {
             thead { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
                 th.number { "steps" } th { "result" } th.number { "minutes" } th.number { "images/s" } } }
             tbody { @for run in runs { (runs_row(run)) } }
@@ -143,25 +150,30 @@ fn runs_row(run: &RunView) -> Markup {
     let steps = run.series.last("loss").map_or(0, |point| point.step);
     let minutes = run.result.as_ref().map(|result| result.wall_s / 60.0);
     let images_per_s = run.result.as_ref().map(|result| result.images_per_s);
+    let labels = run.record.fraction.map(|fraction| format!("{} %", selfie_eval::table::percent(fraction)));
+    let labels = labels.unwrap_or_default();
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
     html! {
         tr {
             th scope="row" { (run.name) }
-            td { (run.record.task) }
-            td { (run.record.recipe) }
-            td.number { @if let Some(fraction) = run.record.fraction { (selfie_eval::table::percent(fraction)) " %" } }
-            td.number { (run.record.seed) }
-            td.number { (steps) }
-            td.words { (outcome(run)) }
-            td.number { (number(minutes)) }
-            td.number { (number(images_per_s)) }
+            td data-label="task" { (run.record.task) }
+            td data-label="recipe" { (run.record.recipe) }
+            (cell("labels", &labels))
+            (cell("seed", &run.record.seed.to_string()))
+            (cell("steps", &steps.to_string()))
+            td.words data-label="result" { (outcome(run)) }
+            (cell("minutes", &number(minutes)))
+            (cell("images/s", &number(images_per_s)))
         }
     }
 }
 
 fn outcome(run: &RunView) -> String {
     match run.result.as_ref().map(|result| &result.outcome) {
-        None => "not finished".to_owned(),
+        None => match &run.goes_on_with {
+            Some(command) => format!("not finished; go on with {command}"),
+            None => "not finished".to_owned(),
+        },
         Some(Outcome::Pretext { loss, accuracy, chance }) => {
             format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}")
         }

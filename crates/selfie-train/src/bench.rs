@@ -9,6 +9,7 @@ use crate::machine;
 use crate::session::device_name;
 use crate::{NumberType, TrainError};
 
+pub(crate) mod blocks;
 mod flop;
 mod loader;
 mod profile;

@@ -163,6 +163,16 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file where a folder is to be made, or a folder where a file is to be written.
+    #[error("cannot write to {path}: expected {expected}, found {found}; choose another --out")]
+    WrongKind {
+        /// The path.
+        path: PathBuf,
+        /// What may be there.
+        expected: &'static str,
+        /// What is there.
+        found: &'static str,
+    },
     /// A folder that is not empty and holds nothing of ours.
     #[error("{path} holds other files ({found}); choose another --out")]
     NotARunFolder {
@@ -226,7 +236,7 @@ impl TrainError {
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. } | EvalError::Embeddings { .. }) => 65,
             Self::Missing { .. } => 66,
             Self::NonFinite { .. } | Self::Fault { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
-            Self::CannotCreate { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
+            Self::CannotCreate { .. } | Self::WrongKind { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
             Self::Io { .. } => 74,
             Self::UnknownKey { .. }
             | Self::BadValue { .. }
@@ -237,6 +247,19 @@ impl TrainError {
             | Self::StudyChanged { .. }
             | Self::OtherState { .. } => 78,
         }
+    }
+
+    /// The path that was looked for and is not there.
+    #[must_use]
+    pub fn missing_path(&self) -> Option<&Path> {
+        let path = match self {
+            Self::Missing { path, .. }
+            | Self::Data(DataError::MissingFile { path } | DataError::MissingPictures { path })
+            | Self::Model(ModelError::Read { path, .. }) => path,
+            Self::Data(DataError::MissingSet { looked_in, .. }) => looked_in.first()?,
+            _ => return None,
+        };
+        (!path.exists()).then_some(path)
     }
 
     /// A value of the flag `--option` that cannot be used.

@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use candle_core::Device;
-use selfie_data::{DataError, DataSet, SetName};
+use selfie_data::{DataError, DataSet, N_CHANNELS, SetName};
 use selfie_eval::record::{Task, to_pretty_json};
 use selfie_model::{ClassifierKind, Normalization, SelfieConfig};
 use serde::Serialize;
 
+use crate::bench::blocks::{self, Block};
 use crate::bench::{BenchTask, Work, gflop_per_image, images_per_s};
-use crate::config::{Resolved, Stem};
+use crate::config::Resolved;
 use crate::finetune::{Labels, chosen};
 use crate::network::network_config;
-use crate::plan::{DataPlan, FinetunePlan, PretrainPlan, Request, TrainingPlan};
-use crate::{NumberType, TrainError};
+use crate::plan::{DataPlan, FinetunePlan, LoaderPlan, PretrainPlan, Request, TrainingPlan};
+use crate::session::Standing;
+use crate::{NumberType, TrainError, machine};
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +26,14 @@ const MEASURED_GFLOP: f64 = 60.0;
 const MEASURED_GFLOP_GPU: f64 = 4000.0;
 /// A run that takes longer gets a hint.
 const LONG_HOURS: f64 = 48.0;
+/// At its start, a run that takes longer by this rough speed of a thread gets one too.
+const FAR_TOO_LONG_HOURS: f64 = 24.0;
+const GFLOP_PER_S: f64 = 60.0;
 /// Bytes a parameter takes in training: itself, its gradient, its momentum and a partial gradient.
 const BYTES_A_PARAMETER: f64 = 16.0;
+
+/// And while a checkpoint is written: itself, its momentum, and one of the two read back.
+const BYTES_OF_CHECKPOINT: f64 = 12.0;
 
 /// Where and how a run would compute.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +75,8 @@ pub struct Estimate {
     pub micro_batch: usize,
     /// Arithmetic of a training step for one image, 10⁹ operations.
     pub gflop_per_image: f64,
-    /// Memory of a micro-batch's maps and the parameters, MB.
+    /// Memory of the whole process, MB: program, images as far as they are here, a micro-batch's maps, parameters, batches
+    /// that wait. On a GPU, of maps and parameters.
     pub memory_mb: f64,
     /// Images a second of a step, measured just now on noise; what loading takes is not in it.
     pub images_per_s: f64,
@@ -89,7 +98,8 @@ pub fn pretrain(resolved: &Resolved, examples: &Examples, at: Conditions<'_>) ->
     let patches = stages(&network, plan.data.patch_size, 3).times(plan.data.n_patches as f64);
     let kept = patches.and(attention_pooling(&network, plan.data.n_patches - plan.data.n_targets + 1));
     let subject = Subject { task: BenchTask::Pretrain, network, classifier: None, kept };
-    estimate(resolved, (n_examples, examples.data.is_some()), (&plan.data, &plan.training), subject, at)
+    let plans = (&plan.data, &plan.training, &plan.loader);
+    estimate(resolved, (n_examples, examples.data.is_some()), plans, subject, at)
 }
 
 /// What a fine-tuning on these labels would take.
@@ -128,7 +138,8 @@ pub fn finetune(
     };
     let n_classes = data.as_ref().map_or(*published_classes as usize, |data| data.train.n_classes());
     let subject = Subject { task: BenchTask::Finetune, network, classifier: Some((kind, n_classes)), kept };
-    estimate(resolved, (n_examples, data.is_some()), (&plan.data, &plan.training), subject, at)
+    let plans = (&plan.data, &plan.training, &plan.loader);
+    estimate(resolved, (n_examples, data.is_some()), plans, subject, at)
 }
 
 /// The network of a run, and what it holds.
@@ -147,6 +158,11 @@ struct Kept {
 }
 
 impl Kept {
+    /// Bytes of one image's maps: backward holds the gradients of one stage's beside what forward kept.
+    fn bytes_an_image(self) -> f64 {
+        self.maps * 4.0 * 1.5
+    }
+
     /// The same parameters, for `n` inputs.
     fn times(self, n: f64) -> Self {
         Self { maps: self.maps * n, ..self }
@@ -159,28 +175,13 @@ impl Kept {
 
 /// Stem and stages on a square of `side` pixels.
 fn stages(network: &SelfieConfig, side: usize, n_stages: usize) -> Kept {
-    let width = network.width as f64;
-    let (kernel, mut side) = match network.stem {
-        Stem::ThreeByThree => (3.0, side as f64),
-        Stem::SevenBySeven => (7.0, side as f64 / 2.0),
+    let stem = blocks::stem(network, side);
+    let stem = Kept { parameters: stem.parameters as f64, maps: (network.width * stem.out_pixels) as f64 };
+    let of_block = |block: &Block| Kept {
+        parameters: (block.first() + block.others()) as f64,
+        maps: (block.mid * block.pixels + (block.mid + block.outputs) * block.out_pixels) as f64,
     };
-    let mut kept = Kept { parameters: kernel * kernel * 3.0 * width, maps: width * side * side };
-    if network.stem == Stem::SevenBySeven {
-        side /= 2.0;
-    }
-    let mut channels = width;
-    for (stage, &depth) in network.depths.iter().take(n_stages).enumerate() {
-        let mid = width * f64::from(1u32 << stage);
-        for block in 0..depth {
-            let stride = if stage > 0 && block == 0 { 2.0 } else { 1.0 };
-            let (before, after) = (side * side, (side / stride) * (side / stride));
-            let shortcut = if block == 0 { channels * 4.0 * mid } else { 0.0 };
-            kept.parameters += channels * mid + 13.0 * mid * mid + shortcut;
-            kept.maps += mid * before + (mid + 4.0 * mid) * after;
-            (channels, side) = (4.0 * mid, side / stride);
-        }
-    }
-    kept
+    blocks::blocks(network, side, n_stages).iter().map(of_block).fold(stem, Kept::and)
 }
 
 /// The transformer layers over `tokens`.
@@ -190,10 +191,17 @@ fn attention_pooling(network: &SelfieConfig, tokens: usize) -> Kept {
     Kept { parameters: layers * (4.0 * d * d + 2.0 * d * f), maps: layers * s * (8.0 * d + 2.0 * f) }
 }
 
+/// The most memory that this process has had so far, images and a measured step included; `None` where the system does
+/// not say.
+fn resident_bytes() -> Option<f64> {
+    let mib = machine::peak_rss_mib();
+    (mib > 0).then_some((mib << 20) as f64)
+}
+
 fn estimate(
     resolved: &Resolved,
     (n_examples, data_found): (u64, bool),
-    (data, training): (&DataPlan, &TrainingPlan),
+    (data, training, loader): (&DataPlan, &TrainingPlan, &LoaderPlan),
     subject: Subject,
     at: Conditions<'_>,
 ) -> Result<Estimate, TrainError> {
@@ -202,12 +210,20 @@ fn estimate(
     let micro_batch = training.micro_batch;
     let mut work = Work { task, network, classifier, batch: micro_batch, micro_batch, dtype: at.number_type };
     let gflop_per_image = gflop_per_image(&work);
-    // Backward holds the gradients of one stage's maps beside what forward kept.
-    let memory_mb = (micro_batch as f64 * kept.maps * 4.0 * 1.5 + kept.parameters * BYTES_A_PARAMETER) / 1e6;
     let most = if at.device.is_cpu() { MEASURED_GFLOP } else { MEASURED_GFLOP_GPU };
     let measured_batch = ((most / gflop_per_image) as usize).max(2).min(micro_batch);
     (work.batch, work.micro_batch) = (measured_batch, measured_batch);
     let images_per_s = images_per_s(&work, at.device)?;
+    let image_bytes = (data.image_size * data.image_size * N_CHANNELS) as f64;
+    let queue = ((loader.queue + 1) * training.batch) as f64 * image_bytes;
+    let bytes = match resident_bytes().filter(|_| at.device.is_cpu()) {
+        // What the measured step left out: the rest of the micro-batch, batches that wait, a checkpoint.
+        Some(resident) => {
+            let rest = (micro_batch - measured_batch) as f64 * kept.bytes_an_image();
+            resident + rest + queue + kept.parameters * BYTES_OF_CHECKPOINT
+        }
+        None => micro_batch as f64 * kept.bytes_an_image() + kept.parameters * BYTES_A_PARAMETER,
+    };
     Ok(Estimate {
         task: if task == BenchTask::Pretrain { Task::Pretrain } else { Task::Finetune },
         width,
@@ -222,7 +238,7 @@ fn estimate(
         batch: training.batch,
         micro_batch,
         gflop_per_image,
-        memory_mb,
+        memory_mb: bytes / 1e6,
         images_per_s,
         measured_batch,
         hours: (training.steps * training.batch as u64) as f64 / images_per_s / 3600.0,
@@ -238,6 +254,12 @@ pub struct Examples {
 }
 
 impl Examples {
+    /// The data set, where it is there.
+    #[must_use]
+    pub fn data(&self) -> Option<&DataSet> {
+        self.data.as_ref()
+    }
+
     /// Looks for the data set of a configuration.
     ///
     /// # Errors
@@ -261,35 +283,41 @@ impl Examples {
 }
 
 impl Estimate {
-    /// What makes the run shorter, in keys that every command takes.
-    fn shorter(&self) -> String {
-        let task = self.task;
-        let mut keys = vec![format!("{task}.steps=2000"), format!("{task}.batch=64")];
-        if self.width > 16 {
-            keys.extend(["model.width=16", "model.heads=8", "model.ffn=160"].map(str::to_owned));
-        }
-        let keys: Vec<String> = keys.into_iter().map(|key| format!("--set {key}")).collect();
-        format!("\n          shorter and smaller, say: {}", keys.join(" "))
+    /// Hours of what a run that goes on has still to do.
+    fn left(&self, standing: &Standing) -> Option<f64> {
+        let Standing::Resumes { step, steps, .. } = standing else { return None };
+        Some(self.hours * steps.saturating_sub(*step) as f64 / (*steps).max(1) as f64)
     }
 
-    /// The estimate for a reader, or as JSON.
+    /// The estimate for a reader, or as JSON, with what a start in the run folder would do.
     ///
     /// # Errors
     ///
     /// If a number is not finite.
-    pub fn text(&self, json: bool) -> Result<String, TrainError> {
+    pub fn text(&self, run: Option<(&Path, &Standing)>, json: bool) -> Result<String, TrainError> {
         if json {
-            return Ok(to_pretty_json("the estimate", self)?.trim_end().to_owned());
+            let mut values = serde_json::to_value(self).map_err(|error| TrainError::Internal(error.to_string()))?;
+            if let Some((folder, standing)) = run {
+                values["run"] = standing.to_json(folder);
+            }
+            return Ok(to_pretty_json("the estimate", &values)?.trim_end().to_owned());
         }
         let missing = if self.data_found { "" } else { " (as published: the set is not here yet)" };
         let passes = (self.steps * self.batch as u64) as f64 / self.n_examples.max(1) as f64;
         let pieces = self.batch / self.micro_batch.max(1);
         let pieces = if pieces > 1 { format!(" as {pieces} × {}", self.micro_batch) } else { String::new() };
-        let long = if self.hours > LONG_HOURS { self.shorter() } else { String::new() };
+        let long = match self.hours > LONG_HOURS {
+            true => format!("\n          {}", shorter(self.task, self.width)),
+            false => String::new(),
+        };
+        let images = if self.data_found { "" } else { " and the images" };
+        let left = run.and_then(|(_, standing)| self.left(standing));
+        let left = left.map_or_else(String::new, |hours| format!(", {} of it left", duration(hours)));
+        let run = run.map_or_else(String::new, |(folder, run)| format!("\nrun       {}", run.text(folder)));
         Ok(format!(
             "recipe    {} on {}\nexamples  {}{missing}\npatches   {} an image, {} hidden\nsteps     {} of {} images{pieces}, {} of them warm-up: {passes:.1} passes\n\
-             compute   {:.3} GFLOP an image\nmemory    about {:.0} MB\n\
-             time      about {} at {:.1} images/s, measured just now on {} images of noise{long}",
+             compute   {:.3} GFLOP an image\nmemory    about {:.0} MB{images}\n\
+             time      about {}{left} at {:.1} images/s, measured just now on {} images of noise{run}{long}",
             self.recipe,
             self.set,
             self.n_examples,
@@ -305,6 +333,42 @@ impl Estimate {
             self.measured_batch
         ))
     }
+}
+
+/// What makes a run shorter, in keys that every command takes.
+fn shorter(task: Task, width: usize) -> String {
+    let mut keys = vec![format!("{task}.steps=2000"), format!("{task}.batch=64")];
+    if width > 16 {
+        keys.extend(["model.width=16", "model.heads=8", "model.ffn=160"].map(str::to_owned));
+    }
+    let keys: Vec<String> = keys.into_iter().map(|key| format!("--set {key}")).collect();
+    format!("shorter and smaller, say: {}", keys.join(" "))
+}
+
+/// What to tell who begins a run that is far too long for the processor, from its arithmetic alone; nothing of others.
+pub(crate) fn too_long(
+    network: &SelfieConfig,
+    classifier: Option<(ClassifierKind, usize)>,
+    training: &TrainingPlan,
+    number_type: NumberType,
+    device: &Device,
+) -> Option<String> {
+    let (task, bench_task) = match classifier {
+        None => (Task::Pretrain, BenchTask::Pretrain),
+        Some(_) => (Task::Finetune, BenchTask::Finetune),
+    };
+    let (batch, micro_batch) = (training.batch, training.micro_batch);
+    let network = network.clone();
+    let width = network.width;
+    let work = Work { task: bench_task, network, classifier, batch, micro_batch, dtype: number_type };
+    let n_threads = rayon::current_num_threads();
+    let gflop = gflop_per_image(&work) * (training.stop_at * batch as u64) as f64;
+    let hours = gflop / (GFLOP_PER_S * n_threads as f64) / 3600.0;
+    (device.is_cpu() && hours > FAR_TOO_LONG_HOURS).then(|| {
+        let threads = if n_threads == 1 { "one thread".to_owned() } else { format!("{n_threads} threads") };
+        let took = duration(hours);
+        format!("this takes roughly {took} on {threads} (--dry-run measures it); {}", shorter(task, width))
+    })
 }
 
 /// Minutes below an hour, days above two: 97,101 h say little to a person.

@@ -77,8 +77,21 @@ impl Files {
         if !self.0.exists(path) && path.parent().is_some() && above != Path::new(".") {
             self.create_folder(above)?;
         }
+        require_no_file(path)?;
         self.0.create_folder(path).map_err(|source| TrainError::creating(path, source))?;
         self.sync_folder(above)
+    }
+
+    /// Refuses to write a file where a folder is, and makes the folder that the file is to lie in.
+    fn make_place(&self, path: &Path) -> Result<(), TrainError> {
+        if path.is_dir() {
+            let (expected, found) = ("the name of a file", "a folder");
+            return Err(TrainError::WrongKind { path: path.to_owned(), expected, found });
+        }
+        match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => self.create_folder(folder),
+            _ => Ok(()),
+        }
     }
 
     /// Gives a file or folder another name in the same folder, in the place of a file that has it.
@@ -127,13 +140,33 @@ impl Files {
     }
 }
 
-/// Writes a file that is either whole or not there.
+/// Writes a file that is either whole or not there, in a folder that is made if it is not there.
 ///
 /// # Errors
 ///
 /// If it cannot be created or written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    Files::disk().write_atomic(path, bytes)
+    let files = Files::disk();
+    files.make_place(path)?;
+    files.write_atomic(path, bytes)
+}
+
+/// Makes a folder and those above it, unless it is there.
+///
+/// # Errors
+///
+/// If it cannot be made, or is a file.
+pub fn make_folder(path: &Path) -> Result<(), TrainError> {
+    Files::disk().create_folder(path)
+}
+
+/// Refuses a file where a folder is to be.
+pub(crate) fn require_no_file(path: &Path) -> Result<(), TrainError> {
+    if path.is_file() {
+        let (expected, found) = ("a folder, or nothing yet", "a file");
+        return Err(TrainError::WrongKind { path: path.to_owned(), expected, found });
+    }
+    Ok(())
 }
 
 /// BLAKE3 of a file's bytes, hexadecimal.

@@ -12,11 +12,12 @@ use selfie_data::{
 };
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
-use selfie_model::{Classifier, ClassifierConfig, Metadata, Mode, ModelError, Training, WeightsFile};
+use selfie_model::{Classifier, ClassifierConfig, Metadata, Mode, ModelError, SelfieConfig, Training, WeightsFile};
 use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
+use crate::estimate::too_long;
 use crate::fault::{self, About, Capture, Fault};
 use crate::files::Files;
 use crate::network::{network_config, normalization, require_side};
@@ -24,7 +25,7 @@ use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{ClassifierPlan, FinetunePlan, Request};
 use crate::pretrain::{pass_number, top1_share};
-use crate::session::{At, Ended, Measured, Opened, Run, Session, go_on_from};
+use crate::session::{At, Ended, Measured, Opened, Run, Session, Standing, go_on_from};
 
 /// The labelled examples of a run, in the run folder.
 pub const SUBSET: &str = "subset.txt";
@@ -76,6 +77,12 @@ impl Pretrained {
         Ok(Self { weights, from })
     }
 
+    /// The network they are of.
+    #[must_use]
+    pub fn network(&self) -> &SelfieConfig {
+        self.weights.metadata.network()
+    }
+
     /// Where the weights came from.
     #[must_use]
     pub fn from(&self) -> &PretrainedFrom {
@@ -94,9 +101,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let images = &data.train;
     let (subset, measured_on) = chosen(images, labels, session.seed)?;
     let n_examples = subset.examples.len();
-    let request = Request { n_examples: n_examples as u64, seed: session.seed, stop_after: session.stop_after };
-    let fraction = labels.share(n_examples as u64, images.len() as u64);
-    let plan = FinetunePlan::new(resolved, request, fraction)?;
+    let plan = plan(resolved, labels, images, (&subset, session))?;
     require_side(resolved, images)?;
 
     let network = classifier(&plan, images, labels, session)?;
@@ -107,16 +112,19 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
     let source = LabelledSource::new(images.clone(), subset.examples.as_slice().into(), settings(&plan, session.seed))?;
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
-    let (fraction, subset_hash) = (Some(fraction), Some(subset.hash.clone()));
-    let record = session.record(RunRecord { fraction, subset_hash, ..record(resolved, data, labels) });
+    let record = session.record(record(resolved, data, labels, (&plan, &subset)));
     let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
     match &resumed {
-        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?,
+        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
+            .map_err(|error| run.misfit(error))?,
         None => {
             run.progress.note(&started_from);
+            let classifier = Some((plan.classifier.kind(), images.n_classes()));
+            let network = &network.config().network;
+            run.note_if_long(too_long(network, classifier, training, session.number_type, &session.device));
             Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
         }
     }
@@ -134,8 +142,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
         if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
             optimizer.drop_gradients();
-            let capture =
-                |fault: &Fault| capture(&network, &batch, About::new(&record, request.n_examples as usize, fault, at));
+            let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, n_examples, fault, at));
             if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
                 go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
             }
@@ -263,9 +270,40 @@ pub(crate) fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chos
     Ok((subset, validates.then(|| splits.validation.into())))
 }
 
-fn record(resolved: &Resolved, data: &DataSet, labels: &Labels) -> RunRecord {
+/// What [`run`] would do in the session's folder, which is left as it is.
+#[must_use]
+pub fn standing(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Standing {
+    let planned = || {
+        data.require_classes()?;
+        let (subset, _) = chosen(&data.train, labels, session.seed)?;
+        let plan = plan(resolved, labels, &data.train, (&subset, session))?;
+        require_side(resolved, &data.train)?;
+        start_from(&classifier(&plan, &data.train, labels, session)?, &plan, labels)?;
+        let record = session.record(record(resolved, data, labels, (&plan, &subset)));
+        Ok::<_, TrainError>((plan, record))
+    };
+    match planned() {
+        Ok((plan, record)) => Standing::of(session, &record, (&plan.training, plan.checkpoint)),
+        Err(error) => Standing::Refused(error),
+    }
+}
+
+fn plan(
+    resolved: &Resolved,
+    labels: &Labels,
+    images: &Images,
+    (subset, session): (&Subset, &Session),
+) -> Result<FinetunePlan, TrainError> {
+    let n_examples = subset.examples.len() as u64;
+    let request = Request { n_examples, seed: session.seed, stop_after: session.stop_after };
+    FinetunePlan::new(resolved, request, labels.share(n_examples, images.len() as u64))
+}
+
+fn record(resolved: &Resolved, data: &DataSet, labels: &Labels, (plan, subset): (&FinetunePlan, &Subset)) -> RunRecord {
     let hashes = [("train", &data.train), ("test", &data.test)];
     RunRecord {
+        fraction: Some(plan.fraction),
+        subset_hash: Some(subset.hash.clone()),
         pretrained_from: labels.pretrained.as_ref().map(|pretrained| pretrained.from.clone()),
         data_name: Some(data.name.clone()),
         data_hashes: hashes
@@ -273,6 +311,7 @@ fn record(resolved: &Resolved, data: &DataSet, labels: &Labels) -> RunRecord {
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
         split: Some(labels.split),
+        subset_file: labels.subset.as_ref().map(|file| file.path().display().to_string()),
         ..RunRecord::new(Task::Finetune, &resolved.recipe, resolved.to_json(), resolved.sources())
     }
 }

@@ -12,13 +12,14 @@ use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
 use crate::config::Resolved;
+use crate::estimate::too_long;
 use crate::fault::{self, About, Capture, Fault};
 use crate::network::{grid_and_masks, network_config, normalization, require_side};
 use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{PretrainPlan, Request};
 use crate::probe::Probe;
-use crate::session::{At, Ended, Measured, Opened, Run, Session, go_on_from};
+use crate::session::{At, Ended, Measured, Opened, Run, Session, Standing, go_on_from};
 
 /// Pretrains on all training images of `data`, from where the run folder stands.
 ///
@@ -44,8 +45,10 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
-    if let Some(checkpoint) = &resumed {
-        go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)?;
+    match &resumed {
+        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
+            .map_err(|error| run.misfit(error))?,
+        None => run.note_if_long(too_long(&config, None, training, session.number_type, &session.device)),
     }
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
@@ -82,6 +85,17 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     }
     let outcome = run.pretext_outcome()?;
     run.finish(&optimizer.averaged(network.weights()?)?, outcome, training.batch)
+}
+
+/// What [`run`] would do in the session's folder, which is left as it is.
+#[must_use]
+pub fn standing(resolved: &Resolved, data: &DataSet, session: &Session) -> Standing {
+    let n_examples = data.train.len() as u64;
+    let request = Request { n_examples, seed: session.seed, stop_after: session.stop_after };
+    match require_side(resolved, &data.train).and_then(|()| PretrainPlan::new(resolved, request)) {
+        Ok(plan) => Standing::of(session, &session.record(record(resolved, data)), (&plan.training, plan.checkpoint)),
+        Err(error) => Standing::Refused(error),
+    }
 }
 
 /// How the batches of a plan are made.

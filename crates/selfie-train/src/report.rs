@@ -8,8 +8,8 @@ use selfie_report::page::{Picture, RunView, StudyView};
 use selfie_report::{Series, csv, events};
 
 use crate::TrainError;
-use crate::files::Files;
-use crate::run_folder::{METRICS, read_record, read_result, write_events};
+use crate::files::{Files, write_atomic};
+use crate::run_folder::{METRICS, goes_on_with, read_record, read_result, write_events};
 use crate::study::{STUDY, TABLE_JSON};
 
 /// Pictures of a run: PNG files.
@@ -49,10 +49,11 @@ pub fn read(folder: &Path) -> Result<View, TrainError> {
         }
         return Ok(View::Study(Box::new(StudyView { name, table, runs })));
     }
-    let run = read_run(folder, name)?.ok_or_else(|| TrainError::Missing {
+    let mut run = read_run(folder, name)?.ok_or_else(|| TrainError::Missing {
         path: folder.to_owned(),
         hint: "expected a run folder, which has a run.json, or a study's, which has a study.json".to_owned(),
     })?;
+    run.goes_on_with = run.result.is_none().then(|| goes_on_with(folder, &run.record));
     Ok(View::Run(Box::new(run)))
 }
 
@@ -65,7 +66,14 @@ fn name_of(folder: &Path) -> String {
 fn read_run(folder: &Path, name: String) -> Result<Option<RunView>, TrainError> {
     let Some(record) = read_record(folder)? else { return Ok(None) };
     let series = Series::parse(&metrics_text(folder)?);
-    Ok(Some(RunView { name, record, result: read_result(folder)?, series, pictures: pictures(folder)? }))
+    Ok(Some(RunView {
+        name,
+        record,
+        result: read_result(folder)?,
+        goes_on_with: None,
+        series,
+        pictures: pictures(folder)?,
+    }))
 }
 
 /// A run's `metrics.jsonl`; empty before its first step.
@@ -134,7 +142,7 @@ pub(crate) fn write_table_events(folder: &Path, markdown: &str) -> Result<PathBu
 ///
 /// If it cannot be written.
 pub fn write_page(path: &Path, html: &str) -> Result<(), TrainError> {
-    Files::disk().write_atomic(path, html.as_bytes())
+    write_atomic(path, html.as_bytes())
 }
 
 /// Seconds since 1970.

@@ -13,11 +13,12 @@ use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task, from_json
 
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
-use crate::files::{Files, TEMPORARY_PREFIX};
+use crate::files::{Files, TEMPORARY_PREFIX, require_no_file};
 use crate::machine;
 use crate::resume::{self, Difference};
 
 mod append;
+mod command;
 mod lines;
 mod tensorboard;
 
@@ -26,6 +27,7 @@ mod tests;
 
 pub(crate) use tensorboard::TensorBoardLog;
 
+pub use command::goes_on_with;
 pub(crate) use lines::read_last_metrics;
 pub use lines::{LineLog, read_events, read_metrics};
 pub use tensorboard::{event_files, write_events};
@@ -118,11 +120,7 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         let files = Files::disk();
         files.create_folder(path)?;
-        let names = files.names(path)?;
-        let ours = |name: &String| name.starts_with(TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str());
-        if let Some(found) = names.iter().find(|name| !ours(name)).filter(|_| !path.join(RECORD).exists()) {
-            return Err(TrainError::NotARunFolder { path: path.to_owned(), found: found.clone() });
-        }
+        require_ours(path, &files)?;
         let lock = lock(path)?;
         files.remove_temporaries(path)?;
         files.remove_temporaries(&path.join(CHECKPOINTS))?;
@@ -142,20 +140,11 @@ impl RunFolder {
     ///
     /// [`TrainError::ConfigChanged`] with every difference that is not allowed, or if the record cannot be read or written.
     pub fn begin(&self, record: &RunRecord, allowed: &[String]) -> Result<Begin, TrainError> {
-        let Some(was) = read_record(&self.path)? else {
+        let begin = find(&self.path, record, allowed)?;
+        if begin == Begin::Fresh {
             self.write_record(record)?;
-            return Ok(Begin::Fresh);
-        };
-        let differences = resume::differences(&was, record)?;
-        if differences.is_empty() {
-            return Ok(Begin::Resumed(was));
         }
-        if differences.iter().all(|difference| resume::is_allowed(difference, allowed)) {
-            return Ok(Begin::Changed { was, differences });
-        }
-        let differences =
-            differences.into_iter().filter(|difference| !resume::is_allowed(difference, allowed)).collect();
-        Err(TrainError::ConfigChanged { folder: self.path.clone(), differences })
+        Ok(begin)
     }
 
     /// Writes `run.json`, whole or not at all.
@@ -293,25 +282,60 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<O
     }
 }
 
+/// What a run finds in a folder, but for the keys in `allowed` the one that is there or none.
+pub(crate) fn find(folder: &Path, record: &RunRecord, allowed: &[String]) -> Result<Begin, TrainError> {
+    let Some(was) = read_record(folder)? else { return Ok(Begin::Fresh) };
+    let differences = resume::differences(&was, record)?;
+    if differences.is_empty() {
+        return Ok(Begin::Resumed(was));
+    }
+    if differences.iter().all(|difference| resume::is_allowed(difference, allowed)) {
+        return Ok(Begin::Changed { was, differences });
+    }
+    let differences = differences.into_iter().filter(|difference| !resume::is_allowed(difference, allowed)).collect();
+    Err(TrainError::ConfigChanged { folder: folder.to_owned(), differences })
+}
+
+/// Refuses what [`RunFolder::open`] would, as far as that shows without writing.
+pub(crate) fn require_free(folder: &Path) -> Result<(), TrainError> {
+    require_no_file(folder)?;
+    require_ours(folder, &Files::disk())?;
+    match File::open(folder.join(LOCK)) {
+        Ok(mut file) => try_lock(&mut file, folder),
+        Err(_) => Ok(()),
+    }
+}
+
+fn require_ours(folder: &Path, files: &Files) -> Result<(), TrainError> {
+    let names = files.names(folder)?;
+    let ours = |name: &String| name.starts_with(TEMPORARY_PREFIX) || [LOCK, LOG].contains(&name.as_str());
+    match names.iter().find(|name| !ours(name)).filter(|_| !folder.join(RECORD).exists()) {
+        Some(found) => Err(TrainError::NotARunFolder { path: folder.to_owned(), found: found.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Takes the folder's lock and notes this process in it.
 fn lock(folder: &Path) -> Result<File, TrainError> {
     let path = folder.join(LOCK);
     let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(|source| TrainError::creating(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = file.read_to_string(&mut holder).is_ok();
-            let holder = if read && !holder.is_empty() { format!(" ({})", holder.trim()) } else { String::new() };
-            return Err(TrainError::Locked { path: folder.to_owned(), holder });
-        }
-        Err(TryLockError::Error(source)) => {
-            return Err(TrainError::Io { action: "lock", path, source });
-        }
-    }
+    try_lock(&mut file, folder)?;
     // Only the message of a second process reads this: a full disk may lose it.
     let holder = format!("process {} on {}, since {}", std::process::id(), machine::host(), utc(SystemTime::now()));
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{holder}"));
     Ok(file)
+}
+
+fn try_lock(file: &mut File, folder: &Path) -> Result<(), TrainError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let read = file.read_to_string(&mut holder).is_ok();
+            let holder = if read && !holder.is_empty() { format!(" ({})", holder.trim()) } else { String::new() };
+            Err(TrainError::Locked { path: folder.to_owned(), holder })
+        }
+        Err(TryLockError::Error(source)) => Err(TrainError::Io { action: "lock", path: folder.join(LOCK), source }),
+    }
 }

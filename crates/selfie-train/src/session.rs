@@ -1,6 +1,6 @@
 //! What the two loops share around a step: where a run lives, how it starts again, when it saves and how it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
@@ -24,7 +24,10 @@ use crate::run_folder::{
 };
 use crate::signals::{Signals, StopSignal};
 
+mod look;
 mod past;
+
+pub use look::Standing;
 
 /// Where and how a run runs; what it computes is in its configuration.
 #[derive(Clone, Debug)]
@@ -214,16 +217,9 @@ impl Run {
     ) -> Result<Opened, TrainError> {
         resume::require_known(&session.allow_change, record)?;
         let folder = RunFolder::open(&session.out)?;
-        let record = &RunRecord { steps: Some(training.steps), ..record.clone() };
-        let finished = read_result(folder.path())?;
-        // A change goes on from a step; after the last there is none.
-        let allowed = if finished.is_some() { &[] } else { session.allow_change.as_slice() };
-        let begin = folder.begin(record, allowed).map_err(|error| match error {
-            TrainError::ConfigChanged { folder, differences } if finished.is_some() => {
-                TrainError::FinishedOtherwise { folder, differences }
-            }
-            other => other,
-        })?;
+        let warmup_steps = training.schedule.warmup_steps();
+        let record = &RunRecord { steps: Some(training.steps), warmup_steps: Some(warmup_steps), ..record.clone() };
+        let (begin, finished) = begin(folder.path(), session, |allowed| folder.begin(record, allowed))?;
         if let Some(result) = finished {
             return Ok(Opened::Finished(result));
         }
@@ -283,6 +279,24 @@ impl Run {
             waited: Duration::ZERO,
         };
         Ok(Opened::Ready(Box::new(run), loaded))
+    }
+
+    /// Tells who begins it what makes a long run shorter.
+    pub(crate) fn note_if_long(&mut self, hint: Option<String>) {
+        hint.iter().for_each(|hint| self.progress.note(hint));
+    }
+
+    /// The error of a checkpoint that does not fit, with the keys that were changed.
+    pub(crate) fn misfit(&self, error: TrainError) -> TrainError {
+        let changes = self.changed.iter().flat_map(|record| &record.changes);
+        let changes: Vec<String> =
+            changes.map(|change| format!("{} was {}, now {}", change.key, change.was, change.now)).collect();
+        match error {
+            TrainError::OtherState { path, reason } if !changes.is_empty() => {
+                TrainError::OtherState { path, reason: format!("{}; {reason}", changes.join(", ")) }
+            }
+            other => other,
+        }
     }
 
     /// Steps this process may make.
@@ -434,6 +448,24 @@ impl Run {
         let result = self.folder.finish(&weights.to_bytes()?, finish)?;
         Ok(Ended::Finished { result, earlier: false })
     }
+}
+
+/// What is in a run folder, and its result; `compare` is told which keys may differ.
+fn begin(
+    folder: &Path,
+    session: &Session,
+    compare: impl FnOnce(&[String]) -> Result<Begin, TrainError>,
+) -> Result<(Begin, Option<ResultRecord>), TrainError> {
+    let finished = read_result(folder)?;
+    // A change goes on from a step; after the last there is none.
+    let allowed = if finished.is_some() { &[] } else { session.allow_change.as_slice() };
+    let begin = compare(allowed).map_err(|error| match error {
+        TrainError::ConfigChanged { folder, differences } if finished.is_some() => {
+            TrainError::FinishedOtherwise { folder, differences }
+        }
+        other => other,
+    })?;
+    Ok((begin, finished))
 }
 
 /// Takes over a checkpoint, in this order: a network that does not fit names its tensors.

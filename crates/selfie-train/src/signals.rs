@@ -116,7 +116,10 @@ fn answer(signals: Signals) -> io::Result<()> {
                 None => std::thread::sleep(LOOK),
             }
         };
-        let again = if signal == StopSignal::Interrupt { ", a second SIGINT leaves at once" } else { "" };
+        let again = match signal {
+            StopSignal::Interrupt => "; a second SIGINT leaves at once, and loses the steps since the last checkpoint",
+            _ => "",
+        };
         let _ = writeln!(io::stderr(), "\n{}: ending after this step, with a checkpoint{again}", signal.name());
     };
     std::thread::Builder::new().name("selfie-signals".to_owned()).spawn(say).map(drop)

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::TrainError;
 use crate::config::{Base, FlagValue, Overrides, Resolved, resolve};
-use crate::files::Files;
+use crate::files::{Files, require_no_file};
 use crate::finetune::Pretrained;
 use crate::plan::{FinetunePlan, PretrainPlan, Request};
 use crate::progress::{Mode, Progress};
@@ -174,6 +174,20 @@ pub fn run(study: &Study, data: &DataSet, session: &Session) -> Result<StudyEnde
     run_with(study, data, session, Patience::default())
 }
 
+/// How many of the study's cells are finished in the session's folder, and how many there are; the folder is left as it is.
+///
+/// # Errors
+///
+/// What [`run`] would be refused with before its first cell.
+pub fn n_finished(study: &Study, data: &DataSet, session: &Session) -> Result<(usize, usize), TrainError> {
+    require_no_file(&session.out)?;
+    let grid = Grid::new(study, data, session, Patience::default())?;
+    grid.record()?;
+    let cells = grid.cells();
+    let finished = cells.iter().map(|cell| Ok(usize::from(grid.is_finished(cell)?)));
+    Ok((finished.sum::<Result<usize, TrainError>>()?, cells.len()))
+}
+
 fn run_with(study: &Study, data: &DataSet, session: &Session, patience: Patience) -> Result<StudyEnded, TrainError> {
     let mut grid = Grid::new(study, data, session, patience)?;
     grid.open_folder()?;
@@ -272,8 +286,13 @@ impl<'a> Grid<'a> {
 
     /// Makes the study's folder, or checks that it is one, and writes down what is asked.
     fn open_folder(&self) -> Result<(), TrainError> {
+        Files::disk().create_folder(&self.session.out)?;
+        Files::disk().write_shared(&self.session.out.join(STUDY), self.record()?.as_bytes())
+    }
+
+    /// What is asked, as it is written down; refused where the folder is another study's or none.
+    fn record(&self) -> Result<String, TrainError> {
         let folder = &self.session.out;
-        Files::disk().create_folder(folder)?;
         let foreign = Files::disk().names(folder)?.into_iter().find(|name| !name.starts_with('.'));
         if let (Some(found), false) = (foreign, folder.join(STUDY).exists()) {
             return Err(TrainError::NotARunFolder { path: folder.clone(), found });
@@ -298,7 +317,7 @@ impl<'a> Grid<'a> {
                 return Err(TrainError::StudyChanged { folder: folder.clone(), differences });
             }
         }
-        Files::disk().write_shared(&folder.join(STUDY), text.as_bytes())
+        Ok(text)
     }
 
     fn settings(&self) -> Value {

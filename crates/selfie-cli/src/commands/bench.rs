@@ -91,7 +91,8 @@ fn describe_loader(measured: &LoaderResult) -> String {
         measured.images_per_cpu_s.map(|rate| format!("; {rate:.0} a second of computing")).unwrap_or_default();
     let memory = measured.anonymous_mib_before.zip(measured.anonymous_mib_most);
     let memory = memory.map(|(before, most)| format!("; memory beside maps {before} MiB before, at most {most} MiB"));
-    let bad = if measured.n_bad > 0 { format!("; {} bad images", measured.n_bad) } else { String::new() };
+    let bad =
+        if measured.n_bad > 0 { format!("; {}", output::count(measured.n_bad, "bad image")) } else { String::new() };
     let n_batches = asked.batches;
     format!(
         "{images_per_s:.0} images/s{per_core}; {n_batches} batches of {batch} out of {n_examples} images, {workers} workers\

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use selfie_data::{
-    DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, contact_sheet, passed_over,
+    BadSample, DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, UNLABELLED,
+    contact_sheet, passed_over,
 };
 use selfie_train::TrainError;
 
@@ -46,19 +47,22 @@ fn check(asked: &DataArguments) -> anyhow::Result<u8> {
         images.require_intact().map_err(output::data)?;
     }
     let report = SetReport::with_bad_samples(&data);
-    let code = if report.bad.is_empty() { 0 } else { 65 };
+    let code = exit_code(&report.bad);
     if asked.json {
         output::print(&serde_json::to_string_pretty(&report)?)?;
         return Ok(code);
     }
     let mut lines = vec![report.name.clone()];
     lines.extend(splits(&report).map(|(name, split)| {
-        let (n, other) = (split.n_duplicates, split.n_duplicates_with_another_label);
-        let read = format!("{name}: {} images, {n} duplicates, {other} of them with another label", split.n_images);
-        format!("{read}\n  classes  {}", classes(split))
+        let (images, duplicates) =
+            (output::count(split.n_images, "image"), output::count(split.n_duplicates, "duplicate"));
+        let other = split.n_duplicates_with_another_label;
+        format!("{name}: {images}, {duplicates}, {other} of them with another label\n  classes  {}", classes(split))
     }));
-    lines.push(format!("{} test images are in the training set as well", report.n_test_images_in_train));
-    lines.push(format!("{} images cannot be used", report.bad.len()));
+    let n_both = report.n_test_images_in_train;
+    let are = if n_both == 1 { "is" } else { "are" };
+    lines.push(format!("{} {are} in the training set as well", output::count(n_both, "test image")));
+    lines.push(format!("{} cannot be used", output::count(report.bad.len(), "image")));
     lines.extend(bad_lines(&report.bad));
     output::print(&lines.join("\n"))?;
     Ok(code)
@@ -94,7 +98,9 @@ fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
 fn classes(split: &SplitReport) -> String {
     let classes = split.classes.iter().filter(|class| class.n_images > 0);
     let counts: Vec<usize> = classes.clone().map(|class| class.n_images).collect();
-    if counts.len() > N_CLASSES {
+    if counts.is_empty() || split.classes.iter().all(|class| class.name == UNLABELLED) {
+        "none".to_owned()
+    } else if counts.len() > N_CLASSES {
         let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
         format!("{} with {least} to {most} images", counts.len())
     } else {
@@ -116,8 +122,23 @@ fn of_split(name: &str, split: &SplitReport) -> String {
     )
 }
 
+/// The code of a command that did what it could: images that cannot be read are bad data, though all others were.
+pub(crate) fn exit_code(bad: &[BadSample]) -> u8 {
+    if bad.is_empty() { 0 } else { 65 }
+}
+
+/// What was left out, if anything was.
+pub(crate) fn left_out(bad: &[BadSample]) -> Vec<String> {
+    if bad.is_empty() {
+        return Vec::new();
+    }
+    let were = if bad.len() == 1 { "was" } else { "were" };
+    let head = format!("{} cannot be read and {were} left out:", output::count(bad.len(), "image"));
+    std::iter::once(head).chain(bad_lines(bad)).collect()
+}
+
 /// A line for each of the first bad images.
-pub(crate) fn bad_lines(bad: &[selfie_data::BadSample]) -> Vec<String> {
+fn bad_lines(bad: &[BadSample]) -> Vec<String> {
     let named = bad.iter().take(N_NAMED).map(|bad| format!("  {}: {}", bad.path, bad.reason));
     let more = bad.len().saturating_sub(N_NAMED);
     named.chain((more > 0).then(|| format!("  and {more} more (--json lists all)"))).collect()
@@ -149,19 +170,15 @@ fn import(asked: &DataImport) -> anyhow::Result<u8> {
 }
 
 fn imported(report: &ImportReport, out: &Path) -> String {
-    let mut lines = vec![format!(
-        "{} training and {} test images of {} classes at {side} × {side} in {}",
-        report.n_train,
-        report.n_test,
-        report.n_classes,
-        out.display(),
-        side = report.side,
-    )];
+    let of = match report.n_classes {
+        1 => String::new(),
+        n_classes => format!(" of {n_classes} classes"),
+    };
+    let (n_train, n_test, side) = (report.n_train, report.n_test, report.side);
+    let tests = output::count(n_test, "test image");
+    let mut lines = vec![format!("{n_train} training and {tests}{of} at {side} × {side} in {}", out.display())];
     lines.extend(passed_over(report.n_ignored));
-    if !report.bad.is_empty() {
-        lines.push(format!("{} images cannot be used and were left out:", report.bad.len()));
-        lines.extend(bad_lines(&report.bad));
-    }
+    lines.extend(left_out(&report.bad));
     lines.join("\n")
 }
 

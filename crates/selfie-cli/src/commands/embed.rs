@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::arguments::{Compute, Dtype};
 use crate::choice;
-use crate::commands::data::bad_lines;
+use crate::commands::data::{exit_code, left_out};
 use crate::context;
 use crate::output::{self, Usage};
 
@@ -33,7 +33,7 @@ pub(crate) struct Embed {
     pub(crate) out: PathBuf,
     /// Where in the network to read: stage1 to stage4, h (mean of the patch embeddings) or u (the pooled embedding)
     /// [default: the network's end, before the attention pooling of a pretraining network]
-    #[arg(long)]
+    #[arg(long, value_parser = crate::arguments::place)]
     pub(crate) at: Option<EmbeddingAt>,
     #[command(flatten)]
     pub(crate) split: DataSplit,
@@ -103,18 +103,16 @@ pub(crate) fn run(arguments: &Embed) -> anyhow::Result<u8> {
             "out": out, "n_rows": n_rows, "width": width, "at": at, "images_per_s": images_per_s, "bad": bad,
         });
         output::print(&result.to_string())?;
-        return Ok(0);
+        return Ok(exit_code(&bad));
     }
+    let embeddings = output::count(n_rows, "embedding");
     let mut lines = vec![format!(
-        "{n_rows} embeddings of {width} numbers ({at}) in {}, {images_per_s:.0} images/s",
+        "{embeddings} of {width} numbers ({at}) in {}, {images_per_s:.0} images/s",
         arguments.out.display()
     )];
-    if !bad.is_empty() {
-        lines.push(format!("{} images cannot be read and were left out:", bad.len()));
-        lines.extend(bad_lines(&bad));
-    }
+    lines.extend(left_out(&bad));
     output::print(&lines.join("\n"))?;
-    Ok(0)
+    Ok(exit_code(&bad))
 }
 
 /// The pictures of the files given, else of the data set's split, and what their names are names in.

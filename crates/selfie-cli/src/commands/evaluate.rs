@@ -1,7 +1,7 @@
 //! `selfie evaluate`
 
 use candle_core::DType;
-use selfie_data::require_few;
+use selfie_data::{classes_in_words, require_few};
 use selfie_eval::evaluate;
 use selfie_eval::record::Split;
 use selfie_model::{Classifier, Metadata, ModelError, WeightsFile};
@@ -23,10 +23,9 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     let network = Classifier::of_file(&file, &weights, DType::F32, &device).map_err(output::model)?;
     let data = arguments.other_data.open(&arguments.run_or_weights)?;
     if data.test.class_names() != config.classes {
-        let (data, network) = (data.test.class_names().join(", "), config.classes.join(", "));
-        return Err(
-            Usage(format!("--data-set: expected a data set of the network's classes {network}, got {data}")).into()
-        );
+        let (data, network) = (classes_in_words(data.test.class_names()), classes_in_words(&config.classes));
+        let of = format!("expected a data set of the network's classes, {network}; got {data}");
+        return Err(Usage(format!("--data or --data-set: {of}")).into());
     }
     let evaluated = evaluate(&network, &data.test, None, &device).map_err(output::eval)?;
     if let Some(first) = evaluated.bad.first() {
@@ -40,12 +39,14 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let accuracy = meter.top1_accuracy().unwrap_or(0.0);
-    let mut text = format!("test accuracy {:.2} % of {} images of {}", 100.0 * accuracy, meter.n_examples(), data.name);
+    let images = output::count(meter.n_examples() as usize, "image");
+    let mut text = format!("test accuracy {:.2} % of {images} of {}", 100.0 * accuracy, data.name);
     for bad in &evaluated.bad {
         text.push_str(&format!("\n  left out: {}, {}", bad.path, bad.reason));
     }
     for (class, accuracy) in config.classes.iter().zip(meter.per_class()) {
-        let accuracy = accuracy.map_or_else(|| "none".to_owned(), |accuracy| format!("{:5.1} %", 100.0 * accuracy));
+        let accuracy =
+            accuracy.map_or_else(|| "no images".to_owned(), |accuracy| format!("{:5.1} %", 100.0 * accuracy));
         text.push_str(&format!("\n  {accuracy}  {class}"));
     }
     output::print(&text)?;

@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
 /// Makes the folder, unless it holds something that is no earlier export.
 fn make_folder(out: &Path) -> anyhow::Result<()> {
     let failed = |source| TrainError::CannotCreate { path: out.to_owned(), source };
-    std::fs::create_dir_all(out).map_err(failed)?;
+    selfie_train::make_folder(out)?;
     let entries: Result<Vec<_>, _> = std::fs::read_dir(out).map_err(failed)?.collect();
     let names: Vec<_> = entries.map_err(failed)?.into_iter().map(|entry| entry.file_name()).collect();
     let is_ours = names.is_empty() || names.iter().any(|name| name == EXPORTED_WEIGHTS);

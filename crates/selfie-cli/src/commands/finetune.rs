@@ -1,10 +1,10 @@
 //! `selfie finetune`
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use selfie_data::{Recognised, SubsetFile};
 use selfie_eval::record::{Arm, Split, Task};
-use selfie_model::WeightsFile;
 use selfie_train::TrainError;
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, ModelConfig, Resolved};
@@ -15,27 +15,40 @@ use serde_json::Value;
 
 use crate::arguments::Finetune;
 use crate::choice::{self, Chosen};
-use crate::commands::pretrain::finish;
+use crate::commands::pretrain::{finish, say};
 use crate::context;
 use crate::output;
 
 /// Starting weights, and the pretraining run they are of where that is known.
 pub(super) struct Start {
-    pub(super) weights: Option<PathBuf>,
+    weights: Option<PathBuf>,
     pub(super) run: Option<PathBuf>,
+    /// The weights, once they were asked for.
+    read: OnceCell<Pretrained>,
 }
 
 impl Start {
     /// A pretraining's run folder or weights file.
     pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
-        let weights = context::weights_file(path)?;
-        let run = run_of(&weights);
-        Ok(Self { weights: Some(weights), run })
+        Ok(Self::of_weights(context::weights_file(path)?))
+    }
+
+    fn of_weights(weights: PathBuf) -> Self {
+        Self { run: run_of(&weights), weights: Some(weights), read: OnceCell::new() }
     }
 
     /// No weights.
     pub(super) fn scratch() -> Self {
-        Self { weights: None, run: None }
+        Self { weights: None, run: None, read: OnceCell::new() }
+    }
+
+    /// The weights; read once.
+    pub(super) fn pretrained(&self) -> anyhow::Result<Option<&Pretrained>> {
+        let Some(weights) = &self.weights else { return Ok(None) };
+        if self.read.get().is_none() {
+            let _ = self.read.set(Pretrained::read(weights)?);
+        }
+        Ok(self.read.get())
     }
 }
 
@@ -43,23 +56,28 @@ pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
     let subset = arguments.subset.as_deref().map(SubsetFile::read).transpose().map_err(output::data)?;
     let Job { start, resolved, data_dir, found } = job(arguments, subset.as_ref())?;
+    if arguments.recipe.is_some() && !train.quiet {
+        choice::note_another_set(data_dir.as_deref(), found.as_ref(), &resolved);
+    }
     // One of the two is there: the argument parser requires it.
     let fraction = arguments.fraction.unwrap_or(1.0);
-    let pretrained = start.weights.as_deref().map(Pretrained::read).transpose()?;
+    let pretrained = start.pretrained()?.cloned();
     let arm = if pretrained.is_some() { Arm::Pretrained } else { Arm::Scratch };
     let split = if arguments.validate { Split::Validation } else { Split::Test };
     let out = default_path(arguments, subset.as_ref(), &choice::title(&resolved, data_dir.as_deref()), arm);
     let labels = Labels { fraction, subset, pretrained, split };
     if train.dry_run {
-        let device = context::device(&train.compute)?;
         let examples = Examples::find(&resolved, data_dir.as_deref())?;
         if !train.quiet {
             let from = labels.pretrained.as_ref().map_or("scratch", |pretrained| pretrained.from().path.as_str());
             output::note(&format!("from {from}, into {}", train.out.as_deref().unwrap_or(&out).display()));
         }
-        let estimate = estimate::finetune(&resolved, &examples, &labels, context::conditions(train, &device))?;
-        output::print(&estimate.text(train.json)?)?;
-        return Ok(0);
+        let session = context::place(train, data_dir, out, context::device(&train.compute)?);
+        let data = examples.data();
+        let standing = data.map(|data| selfie_train::finetune::standing(&resolved, data, &labels, &session));
+        let at = context::conditions(train, &session.device);
+        let estimate = estimate::finetune(&resolved, &examples, &labels, at)?;
+        return say(&estimate, standing.as_ref().map(|standing| (session.out.as_path(), standing)), train.json);
     }
     let data = choice::data_set_found(&resolved.config.data.set, data_dir.as_deref(), found)?;
     let session = context::session(train, data_dir, out)?;
@@ -117,7 +135,7 @@ fn job(arguments: &Finetune, subset: Option<&SubsetFile>) -> anyhow::Result<Job>
 /// The start that a fine-tuning in a run folder was begun with, if its weights are still there.
 fn begun(out: &Path) -> anyhow::Result<Option<Start>> {
     let from = read_record(out)?.and_then(|record| record.pretrained_from).map(|from| PathBuf::from(from.path));
-    Ok(from.filter(|weights| weights.is_file()).map(|weights| Start { run: run_of(&weights), weights: Some(weights) }))
+    Ok(from.filter(|weights| weights.is_file()).map(Start::of_weights))
 }
 
 /// The run folder that a weights file lies in, if it lies in one.
@@ -146,8 +164,7 @@ fn starts(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Vec<Start>
             let recipe = recipe.map(|recipe| Ok::<_, TrainError>(Base::from_argument(recipe)?.name())).transpose()?;
             let runs = finished_runs(Path::new("runs"), Task::Pretrain)?.into_iter();
             let of_recipe = runs.filter(|run| recipe.as_ref().is_none_or(|recipe| run.record.recipe == *recipe));
-            let starts = of_recipe.map(|run| Start { weights: Some(run.path.join(WEIGHTS)), run: Some(run.path) });
-            let starts: Vec<Start> = starts.collect();
+            let starts: Vec<Start> = of_recipe.map(|run| Start::of_weights(run.path.join(WEIGHTS))).collect();
             if starts.is_empty() {
                 let of = recipe.map_or(String::new(), |recipe| format!(" of {recipe}"));
                 let hint = format!(
@@ -172,17 +189,16 @@ pub(super) fn chosen(recipe: Option<&str>, start: &Start, data: Option<&Path>, q
     let expected = "a recipe, a folder of images as --data, or a pretraining's run folder as --from";
     let mut chosen = choice::choose(recipe, data, quiet, expected)?;
     if recipe.is_none()
-        && let Some(weights) = &start.weights
+        && let Some(pretrained) = start.pretrained()?
     {
-        chosen.model = Some(model_of(weights)?);
+        chosen.model = Some(model_of(pretrained)?);
     }
     Ok(chosen)
 }
 
-/// The table `model` of a weights file's network.
-fn model_of(weights: &Path) -> anyhow::Result<Value> {
-    let file = WeightsFile::read(weights).map_err(output::model)?;
-    let mut model = serde_json::to_value(file.metadata.network())?;
+/// The table `model` of the weights' network.
+fn model_of(pretrained: &Pretrained) -> anyhow::Result<Value> {
+    let mut model = serde_json::to_value(pretrained.network())?;
     let keys = serde_json::to_value(ModelConfig::default())?;
     if let Some(model) = model.as_object_mut() {
         model.retain(|key, _| keys.get(key).is_some());

@@ -5,6 +5,7 @@ use selfie_model::InferenceModel;
 
 use crate::arguments::Predict;
 use crate::choice;
+use crate::commands::data::exit_code;
 use crate::context;
 use crate::output;
 
@@ -31,7 +32,7 @@ pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
     for bad in &bad {
         output::note(&format!("left out: {}: expected an image, got {}", bad.path, bad.reason));
     }
-    Ok(if bad.is_empty() { 0 } else { 65 })
+    Ok(exit_code(&bad))
 }
 
 fn print(arguments: &Predict, classes: &[String], name: &str, probs: &[f32]) -> anyhow::Result<()> {

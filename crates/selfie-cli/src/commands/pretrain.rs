@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use selfie_eval::record::{Outcome, ResultRecord, Task};
-use selfie_train::estimate::{self, Examples};
+use selfie_train::estimate::{self, Estimate, Examples};
 use selfie_train::run_folder::RunName;
-use selfie_train::session::Ended;
+use selfie_train::session::{Ended, Standing};
 
 use crate::arguments::Pretrain;
 use crate::choice;
@@ -22,19 +22,25 @@ pub(crate) fn run(arguments: &Pretrain) -> anyhow::Result<u8> {
     if arguments.recipe.is_some() && !train.quiet {
         choice::note_another_set(data_dir, found.as_ref(), &resolved);
     }
-    if train.dry_run {
-        let device = context::device(&train.compute)?;
-        let examples = Examples::find(&resolved, data_dir)?;
-        let estimate = estimate::pretrain(&resolved, &examples, context::conditions(train, &device))?;
-        output::print(&estimate.text(train.json)?)?;
-        return Ok(0);
-    }
-    let data = choice::data_set_found(&resolved.config.data.set, data_dir, found)?;
     let title = choice::title(&resolved, data_dir);
     let name = RunName { task: Task::Pretrain, title, finetune: None, seed: train.seed };
+    if train.dry_run {
+        let session = context::place(train, train.data.clone(), name.default_path(), context::device(&train.compute)?);
+        let examples = Examples::find(&resolved, data_dir)?;
+        let standing = examples.data().map(|data| selfie_train::pretrain::standing(&resolved, data, &session));
+        let estimate = estimate::pretrain(&resolved, &examples, context::conditions(train, &session.device))?;
+        return say(&estimate, standing.as_ref().map(|standing| (session.out.as_path(), standing)), train.json);
+    }
+    let data = choice::data_set_found(&resolved.config.data.set, data_dir, found)?;
     let session = context::session(train, train.data.clone(), name.default_path())?;
     let ended = selfie_train::pretrain::run(&resolved, &data, &session)?;
     finish(&ended, &session.out, train.json)
+}
+
+/// Prints what a run would take, and what it would find in its folder; returns the code of a start that would be refused.
+pub(super) fn say(estimate: &Estimate, run: Option<(&Path, &Standing)>, json: bool) -> anyhow::Result<u8> {
+    output::print(&estimate.text(run, json)?)?;
+    Ok(run.map_or(0, |(_, standing)| standing.exit_code()))
 }
 
 /// Prints how a run ended and returns the exit code.
@@ -71,10 +77,12 @@ fn sentence(result: &ResultRecord, out: &Path, earlier: bool) -> String {
             format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4} over the last steps")
         }
         Outcome::Classification { split, top1_accuracy, loss, n_examples, .. } => {
-            format!("{split} accuracy {:.2} % of {n_examples} images, loss {loss:.4}", 100.0 * top1_accuracy)
+            let images = output::count(*n_examples as usize, "image");
+            format!("{split} accuracy {:.2} % of {images}, loss {loss:.4}", 100.0 * top1_accuracy)
         }
     };
     let was = if earlier { "finished before: " } else { "" };
     let (steps, minutes, speed) = (result.steps, result.wall_s / 60.0, result.images_per_s);
-    format!("{was}{what}\n{steps} steps, {minutes:.1} min, {speed:.1} images/s; weights in {}", out.display())
+    let steps = output::count(steps as usize, "step");
+    format!("{was}{what}\n{steps}, {minutes:.1} min, {speed:.1} images/s; weights in {}", out.display())
 }

@@ -26,7 +26,7 @@ pub(crate) struct Probe {
     pub(crate) other_data: OtherData,
     /// Where in the network to read: stage1 to stage4, h or u, several with commas [default: the network's end, before the
     /// attention pooling of a pretraining network]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = crate::arguments::place)]
     pub(crate) at: Vec<EmbeddingAt>,
     /// Numbers of neighbours that vote
     #[arg(long, value_delimiter = ',', default_value = "1,5,20,100", value_parser = clap::value_parser!(u32).range(1..))]
@@ -88,12 +88,8 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
         };
         let report = probe(&pairs, &settings).map_err(output::eval)?;
         if let (Some(first), false) = (train.bad().first(), arguments.json) {
-            output::note(&format!(
-                "{} images cannot be read, first {}: {}",
-                train.bad().len(),
-                first.path,
-                first.reason
-            ));
+            let images = output::count(train.bad().len(), "image");
+            output::note(&format!("{images} cannot be read, first {}: {}", first.path, first.reason));
         }
         reports.push((at, report));
     }

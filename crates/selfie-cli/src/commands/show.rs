@@ -1,7 +1,6 @@
 //! `selfie show`
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use selfie_pictures::{
     AttendedImage, Canvas, Colour, Filters, Heading, MaskedImage, Mistake, NeighbourRow, Scatter, Tile,
     attention_sheet, filters_sheet, masked_sheet, mistakes_sheet, neighbour_sheet, positions_sheet, scatter,
 };
-use selfie_train::TrainError;
+use selfie_train::{TrainError, make_folder};
 
 use crate::arguments::Compute;
 use crate::choice::OtherData;
@@ -48,7 +47,7 @@ pub(crate) struct Show {
     pub(crate) out: Option<PathBuf>,
     /// Where in the network to read embeddings: stage1 to stage4, h or u [default: the network's end, before the attention
     /// pooling of a pretraining network]
-    #[arg(long)]
+    #[arg(long, value_parser = crate::arguments::place)]
     pub(crate) at: Option<EmbeddingAt>,
     /// Images shown in a picture
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=40))]
@@ -106,7 +105,7 @@ fn out_folder(arguments: &Show) -> anyhow::Result<PathBuf> {
         (None, true) => arguments.weights.join(PICTURES),
         (None, false) => PathBuf::from(PICTURES),
     };
-    fs::create_dir_all(&out).map_err(|source| TrainError::CannotCreate { path: out.clone(), source })?;
+    make_folder(&out)?;
     Ok(out)
 }
 
@@ -152,8 +151,8 @@ impl Subject {
         let heading = Heading::new(
             "Which patch belongs where?",
             format!(
-                "Hidden places are numbered. Middle: the patches that were chosen, green where right. Right: the probability of each patch \
-                 (column) for each place (line); the framed one belongs there. {:.1} % right over {} images, chance {chance:.1} %",
+                "Hidden places are numbered. Then the patches that were chosen, green where right. Right: the probability of each patch \
+                 (column) for each place (line) in %; the framed one belongs there. {:.1} % right over {} images, chance {chance:.1} %",
                 100.0 * accuracy,
                 inspected.len()
             ),

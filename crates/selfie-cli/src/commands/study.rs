@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use selfie_eval::record::{Arm, Split, to_pretty_json};
 use selfie_eval::table::StudyTable;
+use selfie_train::TrainError;
 use selfie_train::estimate::{self, Conditions, Examples};
-use selfie_train::finetune::{Labels, Pretrained};
+use selfie_train::finetune::Labels;
 use selfie_train::progress::Mode;
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
@@ -92,35 +93,36 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
         n_seeds: arguments.seeds,
         arms: sorted(&arguments.arms, Arm::cmp),
         learning_rates: sorted(&arguments.learning_rates, f64::total_cmp),
-        pretrained: start.weights.as_deref().map(Pretrained::read).transpose()?,
+        pretrained: start.pretrained()?.cloned(),
         pretrain_seeds: arguments.pretrain_seeds,
         base: chosen.base,
     };
     let found = chosen.found;
     let data_dir = choice::data_dir(arguments.data.as_deref(), start.run.as_deref())?;
     let resolved = study.resolved()?;
-    let device = context::device(&arguments.compute)?;
-    let number_type = arguments.dtype.number_type();
-    if arguments.dry_run {
-        let examples = Examples::find(&resolved, data_dir.as_deref())?;
-        let at = Conditions { seed: FIRST_SEED, number_type, device: &device };
-        return dry_run(&study, &examples, at, arguments.json);
+    if arguments.recipe.is_some() && !arguments.quiet {
+        choice::note_another_set(data_dir.as_deref(), found.as_ref(), &resolved);
     }
     let title = choice::title(&resolved, data_dir.as_deref());
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-{title}")));
-    let data = choice::data_set_found(&resolved.config.data.set, data_dir.as_deref(), found)?;
-    let session = Session {
+    let mut session = Session {
         out,
-        data_dir: choice::recorded(data_dir),
+        data_dir: choice::recorded(data_dir.clone()),
         seed: FIRST_SEED,
         stop_after: None,
-        device,
-        number_type,
+        device: context::device(&arguments.compute)?,
+        number_type: arguments.dtype.number_type(),
         progress: Mode::detect(arguments.quiet),
-        signals: Some(Signals::install()?),
+        signals: None,
         allow_change: Vec::new(),
         inject: Vec::new(),
     };
+    if arguments.dry_run {
+        let examples = Examples::find(&resolved, data_dir.as_deref())?;
+        return dry_run(&study, &examples, &session, arguments.json);
+    }
+    let data = choice::data_set_found(&resolved.config.data.set, data_dir.as_deref(), found)?;
+    session.signals = Some(Signals::install()?);
     match study::run(&study, &data, &session)? {
         StudyEnded::Finished(table) => print(&table, &session.out, arguments.json),
         StudyEnded::Stopped { folder, ended } => finish(&ended, &folder, arguments.json),
@@ -128,7 +130,10 @@ pub(crate) fn run(arguments: &Study) -> anyhow::Result<u8> {
 }
 
 /// Prints how many runs of which kind there would be, and roughly how long they would take one after another.
-fn dry_run(study: &study::Study, examples: &Examples, at: Conditions<'_>, json: bool) -> anyhow::Result<u8> {
+fn dry_run(study: &study::Study, examples: &Examples, session: &Session, json: bool) -> anyhow::Result<u8> {
+    let finished = examples.data().map(|data| study::n_finished(study, data, session));
+    let code = finished.as_ref().and_then(|found| found.as_ref().err()).map_or(0, TrainError::exit_code);
+    let at = Conditions { seed: FIRST_SEED, number_type: session.number_type, device: &session.device };
     let resolved = study.resolved()?;
     let counts = study.n_runs();
     let fraction = study.fractions.last().copied().unwrap_or(1.0);
@@ -138,21 +143,31 @@ fn dry_run(study: &study::Study, examples: &Examples, at: Conditions<'_>, json: 
     let n_finetunings = counts.trials + counts.tests;
     let hours = counts.pretrainings as f64 * pretrain.hours + n_finetunings as f64 * finetune.hours;
     if json {
+        let n_finished = finished.as_ref().and_then(|found| Some(found.as_ref().ok()?.0));
+        let error = finished.as_ref().and_then(|found| Some(found.as_ref().err()?.to_string()));
         let estimate = serde_json::json!({ "pretraining": pretrain, "finetuning": finetune, "n_pretrainings": counts.pretrainings,
-            "n_trials": counts.trials, "n_tests": counts.tests, "hours": hours });
+            "n_trials": counts.trials, "n_tests": counts.tests, "hours": hours, "folder": session.out.display().to_string(),
+            "n_finished": n_finished, "error": error });
         output::print(&serde_json::to_string_pretty(&estimate)?)?;
-        return Ok(0);
+        return Ok(code);
     }
     if counts.pretrainings > 0 {
-        output::print(&format!("pretraining\n{}\n", pretrain.text(false)?))?;
+        output::print(&format!("pretraining\n{}\n", pretrain.text(None, false)?))?;
     }
-    output::print(&format!("a fine-tuning on {fraction} of the labels\n{}\n", finetune.text(false)?))?;
+    output::print(&format!("a fine-tuning on {fraction} of the labels\n{}\n", finetune.text(None, false)?))?;
     let study::RunCounts { pretrainings, trials, tests } = counts;
     output::print(&format!(
         "pretrainings: {pretrainings}; fine-tunings to choose learning rates: {trials}, for the table: {tests}; about {} one after another",
         estimate::duration(hours)
     ))?;
-    Ok(0)
+    match finished {
+        Some(Ok((n, n_all))) => {
+            output::print(&format!("{}: {n} of {n_all} runs are finished", session.out.display()))?;
+        }
+        Some(Err(error)) => output::print(&format!("refused: {error}"))?,
+        None => {}
+    }
+    Ok(code)
 }
 
 /// In order, each once.

@@ -30,3 +30,21 @@ fn counts_statistics_and_hash_are_the_images_own() {
     assert_eq!(report.mean.zip(report.std), Some(data.train.mean_std()));
     assert_eq!(report.content_hash, data.train.content_hash());
 }
+
+#[test]
+fn what_cannot_be_decoded_is_neither_an_image_nor_a_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    for class in ["a", "b"] {
+        std::fs::create_dir_all(folder.path().join("train").join(class)).unwrap();
+        let path = |name: &str| folder.path().join("train").join(class).join(name);
+        for name in ["empty.jpg", "empty too.jpg"] {
+            std::fs::write(path(name), b"").unwrap();
+        }
+        std::fs::write(path("good.png"), crate::import::tests::png(8, class.as_bytes()[0])).unwrap();
+    }
+    let data = crate::open(crate::SetName::Imagenet32, Some(folder.path())).unwrap();
+    let report = SetReport::with_bad_samples(&data);
+    let train = &report.train;
+    assert_eq!((train.n_images, train.n_duplicates, report.bad.len()), (2, 0, 4));
+    assert_eq!(train.classes[0], ClassCount { name: "a".into(), n_images: 1 });
+}

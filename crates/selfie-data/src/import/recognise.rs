@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Found, read};
 use crate::cifar::{self, Cifar};
 use crate::decode::dimensions;
-use crate::listing::one_shard_if_packed;
+use crate::listing::{UNLABELLED, one_shard_if_packed};
 use crate::{DataError, DataSet, SetName, prepared};
 
 /// Files whose sizes are looked at.
@@ -93,9 +93,10 @@ pub fn passed_over(n: usize) -> Option<String> {
 }
 
 fn described(n: u64, what: &str, class_names: &[String], side: usize) -> String {
-    let classes = match class_names.len() {
-        1 => "no classes".to_owned(),
-        n_classes => format!("{n_classes} classes"),
+    let classes = match class_names {
+        [only] if only == UNLABELLED => "no classes".to_owned(),
+        [only] => format!("one class ({only})"),
+        _ => format!("{} classes", class_names.len()),
     };
     format!("{n} {what}, {classes}, shorter sides of about {side} pixels")
 }

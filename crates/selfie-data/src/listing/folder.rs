@@ -1,10 +1,10 @@
-//! Folders of images: a folder a class, or no classes at all; with `train/` and `val/`, or without.
+//! Folders of images: a folder a class, or no classes at all; with `train/` and `val/`, in capitals or not, or without.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Listing, UNLABELLED, is_image, label};
+use super::{Entry, Listing, UNLABELLED, is_image, label, named};
 use crate::DataError;
 
 const TRAIN: &str = "train";
@@ -16,20 +16,32 @@ const MAX_DEPTH: usize = 32;
 /// Lists a folder. A class is a folder with images somewhere in it; images beside the folders mean that folders are no
 /// classes.
 pub(super) fn list(folder: &Path) -> Result<Listing, DataError> {
-    let train = folder.join(TRAIN);
-    if !train.is_dir() {
+    let Some(train) = split_folder(folder, TRAIN)? else {
         let split = Split::read(folder)?;
         let class_names = split.class_names();
         let (train, n_ignored) = (split.entries(&class_names)?, split.n_ignored);
         return Ok(Listing { class_names, train, test: Vec::new(), n_ignored });
-    }
+    };
     let split = Split::read(&train)?;
     let class_names = split.class_names();
-    let test = TEST.iter().map(|name| folder.join(name)).find(|path| path.is_dir());
+    let test = TEST.iter().find_map(|name| split_folder(folder, name).transpose()).transpose()?;
     let test = test.map(|path| Split::read(&path)).transpose()?;
     let n_ignored = split.n_ignored + test.as_ref().map_or(0, |test| test.n_ignored);
     let test = test.map_or_else(|| Ok(Vec::new()), |test| test.entries(&class_names))?;
     Ok(Listing { train: split.entries(&class_names)?, class_names, test, n_ignored })
+}
+
+/// The folder of a split, its name in capitals or not.
+fn split_folder(folder: &Path, name: &str) -> Result<Option<PathBuf>, DataError> {
+    let mut found = named(folder, name).into_iter().filter(|path| path.is_dir());
+    let (first, second) = (found.next(), found.next());
+    match second {
+        None => Ok(first),
+        Some(path) => {
+            let expected = format!("one folder of the split `{name}`");
+            Err(DataError::Layout { path, expected, got: "another beside it".to_owned() })
+        }
+    }
 }
 
 /// All images below a folder, by path; and what was ignored.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Listing, UNLABELLED, classes, label};
+use super::{Entry, Listing, UNLABELLED, classes, label, named};
 use crate::DataError;
 
 /// Ten million paths of fifty bytes.
@@ -30,7 +30,7 @@ pub(super) fn find(path: &Path) -> Option<Lists> {
     if path.is_file() {
         return is_list(path).then(|| Lists { train: path.to_owned(), test: None });
     }
-    let first = |names: &[&str]| names.iter().map(|name| path.join(name)).find(|path| path.is_file());
+    let first = |names: &[&str]| names.iter().flat_map(|name| named(path, name)).find(|path| path.is_file());
     first(&TRAIN).map(|train| Lists { train, test: first(&TEST) })
 }
 

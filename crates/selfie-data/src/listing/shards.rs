@@ -7,7 +7,7 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Entry, Listing, Packed, UNLABELLED, classes, is_image, label};
+use super::{Entry, Listing, Packed, UNLABELLED, classes, is_image, label, named};
 use crate::DataError;
 
 const TEST: [&str; 3] = ["val", "test", "eval"];
@@ -31,7 +31,8 @@ pub(super) fn find(path: &Path) -> Result<Option<Shards>, DataError> {
         return Ok(Some(Shards { train: vec![path.to_owned()], test: Vec::new() }));
     }
     let mut found = Vec::new();
-    for folder in ["", "train", "val", "validation", "test"].map(|name| path.join(name)) {
+    let folders = ["train", "val", "validation", "test"].into_iter().flat_map(|name| named(path, name));
+    for folder in std::iter::once(path.to_owned()).chain(folders) {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         let entries: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
         let paths = entries.map_err(|source| DataError::io("listing", &folder, source))?;
@@ -39,7 +40,7 @@ pub(super) fn find(path: &Path) -> Result<Option<Shards>, DataError> {
     }
     found.sort();
     let is_test = |shard: &PathBuf| {
-        let below = shard.strip_prefix(path).unwrap_or(shard).to_string_lossy().into_owned();
+        let below = shard.strip_prefix(path).unwrap_or(shard).to_string_lossy().to_lowercase();
         TEST.iter().any(|name| below.starts_with(name))
     };
     let (test, train): (Vec<_>, Vec<_>) = found.into_iter().partition(is_test);

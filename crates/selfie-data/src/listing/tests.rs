@@ -35,6 +35,36 @@ fn folders_are_classes_in_the_order_of_their_names() {
 }
 
 #[test]
+fn splits_are_known_in_capitals_too_and_two_of_one_name_are_refused() {
+    let upper = folder(&["Train/a/1.jpg", "Train/b/1.jpg", "VAL/a/1.jpg"]);
+    let listing = Listing::find(upper.path()).unwrap();
+    assert_eq!(listing.class_names, ["a", "b"]);
+    assert_eq!(shown(&listing.test, upper.path()), [("VAL/a/1.jpg".into(), 0)]);
+
+    let lists = tempfile::tempdir().unwrap();
+    fs::write(lists.path().join("Train.TXT"), "1.jpg\ta\n2.jpg\tb\n").unwrap();
+    fs::write(lists.path().join("Test.txt"), "3.jpg\ta\n").unwrap();
+    let listing = Listing::find(lists.path()).unwrap();
+    assert_eq!((listing.train.len(), listing.test.len()), (2, 1));
+
+    let shards = tempfile::tempdir().unwrap();
+    for split in ["Train", "Test"] {
+        fs::create_dir(shards.path().join(split)).unwrap();
+        let bytes = shard(&[("0.jpg", b"x", FILE), ("0.cls", b"dog", FILE)]);
+        fs::write(shards.path().join(split).join("0.tar"), bytes).unwrap();
+    }
+    let listing = Listing::find(shards.path()).unwrap();
+    assert_eq!((listing.train.len(), listing.test.len()), (1, 1));
+
+    // Where the system tells them apart.
+    let both = folder(&["Train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg"]);
+    if fs::read_dir(both.path()).unwrap().count() == 2 {
+        let error = Listing::find(both.path()).unwrap_err();
+        assert!(error.to_string().contains("one folder of the split `train`"), "{error}");
+    }
+}
+
+#[test]
 fn images_without_folders_have_no_labels_and_no_test_split() {
     let folder = folder(&["b.jpg", "a.jpg", "more/c.jpg", ".hidden.jpg"]);
     let listing = Listing::find(folder.path()).unwrap();

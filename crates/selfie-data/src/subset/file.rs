@@ -28,6 +28,12 @@ pub struct SubsetFile {
 }
 
 impl SubsetFile {
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads a file of numbers, one a line; empty lines and those that begin with `#` are passed over, but for the hashes
     /// that [`Subset::to_text`] writes.
     ///

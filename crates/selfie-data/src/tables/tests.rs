@@ -44,6 +44,7 @@ fn the_hubs_layouts_give_the_splits_in_the_files_order() {
         ["plain_text/train/0000.parquet", "plain_text/train/0001.parquet", "plain_text/validation/0000.parquet"],
         ["train-a.parquet", "train-b.parquet", "val.parquet"],
         ["train/x.parquet", "train/y.PARQUET", "valid/x.parquet"],
+        ["Train/x.parquet", "Train/y.parquet", "VAL/x.parquet"],
     ] {
         let folder = folder(&[(second, &[2, 3]), (first, &[0, 1]), (test, &[4])]);
         let tables = Tables::find(folder.path()).unwrap().unwrap();

@@ -80,5 +80,15 @@ fn what_is_not_known_is_not_said() {
     // A user's own folder, which has the form of ImageNet.
     let own = RunRecord { data_name: Some("photos".to_owned()), ..record("imagenet224") };
     let own = self::text(Some(&own), Some(&result()));
-    assert!(own.contains("photos's images alone") && !own.contains("imagenet-1k"), "{own}");
+    assert!(own.contains("the images of photos alone") && !own.contains("imagenet-1k"), "{own}");
+}
+
+#[test]
+fn the_warm_up_that_was_made_is_shown_beside_the_one_that_was_asked_for() {
+    let mut short = record("cifar10");
+    short.warmup_steps = Some(4);
+    assert!(text(Some(&short), Some(&result())).contains("| warm-up | 4 steps |"));
+    short.config["finetune"] = serde_json::json!({ "warmup_steps": 100 });
+    let text = text(Some(&short), Some(&result()));
+    assert!(text.contains("| warm-up | 4 steps, a tenth of all, instead of 100 |"), "{text}");
 }

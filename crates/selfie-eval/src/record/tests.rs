@@ -109,8 +109,10 @@ fn a_run_record_survives_its_json_and_ignores_keys_of_newer_versions() {
         data_name: None,
         data_hashes: BTreeMap::from([("train".into(), "cd".into())]),
         subset_hash: Some("ef".into()),
+        subset_file: None,
         split: None,
         steps: None,
+        warmup_steps: None,
         machine: Machine {
             os: "linux".into(),
             arch: "x86_64".into(),

@@ -5,7 +5,7 @@ use selfie_eval::record::{Arm, Task};
 use selfie_eval::table::{ArmCell, Difference, FractionRow, StudyTable, p_value, percent};
 
 use super::intervals::{Group, Interval, Intervals};
-use super::{RunView, StudyView, chart_legend, configuration, curves, pictures, runs_table};
+use super::{RunView, StudyView, cell, chart_legend, configuration, curves, pictures, runs_table};
 
 pub(super) fn section(study: &StudyView) -> Markup {
     let table = &study.table;
@@ -47,19 +47,19 @@ fn accuracies(table: &StudyTable) -> Markup {
     }
     let has_paper = table.fractions.iter().any(|row| row.paper.is_some());
     html! {
-        div.wide { table {
+        div.wide { table.cards {
             thead { tr { th { "test accuracy, %" }
-                @for row in &table.fractions { th.number { (percent(row.fraction)) " % of the labels" } } } }
+                @for row in &table.fractions { th.number { (of_labels(row)) } } } }
             tbody {
                 @for arm in table.arms() {
                     tr { th scope="row" { (arm.title()) }
-                        @for row in &table.fractions { td.number { (accuracy(row.arm(arm))) } } }
+                        @for row in &table.fractions { (cell(&of_labels(row), &accuracy(row.arm(arm)))) } }
                 }
                 @if has_paper {
                     tr.quiet { th scope="row" { "the paper's Selfie, as recalled" }
-                        @for row in &table.fractions { td.number { (paper(row, true)) } } }
+                        @for row in &table.fractions { (cell(&of_labels(row), &paper(row, true))) } }
                     tr.quiet { th scope="row" { "the paper, from scratch, as recalled" }
-                        @for row in &table.fractions { td.number { (paper(row, false)) } } }
+                        @for row in &table.fractions { (cell(&of_labels(row), &paper(row, false))) } }
                 }
             }
         } }
@@ -68,6 +68,10 @@ fn accuracies(table: &StudyTable) -> Markup {
                 source." }
         }
     }
+}
+
+fn of_labels(row: &FractionRow) -> String {
+    format!("{} % of the labels", percent(row.fraction))
 }
 
 fn accuracy(cell: Option<&ArmCell>) -> String {
@@ -99,27 +103,30 @@ fn differences(table: &StudyTable) -> Markup {
         return html! {};
     }
     html! {
-        div.wide { table {
-            thead { tr { th { "minus from scratch" } th.number { "labels" } th.number { "points" } th.number { "95 % interval" }
-                th.number { "paired t" } th.number { "sign flips" } th.number { "spread ratio" } th.number { "pairs" } } }
-            tbody { @for (row, cell, difference) in rows {
-                tr { th scope="row" { (cell.arm.title()) } td.number { (percent(row.fraction)) " %" }
-                    td.number { (points(difference.mean)) } (test_cells(difference)) td.number { (difference.n_pairs) } }
+        div.wide { table.cards {
+            thead { tr { th { "minus from scratch" } @for name in DIFFERENCE { th.number { (name) } } } }
+            tbody { @for (row, arm, difference) in rows {
+                tr { th scope="row" { (arm.arm.title()) }
+                    @for (name, value) in DIFFERENCE.iter().zip(difference_cells(row, difference)) { (cell(name, &value)) } }
             } }
         } }
     }
 }
 
-fn test_cells(difference: &Difference) -> Markup {
+/// What a difference's line has.
+const DIFFERENCE: [&str; 7] = ["labels", "points", "95 % interval", "paired t", "sign flips", "spread ratio", "pairs"];
+
+fn difference_cells(row: &FractionRow, difference: &Difference) -> [String; 7] {
+    let labels = format!("{} %", percent(row.fraction));
+    let (mean, n_pairs) = (points(difference.mean), difference.n_pairs.to_string());
     let Some(test) = difference.test else {
-        return html! { td.number { (difference.why_no_test()) } td {} td {} td {} };
+        let why = difference.why_no_test().to_owned();
+        return [labels, mean, why, String::new(), String::new(), String::new(), n_pairs];
     };
-    html! {
-        td.number { (points(test.low)) " to " (points(test.high)) }
-        td.number { (p_value(test.p_value)) }
-        td.number { @if let Some(flips) = test.sign_flip_p_value { (p_value(flips)) } }
-        td.number { @if let Some(ratio) = test.spread_ratio { (format!("{ratio:.2}")) } }
-    }
+    let interval = format!("{} to {}", points(test.low), points(test.high));
+    let flips = test.sign_flip_p_value.map(p_value).unwrap_or_default();
+    let ratio = test.spread_ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+    [labels, mean, interval, p_value(test.p_value), flips, ratio, n_pairs]
 }
 
 /// A difference in percentage points.
@@ -189,11 +196,12 @@ fn learning_rates(table: &StudyTable) -> Markup {
     };
     html! {
         details { summary { "How the learning rates were chosen" }
-            div.wide { table {
+            div.wide { table.cards {
                 thead { tr { th { "arm" } th.number { "labels" } th.number { "learning rate" } th { "validation accuracy, %" } } }
                 tbody { @for (row, cell) in chosen {
-                    tr { th scope="row" { (cell.arm.title()) } td.number { (percent(row.fraction)) " %" }
-                        td.number { (cell.learning_rate) } td { (tried(cell))
+                    tr { th scope="row" { (cell.arm.title()) } td.number data-label="labels" { (percent(row.fraction)) " %" }
+                        td.number data-label="learning rate" { (cell.learning_rate) }
+                        td data-label="validation accuracy, %" { (tried(cell))
                             @if cell.chose_an_end() { " (an end of what was tried)" }
                             @if cell.all_tied() { " (all did the same)" } } }
                 } }

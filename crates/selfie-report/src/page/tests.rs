@@ -22,7 +22,7 @@ fn run(name: &str, task: Task, n_steps: u64) -> RunView {
         Picture { name: "masks".into(), bytes: pixel },
         Picture { name: "broken".into(), bytes: b"no picture".to_vec() },
     ];
-    RunView { name: name.to_owned(), record, result: None, series, pictures }
+    RunView { name: name.to_owned(), record, result: None, goes_on_with: None, series, pictures }
 }
 
 fn table() -> StudyTable {
@@ -128,7 +128,8 @@ fn pictures_lie_in_the_page_and_what_is_none_is_left_out() {
 
 #[test]
 fn a_run_without_a_single_step_has_a_page_too() {
-    let html = page(vec![run("a", Task::Pretrain, 0)], Vec::new());
-    assert!(html.contains("not finished"));
+    let run = RunView { goes_on_with: Some("`selfie pretrain`".to_owned()), ..run("a", Task::Pretrain, 0) };
+    let html = page(vec![run], Vec::new());
+    assert!(html.contains("not finished; go on with `selfie pretrain`"));
     assert!(!html.contains("NaN"));
 }

@@ -1,12 +1,10 @@
 //! How many operations a step's products take at least, as the network is described.
 
-use selfie_model::{ClassifierKind, SelfieConfig, Stem};
+use selfie_model::{ClassifierKind, SelfieConfig};
 
 use super::BenchTask;
+use super::blocks::{self, Block};
 use super::work::Work;
-
-/// Blocks widen their map to this many times their inner channels.
-const EXPANSION: usize = 4;
 
 /// 10⁹ operations an image: two for a multiplication and an addition.
 ///
@@ -38,32 +36,14 @@ pub(crate) fn gflop_per_image(work: &Work) -> f64 {
 
 /// Multiplications of the stem on a square of `side` pixels.
 fn stem(config: &SelfieConfig, side: usize) -> usize {
-    let (kernel, out) = match config.stem {
-        Stem::ThreeByThree => (3, side),
-        Stem::SevenBySeven => (7, side.div_ceil(2)),
-    };
-    out * out * kernel * kernel * 3 * config.width
+    let stem = blocks::stem(config, side);
+    stem.out_pixels * stem.parameters
 }
 
 /// Multiplications of the stem and `n_stages` stages of v2 blocks on a square of `side` pixels.
 fn convolutions(config: &SelfieConfig, side: usize, n_stages: usize) -> usize {
-    let mut sum = stem(config, side);
-    let mut side = match config.stem {
-        Stem::ThreeByThree => side,
-        Stem::SevenBySeven => side.div_ceil(2).div_ceil(2),
-    };
-    let mut channels = config.width;
-    for (stage, &depth) in config.depths.iter().take(n_stages).enumerate() {
-        let mid = config.width << stage;
-        for block in 0..depth {
-            let out_side = if block == 0 && stage > 0 { side.div_ceil(2) } else { side };
-            let (pixels, out_pixels) = (side * side, out_side * out_side);
-            let projection = if block == 0 { channels * EXPANSION * mid } else { 0 };
-            sum += pixels * channels * mid + out_pixels * (9 * mid * mid + mid * EXPANSION * mid + projection);
-            (side, channels) = (out_side, EXPANSION * mid);
-        }
-    }
-    sum
+    let of_block = |block: &Block| block.pixels * block.first() + block.out_pixels * block.others();
+    stem(config, side) + blocks::blocks(config, side, n_stages).iter().map(of_block).sum::<usize>()
 }
 
 /// Multiplications of the transformer layers over the pool token and the patches that are seen; of the last layer only the

@@ -1,5 +1,7 @@
 //! The keys that a mistyped key may have meant.
 
+use std::path::{Path, PathBuf};
+
 /// Suggestions shown at most.
 const N_SHOWN: usize = 3;
 
@@ -43,6 +45,17 @@ pub(super) fn bare_key<'a>(word: &str, keys: &'a [String]) -> Option<&'a str> {
 pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     let near = names.iter().map(|name| (distance(wrong, name), *name)).min()?;
     (near.0 <= tolerated(wrong)).then_some(near.1)
+}
+
+/// What lies beside a path that is not there, under a name that may have been meant.
+#[must_use]
+pub fn path_meant_by(path: &Path) -> Option<PathBuf> {
+    let wrong = path.file_name()?.to_str()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?.flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| !name.starts_with('.')).collect();
+    name(wrong, &names).map(|near| path.with_file_name(near))
 }
 
 /// Edits up to which a name may have been meant: never all of what was typed.

@@ -27,7 +27,7 @@ fn recipes_whose_data_is_not_here_are_estimated_from_published_counts() {
     for recipe in ["imagenet32", "imagenet224"] {
         let estimate = estimate_of(recipe, NARROW);
         assert_eq!((estimate.n_examples, estimate.data_found), (1_281_167, false));
-        assert!(estimate.text(false).unwrap().contains("as published"));
+        assert!(estimate.text(None, false).unwrap().contains("as published"));
     }
 }
 
@@ -42,4 +42,33 @@ fn time_follows_from_steps_batch_and_speed() {
 fn a_duration_is_in_minutes_hours_or_days() {
     let durations = [0.001, 0.5, 1.26, 47.0, 97_101.8].map(duration);
     assert_eq!(durations, ["1 min", "30 min", "1.3 h", "47.0 h", "4046 days"]);
+}
+
+#[test]
+fn a_full_size_run_on_a_processor_is_told_what_makes_it_shorter() {
+    let told = |set: &[&str], device: &Device| {
+        let overrides = Overrides { set: set.iter().map(|text| (*text).to_owned()).collect(), ..Overrides::default() };
+        let base = Base::Recipe(recipes::find("imagenet32").unwrap());
+        let resolved = resolve(Task::Pretrain, &base, &overrides).unwrap();
+        let request = Request { n_examples: 1_281_167, seed: 1, stop_after: None };
+        let plan = PretrainPlan::new(&resolved, request).unwrap();
+        let network = network_config(&plan.model, &plan.data, Normalization::default());
+        too_long(&network, None, &plan.training, NumberType::F32, device)
+    };
+    let hint = told(&[], &Device::Cpu).unwrap();
+    for part in ["this takes roughly ", " days on ", "--dry-run", "--set pretrain.steps=2000", "--set model.width=16"] {
+        assert!(hint.contains(part), "{hint}");
+    }
+    // What it says is no longer long.
+    let keys: Vec<&str> = hint.split("--set ").skip(1).map(str::trim).collect();
+    assert_eq!(told(&keys, &Device::Cpu), None);
+}
+
+#[test]
+fn memory_grows_with_the_micro_batch_also_beyond_what_is_measured() {
+    let wide = &["width=16", "heads=8", "ffn=160"];
+    let of = |batch: &'static str| estimate_of("shapes32", &[wide.as_slice(), &[batch]].concat());
+    let (small, large) = (of("batch=8"), of("batch=4096"));
+    assert!(large.measured_batch < large.micro_batch, "{large:?}");
+    assert!(large.memory_mb > small.memory_mb + 1000.0, "{small:?} {large:?}");
 }

@@ -17,12 +17,13 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Creates the file under a temporary name beside `path`.
+    /// Creates the file under a temporary name beside `path`, in a folder that is made if it is not there.
     ///
     /// # Errors
     ///
     /// If it cannot be created.
     pub fn create(path: &Path) -> Result<Self, TrainError> {
+        Files::disk().make_place(path)?;
         let (folder, name) = split(path)?;
         let temporary = folder.join(format!("{TEMPORARY_PREFIX}{name}"));
         let file = File::create(&temporary).map_err(|source| TrainError::creating(path, source))?;
