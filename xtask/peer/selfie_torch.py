@@ -12,6 +12,7 @@ import json
 import math
 import resource
 import statistics
+import sys
 import time
 
 import torch
@@ -109,7 +110,7 @@ class Selfie(nn.Module):
 
 def loss_of(logits):
     b, m, _ = logits.shape
-    return F.cross_entropy(logits.reshape(b * m, m).float(), torch.arange(m).repeat(b))
+    return F.cross_entropy(logits.reshape(b * m, m).float(), torch.arange(m, device=logits.device).repeat(b))
 
 
 def build(a):
@@ -122,18 +123,31 @@ def build(a):
 
 
 def describe(a):
-    return dict(peer="PyTorch " + torch.__version__, dtype=a.dtype, threads=torch.get_num_threads())
+    return dict(peer="PyTorch " + torch.__version__, dtype=a.dtype, threads=torch.get_num_threads(), device=a.device)
+
+
+def prepare(a):
+    """What a user of a GPU turns on: TF32 where asked, cuDNN's search for the fastest convolution."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = a.dtype == "tf32"
+    torch.backends.cudnn.benchmark = True
+    if a.dtype == "tf32" and a.device != "cuda":
+        sys.exit("--dtype tf32: for --device cuda alone")
+
+
+def wait(a):
+    if a.device == "cuda":
+        torch.cuda.synchronize()
 
 
 def speed(a):
     torch.manual_seed(0)
-    net = build(a).to(memory_format=torch.channels_last)
+    net = build(a).to(a.device, memory_format=torch.channels_last)
     opt = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4)
     call = torch.compile(net) if a.compile else net
-    x = torch.randn(a.batch, 3, a.images, a.images).contiguous(memory_format=torch.channels_last)
-    y = torch.randint(0, 10, (a.batch,))
+    x = torch.randn(a.batch, 3, a.images, a.images).to(a.device).contiguous(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (a.batch,)).to(a.device)
     n = (a.images // (8 if a.images == 32 else 32)) ** 2
-    auto = lambda: torch.autocast("cpu", torch.bfloat16, enabled=a.dtype == "bf16")
+    auto = lambda: torch.autocast(a.device, torch.bfloat16, enabled=a.dtype == "bf16")
 
     def step():
         if a.task == "embed":
@@ -142,11 +156,12 @@ def speed(a):
         opt.zero_grad(set_to_none=True)
         with auto():
             if a.task == "pretrain":
-                out = loss_of(call(x, torch.rand(a.batch, n).argsort(1)))
+                out = loss_of(call(x, torch.rand(a.batch, n, device=a.device).argsort(1)))
             else:
                 out = F.cross_entropy(call(x).float(), y)
         out.backward()
         opt.step()
+        wait(a)
         return out.item()
 
     for _ in range(a.warmup):
@@ -166,11 +181,12 @@ def speed(a):
 
 def rate(a):
     dtype = torch.bfloat16 if a.dtype == "bf16" else torch.float32
-    x, y = torch.randn(a.size, a.size).to(dtype), torch.randn(a.size, a.size).to(dtype)
+    x, y = (torch.randn(a.size, a.size).to(a.device, dtype) for _ in range(2))
     times = []
     for i in range(2 + a.products):
         t = time.perf_counter()
         torch.mm(x, y)
+        wait(a)
         if i >= 2:
             times.append(time.perf_counter() - t)
     flop = 2 * a.size**3 / 1e9
@@ -195,11 +211,13 @@ def main():
     r.add_argument("--size", type=int, default=2048)
     r.add_argument("--products", type=int, default=10)
     for each in (s, r):
-        each.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+        each.add_argument("--dtype", choices=["f32", "tf32", "bf16"], default="f32")
+        each.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         each.add_argument("--threads", type=int, default=0, help="0: PyTorch's own choice")
     a = p.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
+    prepare(a)
     a.run(a)
 
 

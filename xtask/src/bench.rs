@@ -41,7 +41,7 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
             return Ok(ExitCode::from(crate::USAGE));
         }
     };
-    let selfie = match selfie(root, options.selfie.as_deref())? {
+    let selfie = match selfie(root, options.selfie.as_deref(), features_for(options.device))? {
         Ok(selfie) => selfie,
         Err(code) => return Ok(code),
     };
@@ -49,7 +49,7 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let python = environment::python(options.peer_env.as_deref(), &target)?;
     let bench = Bench { selfie, python, script: root.join("xtask/peer/selfie_torch.py"), cache: target, options };
     let report = bench.run()?;
-    let machine = machine::describe();
+    let machine = machine::describe_with(bench.options.device);
     let section = table::section(&machine::today(), &machine, &bench.options, &report);
     print(&section)?;
     if bench.options.appends {
@@ -60,11 +60,16 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 /// The binary that was named, or the one that is built; the exit code of a build that failed.
-fn selfie(root: &Path, named: Option<&Path>) -> Result<std::result::Result<PathBuf, ExitCode>> {
+fn selfie(root: &Path, named: Option<&Path>, features: &str) -> Result<std::result::Result<PathBuf, ExitCode>> {
     if let Some(named) = named {
         return Ok(Ok(named.to_owned()));
     }
-    Ok(launch::build(root, "")?.map_err(exit_code))
+    Ok(launch::build(root, features)?.map_err(exit_code))
+}
+
+/// The features that a binary for `device` is built with.
+fn features_for(device: &str) -> &'static str {
+    if device == "cuda" { "cuda" } else { "" }
 }
 
 fn append(path: &Path, section: &str) -> Result<()> {

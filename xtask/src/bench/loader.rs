@@ -65,7 +65,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
             return Ok(ExitCode::from(crate::USAGE));
         }
     };
-    let selfie = match super::selfie(root, options.selfie.as_deref())? {
+    let selfie = match super::selfie(root, options.selfie.as_deref(), "")? {
         Ok(selfie) => selfie,
         Err(code) => return Ok(code),
     };

@@ -1,6 +1,7 @@
 //! What a measurement's record says about where and when it was made.
 
 use std::fs;
+use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,17 @@ pub(super) fn describe() -> String {
     let cores = available_parallelism().map_or(1, usize::from);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     format!("{} ({cores} cores)", processor(&cpuinfo))
+}
+
+/// As [`describe`], and the GPU before it where that computes.
+pub(super) fn describe_with(device: &str) -> String {
+    let query = ["--query-gpu=name", "--format=csv,noheader", "--id=0"];
+    match Command::new("nvidia-smi").args(query).output() {
+        Ok(output) if device == "cuda" && output.status.success() => {
+            format!("{}, {}", String::from_utf8_lossy(&output.stdout).trim(), describe())
+        }
+        _ => describe(),
+    }
 }
 
 /// The first processor of `/proc/cpuinfo`.

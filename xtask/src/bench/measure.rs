@@ -150,7 +150,7 @@ impl Bench {
     fn ours(&self, arguments: &[&str]) -> Command {
         let threads = self.options.threads.to_string();
         let mut command = Command::new(&self.selfie);
-        command.args(arguments).args(["--json", "--device", "cpu", "--threads", &threads]);
+        command.args(arguments).args(["--json", "--device", self.options.device, "--threads", &threads]);
         command.env("RAYON_NUM_THREADS", &threads);
         command
     }
@@ -158,7 +158,7 @@ impl Bench {
     fn peer(&self, arguments: &[&str]) -> Command {
         let threads = self.options.threads.to_string();
         let mut command = Command::new(&self.python);
-        command.arg(&self.script).args(arguments).args(["--threads", &threads]);
+        command.arg(&self.script).args(arguments).args(["--device", self.options.device, "--threads", &threads]);
         command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", &threads);
         command.env("TORCHINDUCTOR_CACHE_DIR", self.cache.join("peer-cache"));
         command

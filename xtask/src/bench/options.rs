@@ -15,8 +15,9 @@ Usage: cargo xtask bench peer [OPTIONS]
       --image-size PX    32 or 224 [default: 32]
       --width N          channels of the stem [default: 64]
       --batch N          images a step [default: 64; 16 at 224 px]
-      --suite            instead of these four: every step that docs/performance.md follows
-      --dtype TYPE       f32, bf16 or both [default: f32]
+      --suite            instead of these four: every step that docs/performance.md follows; on CUDA with four times the batch
+      --dtype TYPE       f32, bf16 or both; tf32 on CUDA [default: f32]
+      --device DEVICE    cpu or cuda [default: cpu]
       --peer PEER        PyTorch as it is (eager), through torch.compile (compiled), or both [default: both]
       --threads N        threads of either [default: 2]
       --steps N          measured steps of a run, after two that are not [default: 5]
@@ -70,6 +71,7 @@ impl fmt::Display for Peer {
 pub(super) struct Options {
     pub(super) rows: Vec<Row>,
     pub(super) peers: Vec<Peer>,
+    pub(super) device: &'static str,
     pub(super) threads: u32,
     pub(super) steps: u32,
     pub(super) pairs: u32,
@@ -96,7 +98,10 @@ pub(super) enum Parsed {
 
 const TASKS: [&str; 3] = ["pretrain", "finetune", "embed"];
 const IMAGE_SIZES: [&str; 2] = ["32", "224"];
-const DTYPES: [&str; 2] = ["f32", "bf16"];
+const DTYPES: [&str; 3] = ["f32", "tf32", "bf16"];
+/// What `--dtype both` stands for.
+const BOTH: [&str; 2] = ["f32", "bf16"];
+const DEVICES: [&str; 2] = ["cpu", "cuda"];
 
 /// Task, image size, width, batch.
 const SUITE: [(&str, &str, u32, u32); 5] = [
@@ -107,6 +112,9 @@ const SUITE: [(&str, &str, u32, u32); 5] = [
     ("pretrain", "32", 16, 128),
 ];
 
+/// A GPU has room for batches of the suite this many times as large.
+const GPU_BATCHES: u32 = 4;
+
 /// The arguments as they were given.
 #[derive(Default)]
 struct Given {
@@ -116,6 +124,7 @@ struct Given {
     batch: Option<u32>,
     suite: bool,
     dtypes: Option<Vec<&'static str>>,
+    device: Option<&'static str>,
     peers: Option<Vec<Peer>>,
     threads: Option<u32>,
     steps: Option<u32>,
@@ -173,8 +182,9 @@ impl Given {
             "--image-size" => self.image_size = Some(one_of(&IMAGE_SIZES, value)?),
             "--width" => self.width = Some(positive(value)?),
             "--batch" => self.batch = Some(positive(value)?),
-            "--dtype" if value == "both" => self.dtypes = Some(DTYPES.to_vec()),
+            "--dtype" if value == "both" => self.dtypes = Some(BOTH.to_vec()),
             "--dtype" => self.dtypes = Some(vec![one_of(&DTYPES, value).context("or both")?]),
+            "--device" => self.device = Some(one_of(&DEVICES, value)?),
             "--peer" => {
                 self.peers = Some(match value {
                     "eager" => vec![Peer::Eager],
@@ -196,12 +206,20 @@ impl Given {
 
     fn options(self, command: String) -> Result<Options> {
         let dtypes = self.dtypes.clone().unwrap_or_else(|| vec![DTYPES[0]]);
-        let steps = self.steps_to_measure()?;
+        let device = self.device.unwrap_or(DEVICES[0]);
+        if device == "cpu" && dtypes.contains(&"tf32") {
+            bail!("--dtype tf32 is CUDA's alone: expected --device cuda beside it");
+        }
+        let mut steps = self.steps_to_measure()?;
+        if self.suite && device == "cuda" {
+            steps.iter_mut().for_each(|(_, _, _, batch)| *batch *= GPU_BATCHES);
+        }
         let row = |dtype, (task, image_size, width, batch)| Row { task, image_size, width, batch, dtype };
         let rows = dtypes.iter().flat_map(|dtype| steps.iter().map(|step| row(*dtype, *step))).collect();
         Ok(Options {
             rows,
             peers: self.peers.unwrap_or_else(|| Peer::ALL.to_vec()),
+            device,
             threads: self.threads.unwrap_or(2),
             steps: self.steps.unwrap_or(5),
             pairs: self.pairs.unwrap_or(5),

@@ -33,6 +33,8 @@ fn a_step_is_taken_from_its_four_options_and_a_suite_from_none() {
     assert_eq!((asked.dtypes(), asked.peers, asked.steps, asked.pairs), (vec!["f32", "bf16"], vec![Peer::Eager], 2, 1));
     assert_eq!(options("--suite --dtype bf16").rows.len(), 5);
     assert_eq!(options("--suite --dtype bf16").dtypes(), ["bf16"]);
+    let on_cuda = options("--suite --dtype tf32 --device cuda");
+    assert_eq!((on_cuda.rows[0].batch, on_cuda.dtypes()), (256, vec!["tf32"]));
 }
 
 #[test]
@@ -42,6 +44,8 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
         ("--image-size 64", "--image-size"),
         ("--width 0", "--width"),
         ("--dtype f64", "--dtype"),
+        ("--dtype tf32", "--device cuda"),
+        ("--device tpu", "--device"),
         ("--pairs five", "--pairs"),
         ("--pairs", "--pairs"),
         ("--peer jax", "--peer"),
@@ -58,7 +62,7 @@ fn arguments_that_make_no_sense_are_refused_by_name() {
 #[test]
 fn every_option_is_in_the_help() {
     assert_eq!(parsed("--suite --help").unwrap(), Parsed::Help);
-    let all = "--task --image-size --width --batch --suite --dtype --peer --threads --steps --pairs --busy --peer-env --selfie --append";
+    let all = "--task --image-size --width --batch --suite --dtype --device --peer --threads --steps --pairs --busy --peer-env --selfie --append";
     assert!(all.split(' ').all(|option| options::HELP.contains(&format!("      {option} "))));
 }
 
