@@ -16,7 +16,6 @@ mod tests;
 pub(crate) struct Machine {
     pub(crate) nvidia_device: bool,
     pub(crate) nvcc: bool,
-    pub(crate) cudnn_header: bool,
     pub(crate) macos: bool,
 }
 
@@ -41,12 +40,7 @@ pub(crate) struct Choice {
 impl Machine {
     /// Looks where candle's and cudarc's build scripts look.
     pub(crate) fn probe() -> Self {
-        Self {
-            nvidia_device: has_nvidia_device(),
-            nvcc: has_nvcc(),
-            cudnn_header: has_cudnn_header(),
-            macos: cfg!(target_os = "macos"),
-        }
+        Self { nvidia_device: has_nvidia_device(), nvcc: has_nvcc(), macos: cfg!(target_os = "macos") }
     }
 }
 
@@ -75,9 +69,6 @@ pub(crate) fn choose(request: &Request, machine: Machine) -> Result<Choice> {
     let mut features = Vec::new();
     if backend != "cpu" {
         features.push(backend.to_owned());
-    }
-    if backend == "cuda" && machine.cudnn_header {
-        features.push("cudnn".to_owned());
     }
     if request.hub {
         features.push("hub".to_owned());
@@ -116,7 +107,7 @@ fn choose_backend(device: Option<&str>, machine: Machine) -> Result<(&'static st
 
 fn backend_of(features: &[String]) -> &'static str {
     let has = |name: &str| features.iter().any(|f| f == name);
-    if has("cuda") || has("cudnn") {
+    if has("cuda") {
         "cuda"
     } else if has("metal") {
         "metal"
@@ -164,14 +155,6 @@ fn has_nvcc() -> bool {
     let from_roots = cuda_roots().into_iter().map(|root| root.join("bin"));
     env::var_os("NVCC").is_some_and(|path| Path::new(&path).is_file())
         || from_path.unwrap_or_default().into_iter().chain(from_roots).any(|dir| dir.join(&nvcc).is_file())
-}
-
-fn has_cudnn_header() -> bool {
-    let mut roots = cuda_roots();
-    roots.extend(env::var_os("CUDNN_PATH").map(PathBuf::from));
-    roots.push(PathBuf::from("/usr"));
-    let multiarch = format!("include/{}-linux-gnu", env::consts::ARCH);
-    roots.iter().any(|root| ["include", &multiarch].iter().any(|dir| root.join(dir).join("cudnn.h").is_file()))
 }
 
 fn cuda_roots() -> Vec<PathBuf> {

@@ -40,7 +40,7 @@ A command of selfie is built with `cargo build --release -p selfie-cli` and then
 codes are selfie's own. Which features it is built with:
 
   --device cpu                 none
-  --device cuda                cuda, and cudnn where its header is found; an error where nvcc is missing
+  --device cuda                cuda; an error where nvcc is missing
   --device metal               metal; an error anywhere but on macOS
   neither                      cuda where there are an NVIDIA device and nvcc, metal on macOS, else none
   data fetch                   also fetch, which is all network code there is beside hub

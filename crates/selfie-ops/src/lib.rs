@@ -5,9 +5,8 @@
 //! gradients with.
 //!
 //! On the CPU each operation runs this crate's kernels (`kernels`, bridged to candle's graph by `unit`, and between stages by
-//! `map`). On CUDA and Metal, and
-//! everywhere under the environment variable `SELFIE_OPS=composed`, it runs as a composition of candle's primitives
-//! (`composed`): the same result by another way, which the tests use too.
+//! `map`), on CUDA those of `cuda`. On Metal, and everywhere under the environment variable `SELFIE_OPS=composed`, it runs as a
+//! composition of candle's primitives (`composed`): the same result by another way, which the tests use too.
 //!
 //! Sums have a fixed order: the same input gives the same bytes on any number of threads.
 //!
@@ -51,7 +50,7 @@ pub use unit::{Normalised, backward, runs_composed};
 use candle_core::{DType, Result, Tensor};
 use real::Real;
 
-/// How the products of a unit are taken and the maps between them kept, on the CPU.
+/// How the products of a unit are taken and the maps between them kept, on the CPU and on CUDA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// In the type of the tensors.

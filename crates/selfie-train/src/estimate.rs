@@ -23,7 +23,7 @@ mod tests;
 /// Arithmetic of a step that is measured, at most, 10⁹ operations: about a second of two cores.
 const MEASURED_GFLOP: f64 = 60.0;
 /// The same on a GPU.
-const MEASURED_GFLOP_GPU: f64 = 4000.0;
+const MEASURED_GFLOP_GPU: f64 = 20_000.0;
 /// A run that takes longer gets a hint.
 const LONG_HOURS: f64 = 48.0;
 /// At its start, a run that takes longer by this rough speed of a thread gets one too.

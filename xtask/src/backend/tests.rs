@@ -1,8 +1,8 @@
 use super::*;
 
-const GPU: Machine = Machine { nvidia_device: true, nvcc: true, cudnn_header: true, macos: false };
-const PLAIN: Machine = Machine { nvidia_device: false, nvcc: false, cudnn_header: false, macos: false };
-const MAC: Machine = Machine { nvidia_device: false, nvcc: false, cudnn_header: false, macos: true };
+const GPU: Machine = Machine { nvidia_device: true, nvcc: true, macos: false };
+const PLAIN: Machine = Machine { nvidia_device: false, nvcc: false, macos: false };
+const MAC: Machine = Machine { nvidia_device: false, nvcc: false, macos: true };
 
 fn request(device: Option<&str>) -> Request {
     Request { device: device.map(String::from), ..Request::default() }
@@ -16,9 +16,8 @@ fn features(request: &Request, machine: Machine) -> String {
 fn the_machine_decides_when_no_device_is_named() {
     assert_eq!(features(&request(None), PLAIN), "");
     assert_eq!(features(&request(None), MAC), "metal");
-    assert_eq!(features(&request(None), GPU), "cuda,cudnn");
-    assert_eq!(features(&request(Some("auto")), GPU), "cuda,cudnn");
-    assert_eq!(features(&request(None), Machine { cudnn_header: false, ..GPU }), "cuda");
+    assert_eq!(features(&request(None), GPU), "cuda");
+    assert_eq!(features(&request(Some("auto")), GPU), "cuda");
 }
 
 #[test]
@@ -57,8 +56,8 @@ fn selfie_features_goes_before_everything_else() {
         fetch: true,
         device: Some("metal".into()),
     };
-    assert_eq!(features(&exactly("cuda, cudnn"), PLAIN), "cuda,cudnn");
-    assert_eq!(choose(&exactly("cudnn"), PLAIN).unwrap().backend, "cuda");
+    assert_eq!(features(&exactly("cuda, fetch"), PLAIN), "cuda,fetch");
+    assert_eq!(choose(&exactly("cuda fetch"), PLAIN).unwrap().backend, "cuda");
     assert_eq!(features(&exactly(""), GPU), "");
 }
 
@@ -85,7 +84,7 @@ fn the_hub_is_turned_on_by_the_commands_that_need_it() {
         assert!(!needs_hub(&plain.split(' ').collect::<Vec<_>>()), "{plain}");
     }
     let hub = Request { hub: true, ..Request::default() };
-    assert_eq!(features(&hub, GPU), "cuda,cudnn,hub");
+    assert_eq!(features(&hub, GPU), "cuda,hub");
     assert!(needs_fetch(&["-q", "data", "fetch", "cifar10"]) && !needs_fetch(&["data", "info", "fetch"]));
     let fetch = Request { fetch: true, ..Request::default() };
     assert_eq!(features(&fetch, PLAIN), "fetch");

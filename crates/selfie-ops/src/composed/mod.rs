@@ -1,4 +1,4 @@
-//! Every operation as a composition of candle's primitives, for CUDA and Metal and as a second opinion in tests.
+//! Every operation as a composition of candle's primitives, for Metal and as a second opinion in tests.
 //!
 //! Only primitives whose gradients candle gets right are used: no conv2d, pooling, relu, softmax or layer norm of candle's own.
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::Dropout;
 use crate::kernels::attention::Heads;
-use crate::kernels::numbers::Exact;
+use crate::kernels::numbers::{Exact, Numbers};
 use crate::profile::{OpClass, Work};
 use crate::rows::Attention;
 use candle_core::Result;
@@ -60,6 +60,9 @@ impl<T: Element> Projections<T> {
     }
 }
 
+/// Pooled values, as products multiply them, and probabilities.
+type Pooled<M> = (Array<<M as Numbers>::Stored>, Array<<M as Numbers>::Sum>);
+
 impl Cuda {
     /// The pooled values `[B, Q, D]`, as products multiply them, and the probabilities `[B, heads, Q, S]` before dropout.
     fn attention<M: CudaNumbers>(
@@ -67,7 +70,7 @@ impl Cuda {
         (sizes, batch): (Heads, usize),
         parts: &Parts<'_, M::Sum>,
         dropout: Option<Dropout>,
-    ) -> Result<(Array<M::Stored>, Array<M::Sum>)> {
+    ) -> Result<Pooled<M>> {
         let _span = self.span(OpClass::Attention, work(sizes, batch, 2))?;
         let mut probs = self.alloc(batch * sizes.heads * sizes.queries * sizes.tokens)?;
         let mut pooled = self.alloc(batch * sizes.queries * sizes.width())?;
@@ -86,7 +89,7 @@ impl Cuda {
         (sizes, batch): (Heads, usize),
         projections: &Projections<M::Sum>,
         dropout: Option<Dropout>,
-    ) -> Result<(Array<M::Stored>, Array<M::Sum>)> {
+    ) -> Result<Pooled<M>> {
         self.attention::<M>((sizes, batch), &projections.parts(sizes.width()), dropout)
     }
 

@@ -3,6 +3,7 @@
 use super::device::THREADS;
 use super::{Argument, Array, Cuda, CudaNumbers, CudaReal, Grid, View, ViewMut};
 use crate::kernels::norm::EPSILON;
+use crate::kernels::numbers::Numbers;
 use crate::profile::{OpClass, Work};
 use candle_core::Result;
 
@@ -52,7 +53,7 @@ fn threads_and_tiles(packs: usize) -> ((usize, usize), usize) {
 impl Channels {
     pub(super) fn of<M: CudaNumbers>(len: usize, channels: usize) -> Self {
         let wide = 16 / size_of::<M::Stored>();
-        let pack = if channels % wide == 0 { wide } else { 1 };
+        let pack = if channels.is_multiple_of(wide) { wide } else { 1 };
         Self { rows: len / channels, channels, pack }
     }
 
@@ -87,6 +88,11 @@ impl Channels {
         Pieces::new(self.rows, self.packs(), (2 * self.pack, size_of::<T>()))
     }
 }
+
+/// A map of its own.
+type Map<M> = Array<<M as Numbers>::Stored>;
+/// What is added to a map, and where the sum goes.
+type Added<'a, M> = (View<'a, <M as Numbers>::Stored>, ViewMut<'a, <M as Numbers>::Stored>);
 
 /// Two sums of every channel, `[pieces, 2, channels]`.
 #[derive(Debug)]
@@ -167,7 +173,7 @@ impl Cuda {
         x: View<'_, M::Stored>,
         added: View<'_, M::Stored>,
         channels: usize,
-    ) -> Result<(Array<M::Stored>, Partial<M::Sum>)> {
+    ) -> Result<(Map<M>, Partial<M::Sum>)> {
         let mut joined = self.alloc(x.len())?;
         let partial = self.moments_of_sum::<M>(x, Some((added, joined.view_mut())), channels)?;
         Ok((joined, partial))
@@ -176,7 +182,7 @@ impl Cuda {
     fn moments_of_sum<M: CudaNumbers>(
         &self,
         x: View<'_, M::Stored>,
-        added: Option<(View<'_, M::Stored>, ViewMut<'_, M::Stored>)>,
+        added: Option<Added<'_, M>>,
         channels: usize,
     ) -> Result<Partial<M::Sum>> {
         let _span = self.span(OpClass::Norm, Work::elementwise::<M::Stored>(x.len(), 4, 1))?;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code outside tests")]
 
+mod cuda_kernels;
 mod definition;
 #[path = "../../../../tests/support/device.rs"]
 mod device;
