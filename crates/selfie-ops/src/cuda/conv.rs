@@ -1,11 +1,12 @@
-//! Convolutions as products with unfolded maps; convolution and batch normalisation as operations of their own.
+//! Convolutions as products with unfolded maps.
 
-use super::norm::{Channels, GainAndBias, Norm, NormGradients, Through};
+use super::norm::Norm;
 use super::numbers::Held;
+use super::pieces::Channels;
 use super::{
     Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Factor, Gradients, Grid, Operand, View, ViewMut,
 };
-use crate::conv::{BatchNormUnit, ConvUnit};
+use crate::conv::ConvUnit;
 use crate::kernels::conv::ConvSpec;
 use crate::kernels::numbers::Exact;
 use crate::profile::{OpClass, Work};
@@ -186,41 +187,5 @@ impl CudaUnit for ConvUnit {
             false => None,
         };
         Ok(Gradients { x, parameters: Some(parameters) })
-    }
-}
-
-impl CudaUnit for BatchNormUnit {
-    type Left<T: CudaReal> = Norm<T>;
-
-    fn forward<T: CudaReal>(
-        &self,
-        cuda: &Cuda,
-        x: Operand<'_, T>,
-        parameters: View<'_, T>,
-    ) -> Result<Done<T, Norm<T>>> {
-        let channels = parameters.len() / 2;
-        let both = GainAndBias { gain: parameters.slice(0..channels), bias: parameters.slice(channels..2 * channels) };
-        let (norm, statistics) = match &self.running {
-            Some(running) => {
-                let running: Vec<T> = running.iter().map(|&value| T::from_f64(value)).collect();
-                (Norm::running::<Exact<T>>(cuda, cuda.upload(&running)?.view(), both)?, None)
-            }
-            None => {
-                let mut statistics = cuda.alloc(2 * channels)?;
-                let moments = cuda.moments::<Exact<T>>(x.values, channels)?;
-                let norm = cuda.norm::<Exact<T>>((x.values, &moments), both, Some(statistics.view_mut()))?;
-                (norm, Some(statistics))
-            }
-        };
-        Ok(Done { y: cuda.apply_norm::<Exact<T>>(x.values, &norm, self.with_relu)?, left: norm, statistics })
-    }
-
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Norm<T>>) -> Result<Gradients<T>> {
-        let channels = back.left.channels;
-        let mut parameters = cuda.alloc(2 * channels)?;
-        let [gain, bias] = parameters.view_mut().disjoint([0..channels, channels..2 * channels]);
-        let through = Through { x: back.x.values, dy: back.dy, residual: None, relu: self.with_relu };
-        let dx = cuda.norm_backward::<Exact<T>>(&back.left, through, NormGradients { gain, bias })?;
-        Ok(Gradients { x: back.wants_dx.then_some(dx), parameters: Some(parameters) })
     }
 }

@@ -1,6 +1,6 @@
 //! Rows in the order that every image has of its own.
 
-use super::device::THREADS;
+use super::launch::THREADS;
 use super::{Back, Cuda, CudaReal, CudaUnit, Done, Gradients, Grid, Operand, View, on_cuda};
 use crate::kernels::numbers::Exact;
 use crate::order::RowsInOrder;

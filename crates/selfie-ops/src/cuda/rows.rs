@@ -1,18 +1,37 @@
-//! Linear layers, layer normalisation, GELU, dropout: what works on rows.
+//! Linear layers, GELU, dropout: what works on rows.
 
-use super::norm::Pieces;
-use super::numbers::Rows;
+use super::pieces::Pieces;
 use super::{
     Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Factor, Gradients, Grid, Operand, View, ViewMut,
 };
-use crate::kernels::layer_norm::EPSILON;
 use crate::kernels::linear::Widths;
 use crate::kernels::numbers::{Bf16, Exact};
 use crate::profile::{OpClass, Work};
-use crate::rows::{DropoutUnit, Gelu, LayerNorm, Linear};
+use crate::rows::{DropoutUnit, Gelu, Linear};
 use crate::{Dropout, Precision};
 use candle_core::Result;
 use selfie_random::DropoutKey;
+
+/// Rows of `width` numbers that begin `step` apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub(crate) count: usize,
+    pub(crate) width: usize,
+    pub(crate) step: usize,
+    /// From one row to the next in the keep decisions of dropout.
+    pub(crate) drop_step: usize,
+}
+
+impl Rows {
+    /// Rows end to end.
+    pub(crate) fn of(count: usize, width: usize) -> Self {
+        Self { count, width, step: width, drop_step: width }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.count * self.width
+    }
+}
 
 /// What a kernel draws dropout by.
 pub(super) fn push_dropout(arguments: &mut Vec<Argument>, dropout: Option<Dropout>) {
@@ -34,12 +53,28 @@ pub(super) fn push_dropout(arguments: &mut Vec<Argument>, dropout: Option<Dropou
     ]);
 }
 
-/// Rows cut into pieces, `sums` sums for each column.
-fn pieces_of<T>(rows: usize, width: usize, sums: usize) -> Pieces {
-    Pieces::new(rows, width, (sums, size_of::<T>()))
-}
-
 impl Cuda {
+    /// `rows` of `x` as products multiply them, less what dropout takes.
+    pub(crate) fn to_stored<M: CudaNumbers>(
+        &self,
+        x: View<'_, M::Sum>,
+        rows: Rows,
+        dropout: Option<crate::Dropout>,
+    ) -> Result<Array<M::Stored>> {
+        let mut y = self.alloc(rows.len())?;
+        let mut arguments = vec![
+            x.into(),
+            rows.step.into(),
+            y.view_mut().into(),
+            rows.len().into(),
+            rows.width.into(),
+            rows.drop_step.into(),
+        ];
+        push_dropout(&mut arguments, dropout);
+        self.launch::<M>("to_stored", Grid::over(rows.len()), &arguments)?;
+        Ok(y)
+    }
+
     /// `x · weightᵀ`, without the bias.
     pub(super) fn linear<M: CudaNumbers>(
         &self,
@@ -89,7 +124,7 @@ impl Cuda {
     fn column_sums<M: CudaNumbers>(&self, x: View<'_, M::Stored>, sums: ViewMut<'_, M::Sum>) -> Result<()> {
         let width = sums.len();
         let rows = x.len() / width;
-        let pieces = pieces_of::<M::Sum>(rows, width, 1);
+        let pieces = Pieces::of_rows::<M::Sum>(rows, width, 1);
         let mut partial = self.alloc::<M::Sum>(pieces.count * width)?;
         let arguments = [x.into(), partial.view_mut().into(), rows.into(), width.into(), pieces.rows_of_piece.into()];
         self.launch::<M>("column_sums", pieces.grid, &arguments)?;
@@ -171,65 +206,6 @@ impl Cuda {
         Ok(dx)
     }
 
-    /// Layer normalisation; gain and bias lie end to end.
-    pub(super) fn layer_norm<T: CudaReal>(&self, x: View<'_, T>, parameters: View<'_, T>) -> Result<Array<T>> {
-        let _span = self.span(OpClass::LayerNorm, Work::elementwise::<T>(x.len(), 7, 2))?;
-        let width = parameters.len() / 2;
-        let rows = x.len() / width;
-        let mut y = self.alloc(x.len())?;
-        let arguments = [
-            x.into(),
-            parameters.slice(0..width).into(),
-            parameters.slice(width..2 * width).into(),
-            y.view_mut().into(),
-            rows.into(),
-            width.into(),
-            Argument::sum::<T>(EPSILON),
-        ];
-        self.launch::<Exact<T>>("layer_norm", Grid::warps(rows), &arguments)?;
-        Ok(y)
-    }
-
-    /// The gradient of a layer normalisation's input; writes those of gain and bias.
-    pub(super) fn layer_norm_backward<T: CudaReal>(
-        &self,
-        x: View<'_, T>,
-        parameters: View<'_, T>,
-        dy: View<'_, T>,
-        gradients: ViewMut<'_, T>,
-    ) -> Result<Array<T>> {
-        let _span = self.span(OpClass::LayerNorm, Work::elementwise::<T>(x.len(), 15, 5))?;
-        let width = parameters.len() / 2;
-        let rows = x.len() / width;
-        let mut dx = self.alloc(x.len())?;
-        let mut moments = self.alloc::<T>(2 * rows)?;
-        let arguments = [
-            x.into(),
-            parameters.slice(0..width).into(),
-            dy.into(),
-            dx.view_mut().into(),
-            moments.view_mut().into(),
-            rows.into(),
-            width.into(),
-            Argument::sum::<T>(EPSILON),
-        ];
-        self.launch::<Exact<T>>("layer_norm_backward", Grid::warps(rows), &arguments)?;
-        let pieces = pieces_of::<T>(rows, width, 2);
-        let mut partial = self.alloc::<T>(pieces.count * 2 * width)?;
-        let arguments = [
-            x.into(),
-            dy.into(),
-            moments.view().into(),
-            partial.view_mut().into(),
-            rows.into(),
-            width.into(),
-            pieces.rows_of_piece.into(),
-        ];
-        self.launch::<Exact<T>>("layer_norm_sums", pieces.grid, &arguments)?;
-        self.join_sums::<Exact<T>>(partial.view(), pieces.count, gradients)?;
-        Ok(dx)
-    }
-
     fn drop<T: CudaReal>(&self, x: View<'_, T>, dropout: Dropout) -> Result<Array<T>> {
         let _span = self.span(OpClass::Activation, Work::elementwise::<T>(x.len(), 1, 2))?;
         let mut y = self.alloc(x.len())?;
@@ -296,20 +272,6 @@ impl CudaUnit for Linear {
             Precision::Full => self.backward_on::<Exact<T>>(cuda, &back),
             Precision::Bf16 => self.backward_on::<Bf16<T>>(cuda, &back),
         }
-    }
-}
-
-impl CudaUnit for LayerNorm {
-    type Left<T: CudaReal> = ();
-
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, parameters: View<'_, T>) -> Result<Done<T, ()>> {
-        Ok(Done::new(cuda.layer_norm(x.values, parameters)?, ()))
-    }
-
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
-        let mut parameters = cuda.alloc(back.parameters.len())?;
-        let dx = cuda.layer_norm_backward(back.x.values, back.parameters, back.dy, parameters.view_mut())?;
-        Ok(Gradients { x: back.wants_dx.then_some(dx), parameters: Some(parameters) })
     }
 }
 

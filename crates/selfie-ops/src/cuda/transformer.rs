@@ -2,7 +2,8 @@
 //! is rounded on the way into it.
 
 use super::attention::Projections;
-use super::numbers::{Held, Rows};
+use super::numbers::Held;
+use super::rows::Rows;
 use super::{Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Gradients, Operand, View, ViewMut};
 use crate::Precision;
 use crate::kernels::attention::Heads;
