@@ -93,7 +93,11 @@ impl StageMap {
     pub fn tensor(&self) -> Result<Tensor> {
         match &self.0 {
             Inner::Tensor(x) => Ok(x.clone()),
-            Inner::Beside(map) => map.token.apply_op1(Leave(map.clone())),
+            Inner::Beside(map) => map.token.apply_op1(Leave {
+                values: Mutex::new(Some(map.values.clone())),
+                gradient: map.gradient.clone(),
+                precision: map.precision(),
+            }),
         }
     }
 }
@@ -179,7 +183,21 @@ impl CustomOp1 for Enter {
 }
 
 /// From a map to a tensor.
-struct Leave(Beside);
+struct Leave {
+    /// The map, until forward has read it: backward has no use for it.
+    values: Mutex<Option<Tensor>>,
+    gradient: Gradient,
+    precision: Precision,
+}
+
+impl Leave {
+    fn values(&self) -> Result<Tensor> {
+        match self.values.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(values) => Ok(values),
+            None => bail!("a map: forward ran twice"),
+        }
+    }
+}
 
 impl CustomOp1 for Leave {
     fn name(&self) -> &'static str {
@@ -187,8 +205,8 @@ impl CustomOp1 for Leave {
     }
 
     fn cpu_fwd(&self, token: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Beside { values, .. } = &self.0;
-        with_numbers!(token.dtype(), self.0.precision(), M => {
+        let values = self.values()?;
+        with_numbers!(token.dtype(), self.precision, M => {
             let (storage, layout) = values.storage_and_layout();
             let sums = M::sums(on_cpu(&storage, layout)?);
             Ok((<M as Numbers>::Sum::to_cpu_storage_owned(sums), values.shape().clone()))
@@ -197,7 +215,8 @@ impl CustomOp1 for Leave {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, token: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (storage, layout) = self.0.values.storage_and_layout();
+        let values = self.values()?;
+        let (storage, layout) = values.storage_and_layout();
         match &*storage {
             candle_core::Storage::Cuda(values) => Ok((values.to_dtype(layout, token.dtype())?, layout.shape().clone())),
             _ => bail!("a map: expected it where its token is"),
@@ -205,7 +224,7 @@ impl CustomOp1 for Leave {
     }
 
     fn bwd(&self, token: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        self.0.gradient.add(kept(dy, self.0.precision())?, token).map(Some)
+        self.gradient.add(kept(dy, self.precision)?, token).map(Some)
     }
 }
 
