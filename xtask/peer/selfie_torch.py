@@ -172,8 +172,8 @@ def speed(a):
         loss = step()
         times.append(time.perf_counter() - t)
     med = statistics.median(times)
-    # Kibibytes on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Kibibytes on Linux. On a GPU, what was allocated there.
+    peak = torch.cuda.max_memory_allocated() >> 20 if a.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     asked = dict(task=a.task, images=a.images, width=a.width, batch=a.batch, compiled=a.compile)
     result = dict(median_step_s=med, best_step_s=min(times), images_per_s=a.batch / med, peak_rss_mb=peak, loss=loss)
     print(json.dumps(describe(a) | asked | result))

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use selfie_eval::record::Task;
+#[cfg(feature = "cuda")]
+use selfie_model::new_cuda as open_cuda;
 use selfie_train::TrainError;
 use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS};
 use selfie_train::config::{FlagValue, Overrides, Resolved, resolve};
@@ -17,7 +19,7 @@ use selfie_train::study::STUDY;
 
 use crate::arguments::{Compute, Train};
 use crate::choice::{self, Chosen};
-use crate::output::Usage;
+use crate::output::{self, Usage};
 
 /// Checks the instruction set that was asked for and sizes the pool of CPU threads. Before everything else: the first use of the pool, say by a data set, fixes its size.
 pub(crate) fn threads(compute: &Compute) -> anyhow::Result<()> {
@@ -26,6 +28,11 @@ pub(crate) fn threads(compute: &Compute) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
     }
     Ok(())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(index: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(index)
 }
 
 /// Opens the device.
@@ -39,14 +46,18 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
         anyhow::Error::from(TrainError::Missing { path: PathBuf::from(&compute.device), hint })
     };
     match parsed {
-        #[cfg(feature = "cuda")]
-        Some(("auto", 0)) if candle_core::utils::cuda_is_available() => Ok(selfie_model::new_cuda(0)?),
-        #[cfg(feature = "cuda")]
-        Some(("cuda", index)) => Ok(selfie_model::new_cuda(index)?),
+        Some(("auto", 0)) if cfg!(feature = "cuda") => Ok(open_cuda(0).unwrap_or_else(|error| {
+            output::note(&format!("no CUDA device, computing on the CPU: {error}"));
+            Device::Cpu
+        })),
+        Some(("cuda", index)) if cfg!(feature = "cuda") => open_cuda(index).map_err(|error| {
+            let hint = format!("CUDA says {error}; see `nvidia-smi`, or choose --device cpu");
+            TrainError::Missing { path: PathBuf::from(&compute.device), hint }.into()
+        }),
         Some(("auto", 0)) if cfg!(feature = "metal") => Ok(Device::metal_if_available(0)?),
         Some(("auto" | "cpu", 0)) => Ok(Device::Cpu),
         Some(("metal", index)) if cfg!(feature = "metal") => Ok(Device::new_metal(index)?),
-        Some((name, _)) if name == "cuda" || name == "metal" => Err(missing(name)),
+        Some((name @ ("cuda" | "metal"), _)) => Err(missing(name)),
         _ => Err(Usage(format!("--device: expected auto, cpu, cuda, cuda:N or metal, got {}", compute.device)).into()),
     }
 }

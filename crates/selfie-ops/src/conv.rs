@@ -41,7 +41,11 @@ pub fn batch_norm(x: &Tensor, parameters: &Tensor, mode: NormMode<'_>, with_relu
     if runs_composed(x.device()) {
         return composed::batch_norm(x, parameters, mode, with_relu);
     }
-    apply(BatchNormUnit { running: mode.running_values()?, with_relu }, x, Some(parameters))
+    let running = match mode {
+        NormMode::Batch => None,
+        NormMode::Running(statistics) => Some(statistics.detach()),
+    };
+    apply(BatchNormUnit { running, with_relu }, x, Some(parameters))
 }
 
 /// A class of pixels is known by a bit for each tap.
@@ -104,7 +108,8 @@ impl Unit for ConvUnit {
 }
 
 pub(crate) struct BatchNormUnit {
-    pub(crate) running: Option<Vec<f64>>,
+    /// `[mean…, variance…]`.
+    pub(crate) running: Option<Tensor>,
     pub(crate) with_relu: bool,
 }
 
@@ -113,7 +118,11 @@ impl Unit for BatchNormUnit {
     type Saved<T: Real> = Norm<T>;
 
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
+        let n_running = self.running.as_ref().map_or(n_parameters, Tensor::elem_count);
         match x.last() {
+            Some(&channels) if n_running != n_parameters && n_parameters == 2 * channels => {
+                bail!("batch_norm: expected 2 · {channels} running statistics, got {n_running}")
+            }
             Some(&channels) if n_parameters == 2 * channels && channels > 0 => Ok(x.to_vec()),
             _ => bail!("batch_norm: expected […, C] and 2 · C parameters, got {x:?} and {n_parameters}"),
         }
@@ -122,7 +131,7 @@ impl Unit for BatchNormUnit {
     fn forward<T: Real>(&self, x: Argument<'_, T>, parameters: &[T]) -> Result<Forward<T, Norm<T>>> {
         let (gain, bias) = parameters.split_at(parameters.len() / 2);
         let moments = match &self.running {
-            Some(running) => Moments::running(&running.iter().map(|&v| T::from_f64(v)).collect::<Vec<_>>()),
+            Some(running) => Moments::running(&running.to_dtype(T::DTYPE)?.to_vec1::<T>()?),
             None => Moments::of::<Exact<T>>(x.values, gain.len()),
         };
         let mut statistics = Vec::new();

@@ -45,7 +45,7 @@ pub use pool::{average_pool, max_pool};
 pub use rows::{attention, dropout, gelu, layer_norm, linear};
 pub use stage::{BlockForm, StageSpec, stage};
 pub use transformer::{LayerDropout, TokenOutput, TransformerSpec, transformer_layer};
-pub use unit::{Normalised, backward, runs_composed};
+pub use unit::{Normalised, backward, device_memory_high, runs_composed};
 
 use candle_core::{DType, Result, Tensor};
 use real::Real;

@@ -16,7 +16,7 @@ use candle_core::{DType, Result, Tensor, bail};
 ///
 /// # Errors
 ///
-/// If the shapes do not fit, or an order is no permutation.
+/// If the shapes do not fit, or, on the CPU, an order is no permutation; on CUDA a place that is none gives zeros.
 pub fn rows_in_order(x: &Tensor, order: &Tensor) -> Result<Tensor> {
     let ((images, n, d), (b, _)) = (x.dims3()?, order.dims2()?);
     if order.dims() != [b, n] || (images != b && images != 1) || order.dtype() != DType::U32 || b * n * d == 0 {

@@ -88,6 +88,19 @@ pub fn runs_composed(device: &Device) -> bool {
     device.is_metal() || *FORCED.get_or_init(|| std::env::var("SELFIE_OPS").is_ok_and(|value| value == "composed"))
 }
 
+/// The most bytes that were allocated at once on a GPU; none on the CPU, or where the GPU does not say.
+///
+/// # Errors
+///
+/// If the GPU does not answer.
+pub fn device_memory_high(device: &Device) -> Result<Option<u64>> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => crate::cuda::most_memory(device),
+        _ => Ok(None),
+    }
+}
+
 /// Applies `unit` to x and its flat parameters, by the kernels of x's device.
 pub(crate) fn apply<U: Unit + OnDevice>(unit: U, x: &Tensor, parameters: Option<&Tensor>) -> Result<Normalised> {
     #[cfg(feature = "cuda")]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
+use selfie_ops::device_memory_high;
 use serde::Serialize;
 
 use crate::machine;
@@ -93,7 +94,8 @@ pub struct BenchResult {
     pub median_step_s: f64,
     /// Fastest step, s.
     pub best_step_s: f64,
-    /// The process's largest resident memory before any profile, MiB; 0 where the system does not say.
+    /// The process's largest resident memory before any profile, MiB; 0 where the system does not say. On a GPU, the most that was
+    /// allocated there.
     pub peak_rss_mb: u64,
     /// Pages the system had to bring in during a measured step, mean; none where the system does not say.
     pub page_faults_per_step: Option<f64>,
@@ -122,7 +124,7 @@ pub fn step(asked: BenchStep, profiled: bool, device: &Device) -> Result<BenchRe
     work::with_steps(&work, device, |make| {
         let gflop_per_image = gflop_per_image(&work);
         let timed = timed_steps(&asked, make, device)?;
-        let peak_rss_mb = machine::peak_rss_mib();
+        let peak_rss_mb = device_memory_high(device)?.map_or_else(machine::peak_rss_mib, |bytes| bytes >> 20);
         let first = WARMUP_STEPS + asked.steps;
         let profile = profiled
             .then(|| profile::profiled_steps(first..first + asked.steps, device, |i| make(i).map(drop)))

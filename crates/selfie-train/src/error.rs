@@ -209,7 +209,7 @@ pub enum TrainError {
     #[error(transparent)]
     Eval(#[from] EvalError),
     /// A tensor operation failed.
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = hint_of_memory(.0))]
     Tensor(#[from] candle_core::Error),
     /// The program contradicted itself.
     #[error("internal error: {0}; please report it")]
@@ -295,6 +295,15 @@ impl TrainError {
 }
 
 /// The exit code of an error of a network or its weights.
+/// What to do where a GPU has no memory left.
+fn hint_of_memory(error: &candle_core::Error) -> &'static str {
+    if error.to_string().contains("OUT_OF_MEMORY") {
+        "; the GPU's memory is too small for this: make micro_batch smaller, or free it of other programs"
+    } else {
+        ""
+    }
+}
+
 fn model_exit_code(error: &ModelError) -> u8 {
     match error {
         ModelError::Place { .. } => 2,

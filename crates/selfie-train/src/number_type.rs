@@ -44,7 +44,7 @@ impl NumberType {
     ///
     /// # Errors
     ///
-    /// If the device does not compute in it: bf16 is for this crate's own kernels, on the CPU and on CUDA.
+    /// If the device does not compute in it: bf16 is for selfie-ops' own kernels, on the CPU and on CUDA.
     pub fn on(self, device: &Device) -> Result<DType, TrainError> {
         // candle's own switch, of the whole process, which selfie-ops heeds too.
         candle_core::cuda::set_gemm_reduced_precision_f32(self == Self::Tf32);

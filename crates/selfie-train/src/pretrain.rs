@@ -220,7 +220,7 @@ pub(crate) fn top1_share(logits: &Tensor, labels: &[u32]) -> Result<f64, TrainEr
 
 fn spread(prediction: &Prediction) -> Result<Option<f64>, TrainError> {
     let width = prediction.h.dim(2)?;
-    if !prediction.h.device().is_cpu() {
+    if prediction.h.device().is_cuda() {
         return spread_on_device(&prediction.h.detach().reshape(((), width))?);
     }
     let embeddings = prediction.h.detach().flatten_all()?.to_vec1::<f32>()?;
@@ -232,9 +232,11 @@ fn spread_on_device(embeddings: &Tensor) -> Result<Option<f64>, TrainError> {
     /// A length by which a row of zeros may be divided.
     const SHORTEST: f64 = 1e-30;
     let rows = embeddings.dim(0)?;
+    // In f64, since products in f32 may be TF32's.
+    let embeddings = embeddings.to_dtype(DType::F64)?;
     let lengths = (embeddings.sqr()?.sum_keepdim(1)?.sqrt()? + SHORTEST)?;
     let normalised = embeddings.broadcast_div(&lengths)?;
     let ones = Tensor::ones((1, rows), embeddings.dtype(), embeddings.device())?;
-    let sums = |of: &Tensor| ones.matmul(of)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let sums = |of: &Tensor| ones.matmul(of)?.flatten_all()?.to_vec1::<f64>();
     Ok(collapse_of_sums(&sums(&normalised)?, &sums(&normalised.sqr()?)?, rows))
 }

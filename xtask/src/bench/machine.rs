@@ -17,12 +17,15 @@ pub(super) fn describe() -> String {
 
 /// As [`describe`], and the GPU before it where that computes.
 pub(super) fn describe_with(device: &str) -> String {
+    if device == "cpu" {
+        return describe();
+    }
     let query = ["--query-gpu=name", "--format=csv,noheader", "--id=0"];
     match Command::new("nvidia-smi").args(query).output() {
-        Ok(output) if device == "cuda" && output.status.success() => {
+        Ok(output) if output.status.success() => {
             format!("{}, {}", String::from_utf8_lossy(&output.stdout).trim(), describe())
         }
-        _ => describe(),
+        _ => format!("unknown GPU, {}", describe()),
     }
 }
 

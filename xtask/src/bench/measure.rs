@@ -85,9 +85,12 @@ impl Bench {
     /// Takes over the larger rates of each number type: what a busy neighbour leaves is not the machine's limit.
     fn update_rates(&self, rates: &mut [Rates], peer: &mut String) -> Result<()> {
         for rate in rates {
-            let ours = json(self.ours(&["bench", "rate", "--dtype", rate.dtype])).context("selfie bench rate")?;
+            // On a GPU a product of the usual size is over before it is measured.
+            let size = if self.options.device == "cpu" { &[][..] } else { &["--size", "8192"][..] };
+            let asked = [&["rate", "--dtype", rate.dtype], size].concat();
+            let ours = json(self.ours(&[&["bench"], &asked[..]].concat())).context("selfie bench rate")?;
             rate.ours = rate.ours.max(number(&ours, "gflop_per_s")?);
-            match json(self.peer(&["rate", "--dtype", rate.dtype])) {
+            match json(self.peer(&asked)) {
                 Ok(answer) => {
                     rate.peer = Some(rate.peer.unwrap_or(0.0).max(number(&answer, "gflop_per_s")?));
                     if let Some(name) = answer["peer"].as_str() {

@@ -2,17 +2,20 @@
 
 use super::rows::push_dropout;
 use super::{
-    Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Element, Gradients, Grid, Operand, View,
+    Argument, Array, Context, Cuda, CudaNumbers, CudaReal, CudaUnit, Element, Forward, Gradients, Grid, KernelArgument,
+    View,
 };
 use crate::Dropout;
 use crate::kernels::attention::Heads;
 use crate::kernels::numbers::{Exact, Numbers};
 use crate::profile::{OpClass, Work};
 use crate::rows::Attention;
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 /// Warps of a block, which is for one head of one image; they take its tokens in turns.
 const WARPS: usize = 4;
+/// Shared memory that every GPU has for a block.
+const SHARED_BYTES: usize = 48 * 1024;
 
 /// Queries, keys and values of a batch, or their gradients.
 #[derive(Debug)]
@@ -63,6 +66,22 @@ impl<T: Element> Projections<T> {
 /// Pooled values, as products multiply them, and probabilities.
 type Pooled<M> = (Array<<M as Numbers>::Stored>, Array<<M as Numbers>::Sum>);
 
+impl<T> Projections<T> {
+    /// Where queries, keys and values are written.
+    fn to_write(&mut self, d: usize) -> [KernelArgument; 3] {
+        match self {
+            Self::Packed(qkv) => {
+                let len = qkv.len();
+                [0, d, 2 * d].map(|from| qkv.view_mut().slice(from..len).into())
+            }
+            Self::Asking { q, kv } => {
+                let len = kv.len();
+                [q.view_mut().into(), kv.view_mut().into(), kv.view_mut().slice(d..len).into()]
+            }
+        }
+    }
+}
+
 impl Cuda {
     /// The pooled values `[B, Q, D]`, as products multiply them, and the probabilities `[B, heads, Q, S]` before dropout.
     fn attention<M: CudaNumbers>(
@@ -78,7 +97,7 @@ impl Cuda {
             vec![parts.q.into(), parts.k.into(), parts.v.into(), probs.view_mut().into(), pooled.view_mut().into()];
         push_heads(&mut arguments, sizes, parts);
         push_dropout(&mut arguments, dropout);
-        let grid = grid(sizes, batch, sizes.tokens * size_of::<M::Sum>());
+        let grid = grid(sizes, batch, sizes.tokens * size_of::<M::Sum>())?;
         self.launch::<M>("attention", grid, &arguments)?;
         Ok((pooled, probs))
     }
@@ -101,32 +120,19 @@ impl Cuda {
         dropout: Option<Dropout>,
     ) -> Result<Projections<M::Stored>> {
         let _span = self.span(OpClass::Attention, work(sizes, batch, 4))?;
-        let gradients = Projections::<M::Stored>::like(self, sizes, batch)?;
-        let of = gradients.parts(sizes.width());
+        let mut gradients = Projections::<M::Stored>::like(self, sizes, batch)?;
+        let [dq, dk, dv] = gradients.to_write(sizes.width());
         let mut d_scores = self.alloc::<M::Sum>(probs.len())?;
-        let mut arguments = vec![
-            parts.k.into(),
-            parts.v.into(),
-            probs.into(),
-            d_pooled.into(),
-            d_scores.view_mut().into(),
-            Argument::from(of.q),
-        ];
+        let mut arguments =
+            vec![parts.k.into(), parts.v.into(), probs.into(), d_pooled.into(), d_scores.view_mut().into(), dq];
         push_heads(&mut arguments, sizes, parts);
         push_dropout(&mut arguments, dropout);
-        let of_tokens = grid(sizes, batch, sizes.tokens * size_of::<M::Sum>());
+        let of_tokens = grid(sizes, batch, sizes.tokens * size_of::<M::Sum>())?;
         self.launch::<M>("attention_backward_queries", of_tokens, &arguments)?;
-        let mut arguments = vec![
-            parts.q.into(),
-            probs.into(),
-            d_pooled.into(),
-            d_scores.view().into(),
-            Argument::from(of.k),
-            Argument::from(of.v),
-        ];
+        let mut arguments = vec![parts.q.into(), probs.into(), d_pooled.into(), d_scores.view().into(), dk, dv];
         push_heads(&mut arguments, sizes, parts);
         push_dropout(&mut arguments, dropout);
-        let of_queries = grid(sizes, batch, 2 * sizes.queries * size_of::<M::Sum>());
+        let of_queries = grid(sizes, batch, 2 * sizes.queries * size_of::<M::Sum>())?;
         self.launch::<M>("attention_backward_tokens", of_queries, &arguments)?;
         Ok(gradients)
     }
@@ -144,14 +150,18 @@ impl Cuda {
     }
 }
 
-/// A block for each head of each image; `shared` bytes for each of its warps.
-fn grid(sizes: Heads, batch: usize, shared: usize) -> Grid {
-    Grid { blocks: (batch * sizes.heads, 1), threads: (32, WARPS), shared: WARPS * shared }
+/// A block for each head of each image, of as many warps as have room for `shared` bytes each.
+fn grid(sizes: Heads, batch: usize, shared: usize) -> Result<Grid> {
+    let warps = (SHARED_BYTES / shared.max(1)).min(WARPS);
+    if warps == 0 {
+        bail!("attention: {} tokens are more than a block of a GPU has memory for", sizes.tokens)
+    }
+    Ok(Grid { blocks: (batch * sizes.heads, 1), threads: (32, warps), shared: warps * shared })
 }
 
-fn push_heads<T>(arguments: &mut Vec<Argument>, sizes: Heads, parts: &Parts<'_, T>) {
+fn push_heads<T>(arguments: &mut Vec<KernelArgument>, sizes: Heads, parts: &Parts<'_, T>) {
     let Heads { tokens, queries, heads, head_width } = sizes;
-    arguments.extend([heads, queries, tokens, head_width, parts.step_q, parts.step_kv].map(Argument::from));
+    arguments.extend([heads, queries, tokens, head_width, parts.step_q, parts.step_kv].map(KernelArgument::from));
 }
 
 fn work(sizes: Heads, batch: usize, products: u64) -> Work {
@@ -159,22 +169,23 @@ fn work(sizes: Heads, batch: usize, products: u64) -> Work {
 }
 
 impl CudaUnit for Attention {
-    type Left<T: CudaReal> = Array<T>;
+    type CudaSaved<T: CudaReal> = Array<T>;
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, Array<T>>> {
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, _: View<'_, T>) -> Result<Forward<T, Array<T>>> {
         let sizes = self.sizes(x.dims);
         let parts = Parts::packed(x.values, sizes.width());
         let (pooled, probs) = cuda.attention::<Exact<T>>((sizes, x.dims[0]), &parts, self.dropout)?;
-        Ok(Done::new(pooled, probs))
+        Ok(Forward::new(pooled, probs))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Array<T>>) -> Result<Gradients<T>> {
-        let sizes = self.sizes(back.x.dims);
-        let parts = Parts::packed(back.x.values, sizes.width());
-        let at = (sizes, back.x.dims[0]);
-        let gradients = cuda.attention_backward::<Exact<T>>(at, (&parts, back.left.view()), back.dy, self.dropout)?;
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, Array<T>>) -> Result<Gradients<T>> {
+        let sizes = self.sizes(context.x.dims);
+        let parts = Parts::packed(context.x.values, sizes.width());
+        let at = (sizes, context.x.dims[0]);
+        let gradients =
+            cuda.attention_backward::<Exact<T>>(at, (&parts, context.saved.view()), context.dy, self.dropout)?;
         let x = match gradients {
-            Projections::Packed(qkv) => Some(qkv).filter(|_| back.wants_dx),
+            Projections::Packed(qkv) => Some(qkv).filter(|_| context.wants_dx),
             Projections::Asking { .. } => None,
         };
         Ok(Gradients { x, parameters: None })

@@ -4,7 +4,8 @@ use super::norm::Norm;
 use super::numbers::Held;
 use super::pieces::Channels;
 use super::{
-    Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Factor, Gradients, Grid, Operand, View, ViewMut,
+    Argument, Array, Context, Cuda, CudaNumbers, CudaReal, CudaUnit, Factor, Forward, Gradients, Grid, KernelArgument,
+    View, ViewMut,
 };
 use crate::conv::ConvUnit;
 use crate::kernels::conv::ConvSpec;
@@ -54,9 +55,9 @@ impl Conv {
         Work { flop: products * 2 * (rows * depth * out) as u64, bytes: products * bytes as u64 }
     }
 
-    fn window(self) -> [Argument; 7] {
+    fn window(self) -> [KernelArgument; 7] {
         let Self { spec, height, width, out_height, out_width, .. } = self;
-        [height, width, out_height, out_width, spec.kernel, spec.stride, spec.padding].map(Argument::from)
+        [height, width, out_height, out_width, spec.kernel, spec.stride, spec.padding].map(KernelArgument::from)
     }
 
     /// The columns of a map, of `relu(norm(x))` where it has a norm.
@@ -76,17 +77,17 @@ impl Conv {
             OpClass::ConvolutionForward,
             Work::elementwise::<M::Stored>(self.out_rows() * self.spec.depth(), 2, 1),
         )?;
-        let channels = Channels::of::<M>(x.len(), self.spec.in_channels);
+        let channels = Channels::of::<M>(x.len(), self.spec.in_channels, x.is_aligned());
         let mut columns = cuda.alloc(self.out_rows() * self.spec.depth())?;
-        let norm = Argument::optional(norm.map(Norm::view));
+        let norm = KernelArgument::optional(norm.map(Norm::view));
         let (rows, n) = (self.out_rows(), columns.len());
         let (kernel, grid, mut arguments) = if channels.is_wide() {
             let pieces = channels.pieces_of_threads(rows);
-            let extents = [rows, channels.packs(), pieces.rows_of_piece].map(Argument::from);
+            let extents = [rows, channels.packs(), pieces.rows_of_piece].map(KernelArgument::from);
             let arguments = [vec![x.into(), norm, columns.view_mut().into()], extents.to_vec()].concat();
             ("unfold_wide", pieces.grid, arguments)
         } else {
-            let extents = [n, channels.channels].map(Argument::from);
+            let extents = [n, channels.channels].map(KernelArgument::from);
             let arguments = [vec![x.into(), norm, columns.view_mut().into()], extents.to_vec()].concat();
             ("unfold_single", Grid::over(n), arguments)
         };
@@ -146,11 +147,11 @@ impl Conv {
         let mut columns = cuda.alloc::<M::Stored>(rows * depth)?;
         cuda.product::<M, _>((rows, out, depth), factors, columns.view_mut(), false)?;
         let len = self.batch * self.height * self.width * self.spec.in_channels;
-        let channels = Channels::of::<M>(len, self.spec.in_channels);
+        let channels = Channels::of::<M>(len, self.spec.in_channels, true);
         let mut dx = cuda.alloc(len)?;
         let mut arguments = vec![
             columns.view().into(),
-            Argument::optional(added.as_ref().map(Array::view)),
+            KernelArgument::optional(added.as_ref().map(Array::view)),
             dx.view_mut().into(),
             channels.all_packs().into(),
             channels.packs().into(),
@@ -168,22 +169,22 @@ impl ConvUnit {
 }
 
 impl CudaUnit for ConvUnit {
-    type Left<T: CudaReal> = ();
+    type CudaSaved<T: CudaReal> = ();
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, weight: View<'_, T>) -> Result<Done<T, ()>> {
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, weight: View<'_, T>) -> Result<Forward<T, ()>> {
         let conv = self.on_cuda(x.dims)?;
         let columns = conv.columns::<Exact<T>>(cuda, x.values, None)?;
-        Ok(Done::new(conv.forward::<Exact<T>>(cuda, columns.view(), weight)?, ()))
+        Ok(Forward::new(conv.forward::<Exact<T>>(cuda, columns.view(), weight)?, ()))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
-        let conv = self.on_cuda(back.x.dims)?;
-        let columns = conv.columns::<Exact<T>>(cuda, back.x.values, None)?;
-        let mut parameters = cuda.alloc(back.parameters.len())?;
-        conv.backward_weight::<Exact<T>>(cuda, columns.view(), back.dy, parameters.view_mut())?;
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
+        let conv = self.on_cuda(context.x.dims)?;
+        let columns = conv.columns::<Exact<T>>(cuda, context.x.values, None)?;
+        let mut parameters = cuda.alloc(context.parameters.len())?;
+        conv.backward_weight::<Exact<T>>(cuda, columns.view(), context.dy, parameters.view_mut())?;
         drop(columns);
-        let x = match back.wants_dx {
-            true => Some(conv.backward_input::<Exact<T>>(cuda, back.parameters, back.dy, None)?),
+        let x = match context.wants_dx {
+            true => Some(conv.backward_input::<Exact<T>>(cuda, context.parameters, context.dy, None)?),
             false => None,
         };
         Ok(Gradients { x, parameters: Some(parameters) })

@@ -28,7 +28,7 @@ pub(super) const THREADS: usize = 256;
 
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Argument {
+pub(crate) enum KernelArgument {
     Address(u64),
     Count(u32),
     Flag(i32),
@@ -38,7 +38,7 @@ pub(crate) enum Argument {
     TooMany(usize),
 }
 
-impl Argument {
+impl KernelArgument {
     /// A number of the type `SUM`.
     pub(crate) fn sum<T: CudaReal>(value: f64) -> Self {
         if size_of::<T>() == size_of::<f32>() { Self::Single(value as f32) } else { Self::Double(value) }
@@ -50,25 +50,25 @@ impl Argument {
     }
 }
 
-impl<T> From<View<'_, T>> for Argument {
+impl<T> From<View<'_, T>> for KernelArgument {
     fn from(view: View<'_, T>) -> Self {
         Self::Address(view.address)
     }
 }
 
-impl<T> From<ViewMut<'_, T>> for Argument {
+impl<T> From<ViewMut<'_, T>> for KernelArgument {
     fn from(view: ViewMut<'_, T>) -> Self {
         Self::Address(view.address)
     }
 }
 
-impl From<usize> for Argument {
+impl From<usize> for KernelArgument {
     fn from(count: usize) -> Self {
         u32::try_from(count).map_or(Self::TooMany(count), Self::Count)
     }
 }
 
-impl From<bool> for Argument {
+impl From<bool> for KernelArgument {
     fn from(flag: bool) -> Self {
         Self::Flag(i32::from(flag))
     }
@@ -98,23 +98,26 @@ impl Grid {
 
 impl Cuda {
     /// Launches the kernel `name` of the number types `M`.
-    pub(crate) fn launch<M: CudaNumbers>(&self, name: &str, grid: Grid, arguments: &[Argument]) -> Result<()> {
-        if let Some(Argument::TooMany(count)) =
-            arguments.iter().find(|argument| matches!(argument, Argument::TooMany(_)))
+    pub(crate) fn launch<M: CudaNumbers>(&self, name: &str, grid: Grid, arguments: &[KernelArgument]) -> Result<()> {
+        if let Some(KernelArgument::TooMany(count)) =
+            arguments.iter().find(|argument| matches!(argument, KernelArgument::TooMany(_)))
         {
             bail!("{name}: {count} numbers are more than the kernel counts to; make the batch smaller")
+        }
+        if grid.blocks.0 * grid.blocks.1 == 0 {
+            return Ok(());
         }
         let function = self.function::<M>(name)?;
         let stream = self.device.cuda_stream();
         let mut launch = stream.launch_builder(&function);
         for argument in arguments {
             match argument {
-                Argument::Address(address) => launch.arg(address),
-                Argument::Count(count) => launch.arg(count),
-                Argument::Flag(flag) => launch.arg(flag),
-                Argument::Single(value) => launch.arg(value),
-                Argument::Double(value) => launch.arg(value),
-                Argument::TooMany(_) => continue,
+                KernelArgument::Address(address) => launch.arg(address),
+                KernelArgument::Count(count) => launch.arg(count),
+                KernelArgument::Flag(flag) => launch.arg(flag),
+                KernelArgument::Single(value) => launch.arg(value),
+                KernelArgument::Double(value) => launch.arg(value),
+                KernelArgument::TooMany(_) => continue,
             };
         }
         let config = LaunchConfig {
@@ -122,7 +125,7 @@ impl Cuda {
             block_dim: (grid.threads.0 as u32, grid.threads.1 as u32, 1),
             shared_mem_bytes: grid.shared as u32,
         };
-        // SAFETY: each kernel has one caller, beside whose arguments its parameters and extents stand.
+        // SAFETY: who launches a kernel gives what its parameters say, in their order.
         unsafe { launch.launch(config) }.w()?;
         self.wait_if_profiled()
     }
@@ -161,16 +164,18 @@ fn module<M: CudaNumbers>(device: &CudaDevice) -> Result<(String, &'static str)>
     Ok((name, source))
 }
 
+/// For `architecture`, or where NVRTC is older than that, for what it thinks of by itself, which newer GPUs run too.
 fn compile(sum: &str, bf16: bool, architecture: &str) -> Result<Ptx> {
     let mut options = vec![
         "--std=c++17".to_owned(),
-        format!("--gpu-architecture={architecture}"),
         format!("-DSUM={sum}"),
         format!("-DPURPOSE_DROPOUT={}u", Purpose::Dropout as u32),
     ];
     if bf16 {
         options.push("-DSTORED_BF16".to_owned());
     }
-    let options = CompileOptions { options, ..CompileOptions::default() };
-    compile_ptx_with_opts(SOURCE, options).w()
+    let for_any = CompileOptions { options: options.clone(), ..CompileOptions::default() };
+    options.push(format!("--gpu-architecture={architecture}"));
+    let exact = CompileOptions { options, ..CompileOptions::default() };
+    compile_ptx_with_opts(SOURCE, exact).or_else(|_| compile_ptx_with_opts(SOURCE, for_any)).w()
 }

@@ -1,7 +1,9 @@
 //! Layer normalisation.
 
 use super::pieces::Pieces;
-use super::{Argument, Array, Back, Cuda, CudaReal, CudaUnit, Done, Gradients, Grid, Operand, View, ViewMut};
+use super::{
+    Argument, Array, Context, Cuda, CudaReal, CudaUnit, Forward, Gradients, Grid, KernelArgument, View, ViewMut,
+};
 use crate::kernels::layer_norm::EPSILON;
 use crate::kernels::numbers::Exact;
 use crate::profile::{OpClass, Work};
@@ -22,7 +24,7 @@ impl Cuda {
             y.view_mut().into(),
             rows.into(),
             width.into(),
-            Argument::sum::<T>(EPSILON),
+            KernelArgument::sum::<T>(EPSILON),
         ];
         self.launch::<Exact<T>>("layer_norm", Grid::warps(rows), &arguments)?;
         Ok(y)
@@ -49,7 +51,7 @@ impl Cuda {
             moments.view_mut().into(),
             rows.into(),
             width.into(),
-            Argument::sum::<T>(EPSILON),
+            KernelArgument::sum::<T>(EPSILON),
         ];
         self.launch::<Exact<T>>("layer_norm_backward", Grid::warps(rows), &arguments)?;
         let pieces = Pieces::of_rows::<T>(rows, width, 2);
@@ -70,15 +72,15 @@ impl Cuda {
 }
 
 impl CudaUnit for LayerNorm {
-    type Left<T: CudaReal> = ();
+    type CudaSaved<T: CudaReal> = ();
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, parameters: View<'_, T>) -> Result<Done<T, ()>> {
-        Ok(Done::new(cuda.layer_norm(x.values, parameters)?, ()))
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, parameters: View<'_, T>) -> Result<Forward<T, ()>> {
+        Ok(Forward::new(cuda.layer_norm(x.values, parameters)?, ()))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
-        let mut parameters = cuda.alloc(back.parameters.len())?;
-        let dx = cuda.layer_norm_backward(back.x.values, back.parameters, back.dy, parameters.view_mut())?;
-        Ok(Gradients { x: back.wants_dx.then_some(dx), parameters: Some(parameters) })
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
+        let mut parameters = cuda.alloc(context.parameters.len())?;
+        let dx = cuda.layer_norm_backward(context.x.values, context.parameters, context.dy, parameters.view_mut())?;
+        Ok(Gradients { x: context.wants_dx.then_some(dx), parameters: Some(parameters) })
     }
 }

@@ -1,6 +1,6 @@
 //! Cross entropy.
 
-use super::{Argument, Array, Back, Cuda, CudaReal, CudaUnit, Done, Gradients, Grid, Operand, View};
+use super::{Argument, Array, Context, Cuda, CudaReal, CudaUnit, Forward, Gradients, Grid, KernelArgument, View};
 use crate::kernels::numbers::Exact;
 use crate::loss::CrossEntropy;
 use crate::profile::{OpClass, Work};
@@ -14,9 +14,9 @@ pub(crate) struct Kept<T> {
 }
 
 impl CudaUnit for CrossEntropy {
-    type Left<T: CudaReal> = Kept<T>;
+    type CudaSaved<T: CudaReal> = Kept<T>;
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, Kept<T>>> {
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, _: View<'_, T>) -> Result<Forward<T, Kept<T>>> {
         let _span = cuda.span(OpClass::Loss, Work::elementwise::<T>(x.values.len(), 5, 2))?;
         let (rows, classes) = (x.dims[0], x.dims[1]);
         let labels = cuda.upload(&self.labels)?;
@@ -25,7 +25,7 @@ impl CudaUnit for CrossEntropy {
         let arguments = [
             x.values.into(),
             labels.view().into(),
-            Argument::sum::<T>(self.smoothing),
+            KernelArgument::sum::<T>(self.smoothing),
             probs.view_mut().into(),
             losses.view_mut().into(),
             rows.into(),
@@ -35,21 +35,21 @@ impl CudaUnit for CrossEntropy {
         let mut mean = cuda.alloc(1)?;
         let grid = Grid { blocks: (1, 1), threads: (256, 1), shared: 0 };
         cuda.launch::<Exact<T>>("mean_of_all", grid, &[losses.view().into(), mean.view_mut().into(), rows.into()])?;
-        Ok(Done::new(mean, Kept { probs, labels }))
+        Ok(Forward::new(mean, Kept { probs, labels }))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Kept<T>>) -> Result<Gradients<T>> {
-        if !back.wants_dx {
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, Kept<T>>) -> Result<Gradients<T>> {
+        if !context.wants_dx {
             return Ok(Gradients { x: None, parameters: None });
         }
-        let _span = cuda.span(OpClass::Loss, Work::elementwise::<T>(back.x.values.len(), 2, 2))?;
-        let (n, rows, classes) = (back.x.values.len(), back.x.dims[0], back.x.dims[1]);
+        let _span = cuda.span(OpClass::Loss, Work::elementwise::<T>(context.x.values.len(), 2, 2))?;
+        let (n, rows, classes) = (context.x.values.len(), context.x.dims[0], context.x.dims[1]);
         let mut dx = cuda.alloc(n)?;
         let arguments = [
-            back.left.probs.view().into(),
-            back.left.labels.view().into(),
-            Argument::sum::<T>(self.smoothing),
-            back.dy.into(),
+            context.saved.probs.view().into(),
+            context.saved.labels.view().into(),
+            KernelArgument::sum::<T>(self.smoothing),
+            context.dy.into(),
             dx.view_mut().into(),
             n.into(),
             rows.into(),

@@ -8,7 +8,10 @@ use candle_core::{Layout, Result, Shape, Storage, Tensor, bail};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Memory of its own; given back, in the order of the stream, when dropped.
+/// Bytes that a thread reads at once.
+pub(super) const PACK_BYTES: u64 = 16;
+
+/// Memory of its own; given context, in the order of the stream, when dropped.
 #[derive(Debug)]
 pub(crate) struct Array<T>(pub(super) CudaSlice<T>);
 
@@ -79,6 +82,11 @@ impl<'a, T> View<'a, T> {
         self.len
     }
 
+    /// Whether packs of channels can be read from here at once.
+    pub(super) fn is_aligned(self) -> bool {
+        self.address.is_multiple_of(PACK_BYTES)
+    }
+
     /// The numbers of `range`, which lies within these.
     pub(crate) fn slice(self, range: Range<usize>) -> View<'a, T> {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} numbers", self.len);
@@ -116,8 +124,8 @@ impl<'a, T> ViewMut<'a, T> {
     }
 }
 
-/// A storage's numbers; the layouts that come here are contiguous, because whoever reads a tensor makes it so.
-pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a, T>> {
+/// A storage's numbers, of a device that was asked before.
+pub(super) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) -> Result<View<'a, T>> {
     let slice = storage.as_cuda_slice::<T>()?;
     let (address, _) = slice.device_ptr(slice.stream());
     match layout.contiguous_offsets() {
@@ -127,15 +135,7 @@ pub(crate) fn view<'a, T: Element>(storage: &'a CudaStorage, layout: &Layout) ->
 }
 
 /// As [`view`], to write.
-pub(crate) fn view_mut<'a, T: Element>(storage: &'a mut CudaStorage, layout: &Layout) -> Result<ViewMut<'a, T>> {
+pub(super) fn view_mut<'a, T: Element>(storage: &'a mut CudaStorage, layout: &Layout) -> Result<ViewMut<'a, T>> {
     let View { address, len, .. } = view::<T>(storage, layout)?;
     Ok(ViewMut { address, len, memory: PhantomData })
-}
-
-/// A tensor's numbers, while its storage is held.
-pub(crate) fn on_cuda<'a, T: Element>(storage: &'a Storage, layout: &Layout) -> Result<View<'a, T>> {
-    match storage {
-        Storage::Cuda(storage) => view(storage, layout),
-        _ => bail!("expected a tensor on a CUDA device"),
-    }
 }

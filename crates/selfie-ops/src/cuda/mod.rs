@@ -1,6 +1,6 @@
 //! The operations on CUDA: what `kernels` is on the CPU, with kernels of its own and cuBLAS for the products.
 //!
-//! Everything runs on the device's one stream, in the order of the launches, so that memory can be given back while it is still
+//! Everything runs on the device's one stream, in the order of the launches, so that memory can be given context while it is still
 //! being read. Sums have a fixed order here too: how work is cut depends on shapes alone.
 //!
 //! `kernels/*.cu` is compiled by NVRTC at the first use, once for each pair of number types ([`CudaNumbers`]).
@@ -24,12 +24,12 @@ mod stage;
 mod transformer;
 mod unit;
 
-pub(crate) use device::Cuda;
 pub use device::new_cuda;
-pub(crate) use launch::{Argument, Grid};
-pub(crate) use memory::{Array, View, ViewMut, on_cuda};
+pub(crate) use device::{Cuda, most_memory};
+pub(crate) use launch::{Grid, KernelArgument};
+pub(crate) use memory::{Array, View, ViewMut};
 pub(crate) use numbers::{CudaNumbers, CudaReal, Element};
 pub(crate) use optimizer::{CudaRule, sums_of_squares};
 pub(crate) use product::Factor;
 pub(crate) use stage::run as run_stage;
-pub(crate) use unit::{Back, CudaUnit, Done, Gradients, Operand, apply};
+pub(crate) use unit::{Argument, Context, CudaUnit, Forward, Gradients, apply};

@@ -2,7 +2,8 @@
 
 use super::pieces::Channels;
 use super::{
-    Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Gradients, Grid, Operand, View, ViewMut,
+    Argument, Array, Context, Cuda, CudaNumbers, CudaReal, CudaUnit, Forward, Gradients, Grid, KernelArgument, View,
+    ViewMut,
 };
 use crate::conv::BatchNormUnit;
 use crate::kernels::norm::EPSILON;
@@ -15,11 +16,13 @@ type Map<M> = Array<<M as Numbers>::Stored>;
 /// What is added to a map, and where the sum goes.
 type Added<'a, M> = (View<'a, <M as Numbers>::Stored>, ViewMut<'a, <M as Numbers>::Stored>);
 
-/// Two sums of every channel, `[pieces, 2, channels]`.
+/// Mean and sum of squared deviations of every channel, `[pieces, 2, channels]`.
 #[derive(Debug)]
-pub(super) struct Partial<T> {
-    sums: Array<T>,
+pub(super) struct Moments<T> {
+    values: Array<T>,
     pieces: usize,
+    rows_of_piece: usize,
+    rows: usize,
 }
 
 /// A normalisation ready to apply, `[4, channels]`: scale, shift, mean, 1 / standard deviation.
@@ -59,7 +62,7 @@ impl<T: CudaReal> Norm<T> {
             channels.into(),
             parameters.gain.into(),
             parameters.bias.into(),
-            Argument::Double(EPSILON),
+            KernelArgument::Double(EPSILON),
             values.view_mut().into(),
         ];
         cuda.launch::<M>("norm_of_running", Grid::over(channels), &arguments)?;
@@ -83,21 +86,21 @@ pub(super) struct Through<'a, S> {
 }
 
 impl Cuda {
-    /// Sums of a map, for [`Self::norm`].
-    pub(super) fn moments<M: CudaNumbers>(&self, x: View<'_, M::Stored>, channels: usize) -> Result<Partial<M::Sum>> {
+    /// Moments of a map, for [`Self::norm`].
+    pub(super) fn moments<M: CudaNumbers>(&self, x: View<'_, M::Stored>, channels: usize) -> Result<Moments<M::Sum>> {
         self.moments_of_sum::<M>(x, None, channels)
     }
 
-    /// `x + added`, and sums of it.
+    /// `x + added`, and moments of it.
     pub(super) fn add_with_moments<M: CudaNumbers>(
         &self,
         x: View<'_, M::Stored>,
         added: View<'_, M::Stored>,
         channels: usize,
-    ) -> Result<(Map<M>, Partial<M::Sum>)> {
+    ) -> Result<(Map<M>, Moments<M::Sum>)> {
         let mut joined = self.alloc(x.len())?;
-        let partial = self.moments_of_sum::<M>(x, Some((added, joined.view_mut())), channels)?;
-        Ok((joined, partial))
+        let moments = self.moments_of_sum::<M>(x, Some((added, joined.view_mut())), channels)?;
+        Ok((joined, moments))
     }
 
     fn moments_of_sum<M: CudaNumbers>(
@@ -105,49 +108,49 @@ impl Cuda {
         x: View<'_, M::Stored>,
         added: Option<Added<'_, M>>,
         channels: usize,
-    ) -> Result<Partial<M::Sum>> {
+    ) -> Result<Moments<M::Sum>> {
         let _span = self.span(OpClass::Norm, Work::elementwise::<M::Stored>(x.len(), 4, 1))?;
-        let at = Channels::of::<M>(x.len(), channels);
+        let aligned = x.is_aligned() && added.as_ref().is_none_or(|(added, _)| added.is_aligned());
+        let at = Channels::of::<M>(x.len(), channels, aligned);
         let pieces = at.pieces::<M::Sum>();
-        let mut sums = self.alloc(pieces.count * 2 * channels)?;
+        let mut values = self.alloc(pieces.count * 2 * channels)?;
         let (added, joined) = added.unzip();
         let arguments = [
             x.into(),
-            Argument::optional(added),
-            Argument::optional(joined.as_ref().map(ViewMut::view)),
-            sums.view_mut().into(),
+            KernelArgument::optional(added),
+            KernelArgument::optional(joined.as_ref().map(ViewMut::view)),
+            values.view_mut().into(),
             at.rows.into(),
             at.packs().into(),
             pieces.rows_of_piece.into(),
         ];
         self.launch::<M>(&at.kernel("moments"), pieces.grid, &arguments)?;
-        Ok(Partial { sums, pieces: pieces.count })
+        Ok(Moments { values, pieces: pieces.count, rows_of_piece: pieces.rows_of_piece, rows: at.rows })
     }
 
     /// The normalisation of a map by its own moments; writes `[mean…, unbiased variance…]` where asked.
     pub(super) fn norm<M: CudaNumbers>(
         &self,
-        (map, partial): (View<'_, M::Stored>, &Partial<M::Sum>),
+        moments: &Moments<M::Sum>,
         parameters: GainAndBias<'_, M::Sum>,
         statistics: Option<ViewMut<'_, M::Sum>>,
     ) -> Result<Norm<M::Sum>> {
         let channels = parameters.gain.len();
-        let rows = map.len() / channels;
         let mut values = self.alloc(4 * channels)?;
         let arguments = [
-            partial.sums.view().into(),
-            partial.pieces.into(),
-            map.into(),
+            moments.values.view().into(),
+            moments.pieces.into(),
+            moments.rows_of_piece.into(),
             channels.into(),
-            rows.into(),
+            moments.rows.into(),
             parameters.gain.into(),
             parameters.bias.into(),
-            Argument::Double(EPSILON),
+            KernelArgument::Double(EPSILON),
             values.view_mut().into(),
-            Argument::optional(statistics.as_ref().map(ViewMut::view)),
+            KernelArgument::optional(statistics.as_ref().map(ViewMut::view)),
         ];
         self.launch::<M>("norm_of_moments", join_grid(channels), &arguments)?;
-        Ok(Norm { values, channels, rows })
+        Ok(Norm { values, channels, rows: moments.rows })
     }
 
     /// `norm(x)`, with ReLU where asked.
@@ -158,7 +161,7 @@ impl Cuda {
         relu: bool,
     ) -> Result<Array<M::Stored>> {
         let _span = self.span(OpClass::Norm, Work::elementwise::<M::Stored>(x.len(), 2, 2))?;
-        let at = Channels::of::<M>(x.len(), norm.channels);
+        let at = Channels::of::<M>(x.len(), norm.channels, x.is_aligned());
         let mut y = self.alloc(x.len())?;
         let pieces = at.pieces_of_threads(at.rows);
         let arguments = [
@@ -181,14 +184,14 @@ impl Cuda {
         (shortcut, shortcut_norm): (View<'_, M::Stored>, Option<&Norm<M::Sum>>),
     ) -> Result<Array<M::Stored>> {
         let _span = self.span(OpClass::Norm, Work::elementwise::<M::Stored>(x.len(), 4, 3))?;
-        let at = Channels::of::<M>(x.len(), norm.channels);
+        let at = Channels::of::<M>(x.len(), norm.channels, x.is_aligned() && shortcut.is_aligned());
         let mut y = self.alloc(x.len())?;
         let pieces = at.pieces_of_threads(at.rows);
         let arguments = [
             x.into(),
             norm.view().into(),
             shortcut.into(),
-            Argument::optional(shortcut_norm.map(Norm::view)),
+            KernelArgument::optional(shortcut_norm.map(Norm::view)),
             y.view_mut().into(),
             at.rows.into(),
             at.packs().into(),
@@ -231,7 +234,8 @@ impl Cuda {
     ) -> Result<Array<M::Stored>> {
         let _span = self.span(OpClass::Norm, Work::elementwise::<M::Stored>(x.len(), 11, 5))?;
         let channels = norm.channels;
-        let at = Channels::of::<M>(x.len(), channels);
+        let aligned = [Some(x), Some(dy), residual].into_iter().flatten().all(View::is_aligned);
+        let at = Channels::of::<M>(x.len(), channels, aligned);
         let pieces = at.pieces::<M::Sum>();
         let mut sums = self.alloc::<M::Sum>(pieces.count * 2 * channels)?;
         let arguments = [
@@ -264,7 +268,7 @@ impl Cuda {
             x.into(),
             norm.view().into(),
             line.view().into(),
-            Argument::optional(residual),
+            KernelArgument::optional(residual),
             dx.view_mut().into(),
             at.rows.into(),
             at.packs().into(),
@@ -277,38 +281,39 @@ impl Cuda {
 }
 
 impl CudaUnit for BatchNormUnit {
-    type Left<T: CudaReal> = Norm<T>;
+    type CudaSaved<T: CudaReal> = Norm<T>;
 
     fn forward<T: CudaReal>(
         &self,
         cuda: &Cuda,
-        x: Operand<'_, T>,
+        x: Argument<'_, T>,
         parameters: View<'_, T>,
-    ) -> Result<Done<T, Norm<T>>> {
+    ) -> Result<Forward<T, Norm<T>>> {
         let channels = parameters.len() / 2;
         let both = GainAndBias { gain: parameters.slice(0..channels), bias: parameters.slice(channels..2 * channels) };
         let (norm, statistics) = match &self.running {
             Some(running) => {
-                let running: Vec<T> = running.iter().map(|&value| T::from_f64(value)).collect();
-                (Norm::running::<Exact<T>>(cuda, cuda.upload(&running)?.view(), both)?, None)
+                let running = running.to_dtype(T::DTYPE)?.contiguous()?;
+                let (storage, layout) = running.storage_and_layout();
+                (Norm::running::<Exact<T>>(cuda, cuda.view(&storage, layout)?, both)?, None)
             }
             None => {
                 let mut statistics = cuda.alloc(2 * channels)?;
                 let moments = cuda.moments::<Exact<T>>(x.values, channels)?;
-                let norm = cuda.norm::<Exact<T>>((x.values, &moments), both, Some(statistics.view_mut()))?;
+                let norm = cuda.norm::<Exact<T>>(&moments, both, Some(statistics.view_mut()))?;
                 (norm, Some(statistics))
             }
         };
-        Ok(Done { y: cuda.apply_norm::<Exact<T>>(x.values, &norm, self.with_relu)?, left: norm, statistics })
+        Ok(Forward { y: cuda.apply_norm::<Exact<T>>(x.values, &norm, self.with_relu)?, saved: norm, statistics })
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Norm<T>>) -> Result<Gradients<T>> {
-        let channels = back.left.channels;
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, Norm<T>>) -> Result<Gradients<T>> {
+        let channels = context.saved.channels;
         let mut parameters = cuda.alloc(2 * channels)?;
         let [gain, bias] = parameters.view_mut().disjoint([0..channels, channels..2 * channels]);
-        let through = Through { x: back.x.values, dy: back.dy, residual: None, relu: self.with_relu };
-        let dx = cuda.norm_backward::<Exact<T>>(&back.left, through, NormGradients { gain, bias })?;
-        Ok(Gradients { x: back.wants_dx.then_some(dx), parameters: Some(parameters) })
+        let through = Through { x: context.x.values, dy: context.dy, residual: None, relu: self.with_relu };
+        let dx = cuda.norm_backward::<Exact<T>>(&context.saved, through, NormGradients { gain, bias })?;
+        Ok(Gradients { x: context.wants_dx.then_some(dx), parameters: Some(parameters) })
     }
 }
 

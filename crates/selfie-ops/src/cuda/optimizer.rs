@@ -1,7 +1,7 @@
 //! In-place updates, and the norm of gradients.
 
-use super::memory::{view, view_mut};
-use super::{Argument, Array, Cuda, CudaReal, Grid};
+use super::memory::view_mut;
+use super::{Array, Cuda, CudaReal, Grid, KernelArgument};
 use crate::kernels::numbers::Exact;
 use crate::profile::{OpClass, Work};
 use candle_core::cuda_backend::CudaStorage;
@@ -42,7 +42,7 @@ impl CudaRule {
         b: (&CudaStorage, &Layout),
         decayed: &[Range<usize>],
     ) -> Result<()> {
-        let cuda = Cuda { device: target.0.device.clone() };
+        let cuda = Cuda::new(&target.0.device)?;
         let target = view_mut::<T>(target.0, target.1)?;
         let n = target.len();
         let _span = cuda.span(OpClass::Optimizer, Work::elementwise::<T>(n, 4, 4))?;
@@ -56,13 +56,13 @@ impl CudaRule {
         let held: Option<Array<u32>> = if bounds.is_empty() { None } else { Some(cuda.upload(&bounds)?) };
         let mut arguments = vec![
             target.into(),
-            view::<T>(a.0, a.1)?.into(),
-            view::<T>(b.0, b.1)?.into(),
-            Argument::optional(held.as_ref().map(Array::view)),
+            cuda.view_of::<T>(a.0, a.1)?.into(),
+            cuda.view_of::<T>(b.0, b.1)?.into(),
+            KernelArgument::optional(held.as_ref().map(Array::view)),
             decayed.len().into(),
             n.into(),
         ];
-        arguments.extend(self.constants.map(Argument::sum::<T>));
+        arguments.extend(self.constants.map(KernelArgument::sum::<T>));
         cuda.launch::<Exact<T>>(self.kernel, Grid::over(n), &arguments)
     }
 }
@@ -76,16 +76,16 @@ pub(crate) fn sums_of_squares(tensors: &[Tensor]) -> Result<Vec<f64>> {
         let _span = cuda.span(OpClass::Optimizer, Work::elementwise::<f32>(tensor.elem_count(), 2, 1))?;
         let tensor = tensor.contiguous()?;
         let (storage, layout) = tensor.storage_and_layout();
-        let into = Argument::from(partial.view_mut().slice(i * BLOCKS..(i + 1) * BLOCKS));
+        let into = KernelArgument::from(partial.view_mut().slice(i * BLOCKS..(i + 1) * BLOCKS));
         let grid = Grid { blocks: (BLOCKS, 1), threads: (256, 1), shared: 0 };
         let n = tensor.elem_count().into();
         match tensor.dtype() {
             DType::F32 => {
-                let x = super::on_cuda::<f32>(&storage, layout)?.into();
+                let x = cuda.view::<f32>(&storage, layout)?.into();
                 cuda.launch::<Exact<f32>>("sums_of_squares", grid, &[x, into, n])?;
             }
             DType::F64 => {
-                let x = super::on_cuda::<f64>(&storage, layout)?.into();
+                let x = cuda.view::<f64>(&storage, layout)?.into();
                 cuda.launch::<Exact<f64>>("sums_of_squares", grid, &[x, into, n])?;
             }
             other => bail!("global_norm: expected f32 or f64, got {other:?}"),

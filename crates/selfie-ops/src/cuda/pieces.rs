@@ -1,6 +1,7 @@
 //! How work on rows is cut: by shapes alone, so that sums have a fixed order.
 
 use super::launch::THREADS;
+use super::memory::PACK_BYTES;
 use super::{CudaNumbers, Grid};
 
 /// Blocks that sums over rows are cut into, about; enough for the largest device.
@@ -52,9 +53,10 @@ fn threads_and_tiles(packs: usize) -> ((usize, usize), usize) {
 }
 
 impl Channels {
-    pub(super) fn of<M: CudaNumbers>(len: usize, channels: usize) -> Self {
-        let wide = 16 / size_of::<M::Stored>();
-        let pack = if channels.is_multiple_of(wide) { wide } else { 1 };
+    /// Of a map of `len` numbers; `aligned` where packs can be read from all that is read.
+    pub(super) fn of<M: CudaNumbers>(len: usize, channels: usize, aligned: bool) -> Self {
+        let wide = PACK_BYTES as usize / size_of::<M::Stored>();
+        let pack = if aligned && channels.is_multiple_of(wide) { wide } else { 1 };
         Self { rows: len / channels, channels, pack }
     }
 

@@ -1,6 +1,6 @@
 //! Pools.
 
-use super::{Array, Back, Cuda, CudaReal, CudaUnit, Done, Gradients, Grid, Operand, View};
+use super::{Argument, Array, Context, Cuda, CudaReal, CudaUnit, Forward, Gradients, Grid, View};
 use crate::kernels::numbers::Exact;
 use crate::pool::{AveragePool, MaxPool, maps};
 use crate::profile::{OpClass, Work};
@@ -8,9 +8,9 @@ use candle_core::Result;
 
 impl CudaUnit for MaxPool {
     /// Which of its window each output came from.
-    type Left<T: CudaReal> = Array<u8>;
+    type CudaSaved<T: CudaReal> = Array<u8>;
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, Array<u8>>> {
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, _: View<'_, T>) -> Result<Forward<T, Array<u8>>> {
         let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(x.values.len(), 9, 2))?;
         let before = maps("max_pool", x.dims)?;
         let after = before.halved();
@@ -29,21 +29,21 @@ impl CudaUnit for MaxPool {
             after.width.into(),
         ];
         cuda.launch::<Exact<T>>("max_pool", Grid::over(n), &arguments)?;
-        Ok(Done::new(y, places))
+        Ok(Forward::new(y, places))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Array<u8>>) -> Result<Gradients<T>> {
-        if !back.wants_dx {
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, Array<u8>>) -> Result<Gradients<T>> {
+        if !context.wants_dx {
             return Ok(Gradients { x: None, parameters: None });
         }
-        let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(back.x.values.len(), 9, 2))?;
-        let before = maps("max_pool", back.x.dims)?;
+        let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(context.x.values.len(), 9, 2))?;
+        let before = maps("max_pool", context.x.dims)?;
         let after = before.halved();
-        let n = back.x.values.len();
+        let n = context.x.values.len();
         let mut dx = cuda.alloc(n)?;
         let arguments = [
-            back.dy.into(),
-            back.left.view().into(),
+            context.dy.into(),
+            context.saved.view().into(),
             dx.view_mut().into(),
             n.into(),
             before.channels.into(),
@@ -83,16 +83,16 @@ impl AveragePool {
 }
 
 impl CudaUnit for AveragePool {
-    type Left<T: CudaReal> = ();
+    type CudaSaved<T: CudaReal> = ();
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, ()>> {
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, _: View<'_, T>) -> Result<Forward<T, ()>> {
         let n = x.dims[0] * self.cells * self.cells * x.dims[3];
-        Ok(Done::new(self.run(cuda, ("average_pool", x.dims), x.values, n)?, ()))
+        Ok(Forward::new(self.run(cuda, ("average_pool", x.dims), x.values, n)?, ()))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
-        let n = back.x.values.len();
-        let dx = self.run(cuda, ("average_pool_backward", back.x.dims), back.dy, n)?;
-        Ok(Gradients { x: Some(dx).filter(|_| back.wants_dx), parameters: None })
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
+        let n = context.x.values.len();
+        let dx = self.run(cuda, ("average_pool_backward", context.x.dims), context.dy, n)?;
+        Ok(Gradients { x: Some(dx).filter(|_| context.wants_dx), parameters: None })
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "cuBLAS takes addresses")]
 
-use super::{Argument, Array, Cuda, CudaNumbers, CudaReal, Element, Grid, View, ViewMut};
+use super::{Array, Cuda, CudaNumbers, CudaReal, Element, Grid, KernelArgument, View, ViewMut};
 use candle_core::cuda_backend::cudarc::cublas::{result as cublas, sys as cublas_sys};
 use candle_core::cuda_backend::{WrapErr, gemm_reduced_precision_f32};
 use candle_core::{Result, bail};
@@ -53,7 +53,7 @@ impl Cuda {
         let mut y = if onto { sums(View::at(address, len))? } else { self.alloc(len)? };
         self.gemm::<M::Sum, M::Sum, M::Sum>(sizes, factors, y.view_mut(), onto)?;
         let mut arguments =
-            vec![y.view().into(), len.into(), Argument::Address(address), len.into(), len.into(), len.into()];
+            vec![y.view().into(), len.into(), KernelArgument::Address(address), len.into(), len.into(), len.into()];
         super::rows::push_dropout(&mut arguments, None);
         self.launch::<M>("to_stored", Grid::over(len), &arguments)
     }

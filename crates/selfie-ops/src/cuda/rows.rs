@@ -2,7 +2,8 @@
 
 use super::pieces::Pieces;
 use super::{
-    Argument, Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Factor, Gradients, Grid, Operand, View, ViewMut,
+    Argument, Array, Context, Cuda, CudaNumbers, CudaReal, CudaUnit, Factor, Forward, Gradients, Grid, KernelArgument,
+    View, ViewMut,
 };
 use crate::kernels::linear::Widths;
 use crate::kernels::numbers::{Bf16, Exact};
@@ -34,7 +35,7 @@ impl Rows {
 }
 
 /// What a kernel draws dropout by.
-pub(super) fn push_dropout(arguments: &mut Vec<Argument>, dropout: Option<Dropout>) {
+pub(super) fn push_dropout(arguments: &mut Vec<KernelArgument>, dropout: Option<Dropout>) {
     let (key, drops) = match dropout {
         Some(dropout) => (dropout.key, true),
         None => (DropoutKey { seed: 0, step: 0, layer: 0 }, false),
@@ -43,13 +44,13 @@ pub(super) fn push_dropout(arguments: &mut Vec<Argument>, dropout: Option<Dropou
     // Where everything is dropped, no factor is left.
     let (drop_below, keep_scale) = DropoutKey::drop_below(p).map_or((0, 0.0), |below| (below, 1.0 / (1.0 - p)));
     arguments.extend([
-        Argument::Count(key.seed as u32),
-        Argument::Count((key.seed >> 32) as u32),
-        Argument::Count(key.step),
-        Argument::Count(key.layer),
-        Argument::Count(drop_below),
+        KernelArgument::Count(key.seed as u32),
+        KernelArgument::Count((key.seed >> 32) as u32),
+        KernelArgument::Count(key.step),
+        KernelArgument::Count(key.layer),
+        KernelArgument::Count(drop_below),
         drops.into(),
-        Argument::Double(keep_scale),
+        KernelArgument::Double(keep_scale),
     ]);
 }
 
@@ -157,7 +158,7 @@ impl Cuda {
         let mut arguments = vec![
             y.view_mut().into(),
             bias.into(),
-            Argument::optional(residual),
+            KernelArgument::optional(residual),
             step.unwrap_or(0).into(),
             rows.len().into(),
             rows.width.into(),
@@ -179,17 +180,27 @@ impl Cuda {
         self.launch::<M>("add_rows", Grid::over(x.len()), &arguments)
     }
 
-    /// Adds the bias to `before`, where there is one, and returns the GELU of it.
+    /// Adds the bias to `before` and returns the GELU of it.
     pub(super) fn bias_gelu<M: CudaNumbers>(
         &self,
         before: ViewMut<'_, M::Sum>,
-        bias: Option<View<'_, M::Sum>>,
+        bias: View<'_, M::Sum>,
     ) -> Result<Array<M::Stored>> {
         let n = before.len();
+        self.gelu::<M>(before.into(), n, Some(bias))
+    }
+
+    /// GELU of `n` numbers, to which the bias is added in place; without one they stay as they are.
+    fn gelu<M: CudaNumbers>(
+        &self,
+        before: KernelArgument,
+        n: usize,
+        bias: Option<View<'_, M::Sum>>,
+    ) -> Result<Array<M::Stored>> {
         let _span = self.span(OpClass::Activation, Work::elementwise::<M::Sum>(n, 5, 3))?;
         let mut after = self.alloc(n)?;
         let width = bias.map_or(1, View::len);
-        let arguments = [before.into(), Argument::optional(bias), after.view_mut().into(), n.into(), width.into()];
+        let arguments = [before, KernelArgument::optional(bias), after.view_mut().into(), n.into(), width.into()];
         self.launch::<M>("bias_gelu", Grid::over(n), &arguments)?;
         Ok(after)
     }
@@ -224,7 +235,7 @@ impl Linear {
     fn forward_on<M: CudaNumbers>(
         &self,
         cuda: &Cuda,
-        x: Operand<'_, M::Sum>,
+        x: Argument<'_, M::Sum>,
         parameters: View<'_, M::Sum>,
     ) -> Result<Array<M::Sum>> {
         let widths = self.widths(x.dims);
@@ -237,17 +248,17 @@ impl Linear {
         Ok(y)
     }
 
-    fn backward_on<M: CudaNumbers>(&self, cuda: &Cuda, back: &Back<'_, M::Sum, ()>) -> Result<Gradients<M::Sum>> {
-        let widths = self.widths(back.x.dims);
+    fn backward_on<M: CudaNumbers>(&self, cuda: &Cuda, context: &Context<'_, M::Sum, ()>) -> Result<Gradients<M::Sum>> {
+        let widths = self.widths(context.x.dims);
         let split = widths.input * widths.output;
-        let dy = M::factors(cuda, back.dy)?;
-        let x = M::factors(cuda, back.x.values)?;
-        let mut parameters = cuda.alloc(back.parameters.len())?;
-        let both = parameters.view_mut().disjoint([0..split, split..back.parameters.len()]);
+        let dy = M::factors(cuda, context.dy)?;
+        let x = M::factors(cuda, context.x.values)?;
+        let mut parameters = cuda.alloc(context.parameters.len())?;
+        let both = parameters.view_mut().disjoint([0..split, split..context.parameters.len()]);
         cuda.linear_backward_parameters::<M>(widths, x.view(), dy.view(), both)?;
-        let x = match back.wants_dx {
+        let x = match context.wants_dx {
             true => {
-                let weight = M::factors(cuda, back.parameters.slice(0..split))?;
+                let weight = M::factors(cuda, context.parameters.slice(0..split))?;
                 Some(cuda.linear_backward_input::<M>(widths, dy.view(), weight.view())?)
             }
             false => None,
@@ -257,47 +268,45 @@ impl Linear {
 }
 
 impl CudaUnit for Linear {
-    type Left<T: CudaReal> = ();
+    type CudaSaved<T: CudaReal> = ();
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, parameters: View<'_, T>) -> Result<Done<T, ()>> {
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, parameters: View<'_, T>) -> Result<Forward<T, ()>> {
         let y = match self.precision {
             Precision::Full => self.forward_on::<Exact<T>>(cuda, x, parameters),
             Precision::Bf16 => self.forward_on::<Bf16<T>>(cuda, x, parameters),
         };
-        Ok(Done::new(y?, ()))
+        Ok(Forward::new(y?, ()))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
         match self.precision {
-            Precision::Full => self.backward_on::<Exact<T>>(cuda, &back),
-            Precision::Bf16 => self.backward_on::<Bf16<T>>(cuda, &back),
+            Precision::Full => self.backward_on::<Exact<T>>(cuda, &context),
+            Precision::Bf16 => self.backward_on::<Bf16<T>>(cuda, &context),
         }
     }
 }
 
 impl CudaUnit for Gelu {
-    type Left<T: CudaReal> = ();
+    type CudaSaved<T: CudaReal> = ();
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, ()>> {
-        // Without a bias the kernel leaves its input as it is.
-        let mut before = cuda.copy(x.values)?;
-        Ok(Done::new(cuda.bias_gelu::<Exact<T>>(before.view_mut(), None)?, ()))
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, _: View<'_, T>) -> Result<Forward<T, ()>> {
+        Ok(Forward::new(cuda.gelu::<Exact<T>>(x.values.into(), x.values.len(), None)?, ()))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
-        let dx = cuda.gelu_backward::<Exact<T>>(back.x.values, back.dy)?;
-        Ok(Gradients { x: back.wants_dx.then_some(dx), parameters: None })
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
+        let dx = cuda.gelu_backward::<Exact<T>>(context.x.values, context.dy)?;
+        Ok(Gradients { x: context.wants_dx.then_some(dx), parameters: None })
     }
 }
 
 impl CudaUnit for DropoutUnit {
-    type Left<T: CudaReal> = ();
+    type CudaSaved<T: CudaReal> = ();
 
-    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Operand<'_, T>, _: View<'_, T>) -> Result<Done<T, ()>> {
-        Ok(Done::new(cuda.drop(x.values, self.0)?, ()))
+    fn forward<T: CudaReal>(&self, cuda: &Cuda, x: Argument<'_, T>, _: View<'_, T>) -> Result<Forward<T, ()>> {
+        Ok(Forward::new(cuda.drop(x.values, self.0)?, ()))
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, ()>) -> Result<Gradients<T>> {
-        Ok(Gradients { x: Some(cuda.drop(back.dy, self.0)?).filter(|_| back.wants_dx), parameters: None })
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, ()>) -> Result<Gradients<T>> {
+        Ok(Gradients { x: Some(cuda.drop(context.dy, self.0)?).filter(|_| context.wants_dx), parameters: None })
     }
 }

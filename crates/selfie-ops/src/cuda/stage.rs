@@ -6,10 +6,10 @@ mod post;
 mod pre;
 
 use super::conv::Conv;
-use super::norm::{GainAndBias, Norm, NormGradients, Partial};
+use super::norm::{GainAndBias, Moments, Norm, NormGradients};
 use super::numbers::Held;
 use super::unit::not_here;
-use super::{Array, Cuda, CudaNumbers, View, on_cuda};
+use super::{Array, Cuda, CudaNumbers, View};
 use crate::layout::NormAt;
 use crate::map::{Beside, Gradient, Inner, token_on};
 use crate::stage::{BlockAt, ConvAt, Stage};
@@ -37,7 +37,7 @@ struct Saved<M: CudaNumbers> {
 }
 
 /// What a block's forward makes: its output, the output's sums where they were taken, and what it keeps.
-type Made<M> = (Owned<M>, Option<Partial<<M as crate::kernels::numbers::Numbers>::Sum>>, Saved<M>);
+type Made<M> = (Owned<M>, Option<Moments<<M as crate::kernels::numbers::Numbers>::Sum>>, Saved<M>);
 
 /// Reads a block's parts.
 struct Block<'a, M: CudaNumbers> {
@@ -61,7 +61,7 @@ impl<'a, M: CudaNumbers> Block<'a, M> {
         &self,
         at: &NormAt,
         map: Map<'_, M>,
-        moments: Option<Partial<M::Sum>>,
+        moments: Option<Moments<M::Sum>>,
         statistics: &mut Option<Sums<M>>,
     ) -> Result<Norm<M::Sum>> {
         let parameters =
@@ -74,7 +74,7 @@ impl<'a, M: CudaNumbers> Block<'a, M> {
             None => self.cuda.moments::<M>(map, at.gain.len())?,
         };
         let statistics = statistics.as_mut().map(|all| all.view_mut().slice(at.statistics.clone()));
-        self.cuda.norm::<M>((map, &moments), parameters, statistics)
+        self.cuda.norm::<M>(&moments, parameters, statistics)
     }
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn run<M: CudaNumbers>(
     parameters: &Tensor,
     running: Option<&Tensor>,
 ) -> Result<Normalised<StageMap>> {
-    let dims = stage.output_dims(parameters.elem_count())?;
+    let dims = stage.output_dims(parameters.elem_count(), running.map(Tensor::elem_count))?;
     let cuda = Cuda::of(x.values.device())?;
     let parameters = parameters.contiguous()?;
     let running = running.map(|running| running.to_dtype(M::Sum::DTYPE)?.contiguous()).transpose()?;
@@ -193,16 +193,16 @@ pub(crate) fn run<M: CudaNumbers>(
         let (p_storage, p_layout) = parameters.storage_and_layout();
         let (x_storage, x_layout) = x.values.storage_and_layout();
         let running = running.as_ref().map(Tensor::storage_and_layout);
-        let parameters = on_cuda(&p_storage, p_layout)?;
+        let parameters = cuda.view(&p_storage, p_layout)?;
         let weights = M::factors(&cuda, parameters)?;
         let pass = Pass::<M> {
             cuda: &cuda,
             stage: &stage,
             parameters,
             weights: weights.view(),
-            running: running.as_ref().map(|(storage, layout)| on_cuda(storage, layout)).transpose()?,
+            running: running.as_ref().map(|(storage, layout)| cuda.view(storage, layout)).transpose()?,
         };
-        pass.forward(on_cuda(&x_storage, x_layout)?, keeps, &mut statistics)?
+        pass.forward(cuda.view(&x_storage, x_layout)?, keeps, &mut statistics)?
     };
     let statistics = statistics.map(|statistics| {
         let len = statistics.len();
@@ -244,17 +244,17 @@ impl<M: CudaNumbers> StageOp<M> {
         let (dy_storage, dy_layout) = dy.storage_and_layout();
         let running = self.running.as_ref().map(Tensor::storage_and_layout);
         let y = self.y.as_ref().map(Tensor::storage_and_layout);
-        let parameters = on_cuda(&p_storage, p_layout)?;
+        let parameters = self.cuda.view(&p_storage, p_layout)?;
         let weights: Held<'_, M::Stored> = M::factors(&self.cuda, parameters)?;
         let pass = Pass::<M> {
             cuda: &self.cuda,
             stage: &self.stage,
             parameters,
             weights: weights.view(),
-            running: running.as_ref().map(|(storage, layout)| on_cuda(storage, layout)).transpose()?,
+            running: running.as_ref().map(|(storage, layout)| self.cuda.view(storage, layout)).transpose()?,
         };
-        let y = y.as_ref().map(|(storage, layout)| on_cuda(storage, layout)).transpose()?;
-        pass.backward((on_cuda(&x_storage, x_layout)?, y), saved, on_cuda(&dy_storage, dy_layout)?)
+        let y = y.as_ref().map(|(storage, layout)| self.cuda.view(storage, layout)).transpose()?;
+        pass.backward((self.cuda.view(&x_storage, x_layout)?, y), saved, self.cuda.view(&dy_storage, dy_layout)?)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::attention::Projections;
 use super::numbers::Held;
 use super::rows::Rows;
-use super::{Array, Back, Cuda, CudaNumbers, CudaReal, CudaUnit, Done, Gradients, Operand, View, ViewMut};
+use super::{Argument, Array, Context, Cuda, CudaNumbers, CudaReal, CudaUnit, Forward, Gradients, View, ViewMut};
 use crate::Precision;
 use crate::kernels::attention::Heads;
 use crate::kernels::linear::Widths;
@@ -204,7 +204,7 @@ impl<M: CudaNumbers> Pass<'_, M> {
         let mut before_gelu =
             cuda.linear::<M>(Widths { input: d, output: f }, factor.view(), self.weight(linear1, f))?;
         drop(factor);
-        let after_gelu = cuda.bias_gelu::<M>(before_gelu.view_mut(), Some(self.bias(linear1, f)))?;
+        let after_gelu = cuda.bias_gelu::<M>(before_gelu.view_mut(), self.bias(linear1, f))?;
         let mut out = cuda.linear::<M>(Widths { input: f, output: d }, after_gelu.view(), self.weight(linear2, d))?;
         let residual = residual.unwrap_or(input.view());
         let dropout = self.layer.dropout(Place::FeedForwardOutput);
@@ -298,45 +298,47 @@ impl Layer {
     fn forward_on<M: CudaNumbers>(
         &self,
         cuda: &Cuda,
-        x: Operand<'_, M::Sum>,
+        x: Argument<'_, M::Sum>,
         parameters: View<'_, M::Sum>,
-    ) -> Result<Done<M::Sum, Box<dyn Any + Send>>> {
+    ) -> Result<Forward<M::Sum, Box<dyn Any + Send>>> {
         let (y, saved) = self.pass::<M, _>(cuda, x.dims, parameters, |pass| pass.forward(x.values))?;
-        Ok(Done::new(y, Box::new(saved)))
+        Ok(Forward::new(y, Box::new(saved)))
     }
 
     fn backward_on<M: CudaNumbers>(
         &self,
         cuda: &Cuda,
-        back: Back<'_, M::Sum, Box<dyn Any + Send>>,
+        context: Context<'_, M::Sum, Box<dyn Any + Send>>,
     ) -> Result<Gradients<M::Sum>> {
-        let Ok(saved) = back.left.downcast::<Saved<M>>() else { bail!("transformer_layer: kept for other numbers") };
-        let (x, wants_dx) = (back.x, back.wants_dx);
+        let Ok(saved) = context.saved.downcast::<Saved<M>>() else {
+            bail!("transformer_layer: kept for other numbers")
+        };
+        let (x, wants_dx) = (context.x, context.wants_dx);
         let gradients =
-            self.pass::<M, _>(cuda, x.dims, back.parameters, |pass| pass.backward(x.values, &saved, back.dy))?;
+            self.pass::<M, _>(cuda, x.dims, context.parameters, |pass| pass.backward(x.values, &saved, context.dy))?;
         Ok(Gradients { x: gradients.x.filter(|_| wants_dx), ..gradients })
     }
 }
 
 impl CudaUnit for Layer {
-    type Left<T: CudaReal> = Box<dyn Any + Send>;
+    type CudaSaved<T: CudaReal> = Box<dyn Any + Send>;
 
     fn forward<T: CudaReal>(
         &self,
         cuda: &Cuda,
-        x: Operand<'_, T>,
+        x: Argument<'_, T>,
         parameters: View<'_, T>,
-    ) -> Result<Done<T, Self::Left<T>>> {
+    ) -> Result<Forward<T, Self::CudaSaved<T>>> {
         match self.spec.precision {
             Precision::Full => self.forward_on::<Exact<T>>(cuda, x, parameters),
             Precision::Bf16 => self.forward_on::<Bf16<T>>(cuda, x, parameters),
         }
     }
 
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Self::Left<T>>) -> Result<Gradients<T>> {
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, Self::CudaSaved<T>>) -> Result<Gradients<T>> {
         match self.spec.precision {
-            Precision::Full => self.backward_on::<Exact<T>>(cuda, back),
-            Precision::Bf16 => self.backward_on::<Bf16<T>>(cuda, back),
+            Precision::Full => self.backward_on::<Exact<T>>(cuda, context),
+            Precision::Bf16 => self.backward_on::<Bf16<T>>(cuda, context),
         }
     }
 }

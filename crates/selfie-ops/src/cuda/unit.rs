@@ -1,6 +1,6 @@
 //! The bridge from a device's kernels to candle's graph, for operations from tensor to tensor.
 
-use super::{Array, Cuda, CudaReal, View, on_cuda};
+use super::{Array, Cuda, CudaReal, View};
 use crate::unit::{Normalised, Unit, parameter_gradient};
 use candle_core::cuda_backend::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
@@ -9,46 +9,46 @@ use std::sync::{Mutex, PoisonError};
 /// A [`Unit`] that can also run on a device.
 pub(crate) trait CudaUnit: Unit {
     /// What forward leaves for backward besides x and the parameters.
-    type Left<T: CudaReal>: Send;
+    type CudaSaved<T: CudaReal>: Send;
 
     /// Computes the result.
     fn forward<T: CudaReal>(
         &self,
         cuda: &Cuda,
-        x: Operand<'_, T>,
+        x: Argument<'_, T>,
         parameters: View<'_, T>,
-    ) -> Result<Done<T, Self::Left<T>>>;
+    ) -> Result<Forward<T, Self::CudaSaved<T>>>;
 
     /// Computes the gradients of x and of the parameters from `dy`.
-    fn backward<T: CudaReal>(&self, cuda: &Cuda, back: Back<'_, T, Self::Left<T>>) -> Result<Gradients<T>>;
+    fn backward<T: CudaReal>(&self, cuda: &Cuda, context: Context<'_, T, Self::CudaSaved<T>>) -> Result<Gradients<T>>;
 }
 
 /// A contiguous tensor as the kernels see it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operand<'a, T> {
+pub(crate) struct Argument<'a, T> {
     pub(crate) values: View<'a, T>,
     pub(crate) dims: &'a [usize],
 }
 
 /// What a unit's forward returns.
-pub(crate) struct Done<T, L> {
+pub(crate) struct Forward<T, L> {
     pub(crate) y: Array<T>,
-    pub(crate) left: L,
+    pub(crate) saved: L,
     /// Batch statistics, `[mean…, unbiased variance…]` of every norm in layout order.
     pub(crate) statistics: Option<Array<T>>,
 }
 
-impl<T, L> Done<T, L> {
-    pub(crate) fn new(y: Array<T>, left: L) -> Self {
-        Self { y, left, statistics: None }
+impl<T, L> Forward<T, L> {
+    pub(crate) fn new(y: Array<T>, saved: L) -> Self {
+        Self { y, saved, statistics: None }
     }
 }
 
 /// What a unit's backward reads.
-pub(crate) struct Back<'a, T, L> {
-    pub(crate) x: Operand<'a, T>,
+pub(crate) struct Context<'a, T, L> {
+    pub(crate) x: Argument<'a, T>,
     pub(crate) parameters: View<'a, T>,
-    pub(crate) left: L,
+    pub(crate) saved: L,
     pub(crate) dy: View<'a, T>,
     /// False where x needs no gradient.
     pub(crate) wants_dx: bool,
@@ -76,12 +76,12 @@ fn apply_typed<U: CudaUnit, T: CudaReal>(unit: U, x: &Tensor, parameters: Option
     let cuda = Cuda::of(x.device())?;
     let x = x.contiguous()?;
     let parameters = parameters.map(Tensor::contiguous).transpose()?;
-    let Done { y, left, statistics } = {
+    let Forward { y, saved, statistics } = {
         let (storage, layout) = x.storage_and_layout();
-        let operand = Operand { values: on_cuda(&storage, layout)?, dims: x.dims() };
+        let operand = Argument { values: cuda.view(&storage, layout)?, dims: x.dims() };
         let held = parameters.as_ref().map(Tensor::storage_and_layout);
         let parameters = match &held {
-            Some((storage, layout)) => on_cuda(storage, layout)?,
+            Some((storage, layout)) => cuda.view(storage, layout)?,
             None => View::none(),
         };
         CudaUnit::forward(&unit, &cuda, operand, parameters)?
@@ -90,7 +90,7 @@ fn apply_typed<U: CudaUnit, T: CudaReal>(unit: U, x: &Tensor, parameters: Option
         unit,
         shape,
         y: Mutex::new(Some(y.into_storage(&cuda))),
-        left: Mutex::new(Some(left)),
+        saved: Mutex::new(Some(saved)),
         cuda: cuda.clone(),
     };
     let y = match &parameters {
@@ -109,7 +109,7 @@ struct UnitOp<U: CudaUnit, T: CudaReal> {
     unit: U,
     shape: Vec<usize>,
     y: Mutex<Option<CudaStorage>>,
-    left: Mutex<Option<U::Left<T>>>,
+    saved: Mutex<Option<U::CudaSaved<T>>>,
     cuda: Cuda,
 }
 
@@ -122,22 +122,22 @@ impl<U: CudaUnit, T: CudaReal> UnitOp<U, T> {
     }
 
     fn backward(&self, x: &Tensor, parameters: Option<&Tensor>, dy: &Tensor) -> Result<Gradients<T>> {
-        let Some(left) = take(&self.left) else { bail!("{}: backward ran twice through one forward", U::NAME) };
+        let Some(saved) = take(&self.saved) else { bail!("{}: backward ran twice through one forward", U::NAME) };
         let dy = dy.contiguous()?;
         let (x_storage, x_layout) = x.storage_and_layout();
         let (dy_storage, dy_layout) = dy.storage_and_layout();
         let parameters = parameters.map(Tensor::storage_and_layout);
-        let back = Back {
-            x: Operand { values: on_cuda(&x_storage, x_layout)?, dims: x.dims() },
+        let context = Context {
+            x: Argument { values: self.cuda.view(&x_storage, x_layout)?, dims: x.dims() },
             parameters: match &parameters {
-                Some((storage, layout)) => on_cuda(storage, layout)?,
+                Some((storage, layout)) => self.cuda.view(storage, layout)?,
                 None => View::none(),
             },
-            left,
-            dy: on_cuda(&dy_storage, dy_layout)?,
+            saved,
+            dy: self.cuda.view(&dy_storage, dy_layout)?,
             wants_dx: x.track_op(),
         };
-        CudaUnit::backward(&self.unit, &self.cuda, back)
+        CudaUnit::backward(&self.unit, &self.cuda, context)
     }
 }
 

@@ -254,8 +254,12 @@ impl Stage {
     }
 
     /// The shape of the result, or why the map or the parameters do not fit.
-    pub(crate) fn output_dims(&self, n_parameters: usize) -> Result<[usize; 4]> {
+    pub(crate) fn output_dims(&self, n_parameters: usize, n_running: Option<usize>) -> Result<[usize; 4]> {
         let (spec, [b, h, w, c]) = (&self.spec, self.dims);
+        let n_statistics = spec.layout().n_statistics();
+        if let Some(n) = n_running.filter(|&n| n != n_statistics) {
+            bail!("stage: expected {n_statistics} running statistics, got {n}")
+        }
         if spec.depth == 0 {
             bail!("stage: expected at least one block, got none")
         }

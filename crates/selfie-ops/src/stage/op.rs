@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Runs the stage on `x` and returns its result with the token by which candle goes back.
 pub(super) fn run<M: Numbers>(stage: Stage, x: &Beside, parameters: &Tensor) -> Result<Normalised<StageMap>> {
-    let dims = stage.output_dims(parameters.elem_count())?;
+    let dims = stage.output_dims(parameters.elem_count(), stage.running.as_ref().map(Vec::len))?;
     let parameters = parameters.contiguous()?;
     let keeps = x.token.track_op() || parameters.track_op();
     let Ran { y, moments, saved, statistics } = {

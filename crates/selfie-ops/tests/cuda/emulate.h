@@ -13,6 +13,7 @@
 #include <vector>
 
 #define __global__
+#define __launch_bounds__(n)
 #define __device__
 #define __align__(n) __attribute__((aligned(n)))
 // One thread of the system runs all blocks: what it owns is shared by the threads of a block.

@@ -48,7 +48,18 @@ static Values random_values(size_t n) {
 
 static u32 up(u32 a, u32 b) { return (a + b - 1) / b; }
 
+#define DROPOUT_OF(d) d.seed_low, d.seed_high, d.step, d.layer, d.drop_below, d.drops, d.keep_scale
+
 #ifdef STORED_BF16
+
+typedef std::vector<STORED> Map;
+typedef std::vector<SUM> Sums;
+
+static Map random_map(size_t n) {
+    Map map(n);
+    for (STORED& value : map) value = store((SUM)random_number());
+    return map;
+}
 
 static void bf16_is_rounded_to_the_nearest_and_among_equals_to_the_even() {
     auto rounded = [](float value) { return (double)load(store((SUM)value)); };
@@ -59,10 +70,80 @@ static void bf16_is_rounded_to_the_nearest_and_among_equals_to_the_even() {
     near("negative", rounded(-3.14159274f), -3.140625, 0);
     near("NaN", std::isnan(rounded(NAN)), 1, 0);
     near("infinity", std::isinf(rounded(3.4e38f)), 1, 0);
+    Sums all(2500);
+    for (SUM& value : all) value = random_number();
+    Map kept(all.size());
+    launch({up(up(all.size(), 4), 256)}, {256}, round_all, all.data(), kept.data(), (u32)all.size());
+    Sums back(all.size());
+    launch({up(all.size(), 256)}, {256}, to_sums, kept.data(), back.data(), (u32)all.size());
+    for (size_t i = 0; i < all.size(); i++) near("round_all", back[i], load(store(all[i])), 0);
+}
+
+// Mean and unbiased variance of a map's channels, [2, channels], by the kernels; with `added`, of the sum, which goes to `joined`.
+static Sums statistics_of(const Map& x, const Map* added, Map* joined, u32 channels, Sums& norm) {
+    u32 rows = x.size() / channels, packs = channels / WIDE, of_piece = 40, pieces = up(rows, of_piece);
+    Sums partial(pieces * 2 * channels, NAN), statistics(2 * channels, NAN), gain(channels, 1.5f), bias(channels, 0.25f);
+    norm.assign(4 * channels, NAN);
+    dim3 block{std::min(packs, 32u), 8}, grid{pieces, up(packs, block.x)};
+    launch(grid, block, moments_wide, x.data(), added ? added->data() : nullptr, joined ? joined->data() : nullptr,
+           partial.data(), rows, packs, of_piece);
+    launch({up(channels, 32)}, {32, 32}, norm_of_moments, partial.data(), pieces, of_piece, channels, rows, gain.data(),
+           bias.data(), 1e-5, norm.data(), statistics.data());
+    return statistics;
+}
+
+static void norms_of_bf16_maps_are_as_defined() {
+    u32 rows = 77, channels = 40 * WIDE, packs = 40;
+    Map x = random_map(rows * channels), other = random_map(x.size()), joined(x.size());
+    Sums norm;
+    Sums statistics = statistics_of(x, &other, &joined, channels, norm);
+    for (size_t i = 0; i < x.size(); i++) near("sum", load(joined[i]), load(store(load(x[i]) + load(other[i]))), 0);
+    for (u32 c = 0; c < channels; c++) {
+        double mean = 0, var = 0;
+        for (u32 r = 0; r < rows; r++) mean += load(joined[r * channels + c]) / rows;
+        for (u32 r = 0; r < rows; r++) var += std::pow(load(joined[r * channels + c]) - mean, 2) / (rows - 1);
+        near("mean", statistics[c], mean, 1e-6);
+        near("variance", statistics[channels + c], var, 1e-5);
+    }
+    dim3 block{32, 8}, grid{up(rows, 64), 2};
+    Map y(x.size()), plain(x.size());
+    launch(grid, block, join_shortcut_wide, x.data(), norm.data(), other.data(), norm.data(), y.data(), rows, packs, 64u);
+    launch(grid, block, join_shortcut_wide, x.data(), norm.data(), other.data(), nullptr, plain.data(), rows, packs, 64u);
+    Sums line(2 * channels);
+    for (SUM& value : line) value = random_number();
+    Map dx(x.size());
+    launch(grid, block, norm_backward_wide, other.data(), x.data(), norm.data(), line.data(), joined.data(), dx.data(), rows,
+           packs, 64u, 1);
+    for (size_t i = 0; i < y.size(); i++) {
+        u32 c = i % channels;
+        SUM z = load(x[i]) * norm[c] + norm[channels + c], s = load(other[i]);
+        near("joined", load(y[i]), std::max(z + s * norm[c] + norm[channels + c], 0.0f), 1 / 256.0);
+        near("joined, plain", load(plain[i]), std::max(z + s, 0.0f), 1 / 256.0);
+        SUM dz = z > 0 ? s : 0;
+        near("backward", load(dx[i]), norm[c] * dz + line[c] * load(x[i]) + line[channels + c] + load(joined[i]), 1 / 256.0);
+    }
+}
+
+// A first row unlike all others takes no digits from the variance.
+static void an_outlier_in_the_first_row_spoils_no_variance() {
+    u32 rows = 20000, channels = WIDE;
+    Map x(rows * channels, store(0.25f));
+    x[0] = store(7.3125f);
+    Sums norm;
+    Sums statistics = statistics_of(x, nullptr, nullptr, channels, norm);
+    double delta = 7.0625, mean = 0.25 + delta / rows;
+    near("mean", statistics[0], mean, 1e-6);
+    near("variance", statistics[channels] * 1e3, 1e3 * (delta * delta / rows - delta * delta / rows / rows) * rows / (rows - 1), 1e-4);
+    near("no variance", statistics[channels + 1], 0, 0);
 }
 
 int main() {
-    bf16_is_rounded_to_the_nearest_and_among_equals_to_the_even();
+    for (bool order : {false, true}) {
+        backwards = order;
+        bf16_is_rounded_to_the_nearest_and_among_equals_to_the_even();
+        norms_of_bf16_maps_are_as_defined();
+        an_outlier_in_the_first_row_spoils_no_variance();
+    }
     std::cout << n_checks << " checks\n";
 }
 
@@ -99,7 +180,7 @@ static NormResult batch_norm(const Values& x, u32 channels, const Values& gain, 
     dim3 block{std::min(packs, 4u), 3};
     dim3 grid{pieces, up(packs, block.x)};
     launch(grid, block, wide ? moments_wide : moments_single, x.data(), nullptr, nullptr, partial.data(), rows, packs, of_piece);
-    launch({up(channels, 32)}, {32, 32}, norm_of_moments, partial.data(), pieces, x.data(), channels, rows, gain.data(),
+    launch({up(channels, 32)}, {32, 32}, norm_of_moments, partial.data(), pieces, of_piece, channels, rows, gain.data(),
            bias.data(), 1e-5, result.norm.data(), result.statistics.data());
     launch(grid, block, wide ? apply_norm_wide : apply_norm_single, x.data(), result.norm.data(), result.y.data(), rows, packs,
            of_piece, 1);
@@ -139,6 +220,70 @@ static void norms_are_as_defined_and_have_exact_gradients() {
         gradient("norm, x", x, dy, dx, [&](const Values& at) { return defined(at, gain, bias); });
         gradient("norm, gain", gain, dy, d_gain, [&](const Values& at) { return defined(x, at, bias); });
         gradient("norm, bias", bias, dy, d_bias, [&](const Values& at) { return defined(x, gain, at); });
+    }
+}
+
+static void running_norms_maps_and_masks_are_as_defined() {
+    u32 rows = 9, channels = 5, n = rows * channels;
+    Values running = random_values(2 * channels), gain = random_values(channels), bias = random_values(channels);
+    for (u32 c = 0; c < channels; c++) running[channels + c] = std::abs(running[channels + c]);
+    Values norm(4 * channels), x = random_values(n), other = random_values(n), y(n), sum(n), mask(n);
+    launch({1}, {64}, norm_of_running, running.data(), channels, gain.data(), bias.data(), 1e-5, norm.data());
+    launch({up(rows, 4)}, {5, 3}, apply_norm_single, x.data(), norm.data(), y.data(), rows, channels, 4u, 0);
+    Values joined(n);
+    launch({up(rows, 4)}, {5, 3}, join_shortcut_single, x.data(), norm.data(), other.data(), norm.data(), joined.data(), rows,
+           channels, 4u);
+    launch({up(n, 16)}, {16}, add_maps, x.data(), other.data(), sum.data(), n);
+    launch({up(n, 16)}, {16}, mask_by_output, x.data(), other.data(), mask.data(), n);
+    for (u32 i = 0; i < n; i++) {
+        u32 c = i % channels;
+        near("running", y[i], (x[i] - running[c]) / std::sqrt(running[channels + c] + 1e-5) * gain[c] + bias[c], 1e-12);
+        double shortcut = other[i] * norm[c] + norm[channels + c];
+        near("joined", joined[i], std::max(x[i] * norm[c] + norm[channels + c] + shortcut, 0.0), 1e-14);
+        near("sum of maps", sum[i], x[i] + other[i], 0);
+        near("mask", mask[i], other[i] > 0 ? x[i] : 0, 0);
+    }
+    // Running statistics are constants: the gradient is the scale alone.
+    Values dy = random_values(n), line(2 * channels), d_gain(channels), d_bias(channels), dx(n), partial(2 * 2 * channels);
+    launch({2}, {5, 3}, norm_backward_sums_single, dy.data(), x.data(), norm.data(), partial.data(), rows, channels, 5u, 0);
+    launch({1}, {32, 32}, norm_backward_line, partial.data(), 2u, channels, 0u, norm.data(), line.data(), d_gain.data(),
+           d_bias.data());
+    launch({up(rows, 4)}, {5, 3}, norm_backward_single, dy.data(), x.data(), norm.data(), line.data(), other.data(), dx.data(),
+           rows, channels, 4u, 0);
+    for (u32 i = 0; i < n; i++) near("running, backward", dx[i], dy[i] * norm[i % channels] + other[i], 1e-13);
+}
+
+static void rows_are_finished_added_and_taken_as_defined() {
+    Dropout none{0, 0, 0, 0, 0, 0, 0.0}, some{7, 1, 3, 2, 1u << 30, 1, 1 / 0.75};
+    u32 images = 5, tokens = 3, width = 10, n = images * width, step = tokens * width;
+    Values y = random_values(n), bias = random_values(width), all = random_values(n * tokens);
+    for (const Dropout& dropout : {none, some}) {
+        Values finished = y, alone = y, taken(n), dropped_all(all.size());
+        launch({1}, {64}, finish_rows, finished.data(), bias.data(), all.data(), step, n, width, step, DROPOUT_OF(dropout));
+        launch({1}, {64}, finish_rows, alone.data(), bias.data(), nullptr, 0u, n, width, step, DROPOUT_OF(dropout));
+        launch({1}, {64}, to_stored, all.data(), step, taken.data(), n, width, step, DROPOUT_OF(dropout));
+        launch({up(all.size(), 64)}, {64}, drop, all.data(), dropped_all.data(), (u32)all.size(), DROPOUT_OF(dropout));
+        for (u32 i = 0; i < n; i++) {
+            u32 row = i / width, c = i % width, at = row * step + c;
+            near("finished", finished[i], dropped(y[i] + bias[c], dropout, at) + all[at], 1e-14);
+            near("finished alone", alone[i], dropped(y[i] + bias[c], dropout, at), 1e-14);
+            near("taken", taken[i], dropped(all[at], dropout, at), 0);
+        }
+        for (u32 i = 0; i < all.size(); i++) near("dropped", dropped_all[i], dropped(all[i], dropout, i), 0);
+    }
+    near("an infinity that is dropped", dropped(INFINITY, Dropout{7, 1, 3, 2, ~0u, 1, 2.0}, 0), 0, 0);
+    Values sum = all, sums(width), partial(up(n / width, 2) * width);
+    launch({1}, {64}, add_rows, sum.data(), step, y.data(), n, width);
+    launch({up(images, 2), up(width, 4)}, {4, 3}, column_sums, y.data(), partial.data(), images, width, 2u);
+    launch({1}, {32, 8}, join_sums, partial.data(), up(images, 2), sums.data(), width);
+    for (u32 i = 0; i < all.size(); i++) {
+        u32 row = i / width;
+        near("added", sum[i], all[i] + (row % tokens ? 0 : y[row / tokens * width + i % width]), 0);
+    }
+    for (u32 c = 0; c < width; c++) {
+        double expected = 0;
+        for (u32 r = 0; r < images; r++) expected += y[r * width + c];
+        near("column", sums[c], expected, 1e-14);
     }
 }
 
@@ -205,7 +350,7 @@ struct Attention {
 };
 
 static double keep_of(const Attention& a, const Dropout& dropout, u32 image, u32 head, u32 i, u32 j) {
-    return dropout_factor(dropout, ((u64)(image * a.heads + head) * a.tokens + i) * a.tokens + j);
+    return dropped(1, dropout, ((u64)(image * a.heads + head) * a.tokens + i) * a.tokens + j);
 }
 
 // The pooled values, by definition.
@@ -234,8 +379,6 @@ static Values attend(const Attention& a, const Values& q, const Values& kv, cons
     }
     return pooled;
 }
-
-#define DROPOUT_OF(d) d.seed_low, d.seed_high, d.step, d.layer, d.drop_below, d.drops, d.keep_scale
 
 static void attention_is_as_defined_and_has_exact_gradients() {
     Dropout none{0, 0, 0, 0, 0, 0, 0.0}, some{7, 1, 3, 2, 1u << 30, 1, 1 / 0.75};
@@ -345,6 +488,15 @@ static void rows_go_in_order_and_come_back() {
     }
 }
 
+static void a_place_that_is_none_gives_zeros_and_gets_nothing() {
+    std::vector<u32> order{1, 9};
+    Values x{1, 2}, y(2, 7.0), dx(2, 0.0);
+    launch({1}, {32}, rows_in_order, x.data(), order.data(), y.data(), 2u, 2u, 1u, 2u);
+    near("no place", y, {2, 0}, 0);
+    launch({1}, {32}, put_in_order, x.data(), order.data(), dx.data(), 2u, 2u, 1u);
+    near("no place, backward", dx, {0, 1}, 0);
+}
+
 static void pools_have_exact_gradients() {
     u32 images = 2, height = 5, width = 6, channels = 3, out_height = 3, out_width = 3;
     Values x = random_values(images * height * width * channels), y(images * out_height * out_width * channels);
@@ -419,6 +571,18 @@ static void weight_decay_reaches_its_ranges_alone() {
     near("first moment", moment, {0.95, 1.0, 1.05}, 1e-15);
     launch({1}, {16}, second_moment, second.data(), x.data(), x.data(), nullptr, 0u, 3u, 0.9, 0.1, 0.5, 0.0);
     near("second moment", second, {1.825, 1.9, 2.025}, 1e-15);
+    Values updated{1, 2, 3}, first{0.1, 0.2, 0.3}, root_of{4, 9, 16};
+    std::vector<u32> last{2, 3};
+    launch({1}, {16}, adamw, updated.data(), first.data(), root_of.data(), last.data(), 1u, 3u, 0.01, 0.5, 2.0, 1.0);
+    near("AdamW", updated, {1 - 0.05 / 5, 2 - 0.1 / 7, 3 * 0.99 - 0.15 / 9}, 1e-15);
+    Values nesterov{1, 2}, velocity{0.5, 0.25}, slope{4, 8};
+    launch({1}, {16}, sgd_nesterov, nesterov.data(), velocity.data(), slope.data(), nullptr, 0u, 2u, 0.9, 0.1, 0.5, 0.1);
+    near("SGD", nesterov, {1 - 0.1 * (2 + 0.45), 2 - 0.1 * (4 + 0.225)}, 1e-15);
+    Values total{1, 2}, average{1, 2};
+    launch({1}, {16}, accumulate, total.data(), slope.data(), slope.data(), nullptr, 0u, 2u, 0.0, 0.0, 0.0, 0.0);
+    near("accumulate", total, {5, 10}, 0);
+    launch({1}, {16}, exponential_average, average.data(), slope.data(), slope.data(), nullptr, 0u, 2u, 0.75, 0.25, 0.0, 0.0);
+    near("average", average, {1.75, 3.5}, 1e-15);
     Values squares(4);
     Values many = random_values(1000);
     double expected = 0;
@@ -440,7 +604,7 @@ static void dropout_draws_what_selfie_random_draws() {
         dropout.seed_low = (u32)seed;
         dropout.seed_high = (u32)(seed >> 32);
         for (size_t i = 0; i < kept.size(); i++) {
-            near("dropout", dropout_factor(dropout, first + i), kept[i] == '1' ? 2.5 : 0, 0);
+            near("dropout", dropped(1, dropout, first + i), kept[i] == '1' ? 2.5 : 0, 0);
         }
         lines++;
     }
@@ -452,11 +616,14 @@ int main() {
     for (bool order : {false, true}) {
         backwards = order;
         norms_are_as_defined_and_have_exact_gradients();
+        running_norms_maps_and_masks_are_as_defined();
+        rows_are_finished_added_and_taken_as_defined();
         columns_are_as_defined_and_fold_is_their_transpose();
         attention_is_as_defined_and_has_exact_gradients();
         layer_norms_are_as_defined_and_have_exact_gradients();
         gelu_is_as_defined_and_has_exact_gradients();
         rows_go_in_order_and_come_back();
+        a_place_that_is_none_gives_zeros_and_gets_nothing();
         pools_have_exact_gradients();
         cross_entropy_is_as_defined_and_has_exact_gradients();
         weight_decay_reaches_its_ranges_alone();

@@ -22,8 +22,8 @@ struct Place {
     // Where the pooled values of query i lie.
     __device__ size_t pooled(u32 i) const { return ((size_t)(image * h.queries + i) * h.heads + head) * h.width; }
     // As if every token asked.
-    __device__ SUM keep(const Dropout& dropout, u32 i, u32 j) const {
-        return dropout_factor(dropout, ((u64)(image * h.heads + head) * h.tokens + i) * h.tokens + j);
+    __device__ SUM kept(SUM value, const Dropout& dropout, u32 i, u32 j) const {
+        return dropped(value, dropout, ((u64)(image * h.heads + head) * h.tokens + i) * h.tokens + j);
     }
 };
 
@@ -56,7 +56,7 @@ extern "C" __global__ void attention(SumIn q, SumIn k, SumIn v, SumOut probs, St
         for (u32 j = threadIdx.x; j < h.tokens; j += 32) {
             SUM prob = exponential(scores[j] - largest) / sum;
             probs[at.probs(i) + j] = prob;
-            scores[j] = prob * at.keep(dropout, i, j);
+            scores[j] = at.kept(prob, dropout, i, j);
         }
         __syncwarp();
         for (u32 c = threadIdx.x; c < h.width; c += 32) {
@@ -84,7 +84,7 @@ extern "C" __global__ void attention_backward_queries(SumIn k, SumIn v, SumIn pr
         __syncwarp();
         SUM along = 0;
         for (u32 j = threadIdx.x; j < h.tokens; j += 32) {
-            scores[j] *= at.keep(dropout, i, j);
+            scores[j] = at.kept(scores[j], dropout, i, j);
             along += scores[j] * probs[at.probs(i) + j];
         }
         along = sum_over_warp(along);
@@ -113,7 +113,7 @@ extern "C" __global__ void attention_backward_tokens(SumIn q, SumIn probs, SumIn
     SUM* scores = kept + h.queries;
     for (u32 j = threadIdx.y; j < h.tokens; j += blockDim.y) {
         for (u32 i = threadIdx.x; i < h.queries; i += 32) {
-            kept[i] = probs[at.probs(i) + j] * at.keep(dropout, i, j);
+            kept[i] = at.kept(probs[at.probs(i) + j], dropout, i, j);
             scores[i] = d_scores[at.probs(i) + j];
         }
         __syncwarp();

@@ -12,20 +12,23 @@ __device__ inline void read_row(SumIn from, u32 which, u32 packs, u32 pack, SUM 
     for (int c = 0; c < P; c++) to[c] = from[(which * packs + pack) * P + c];
 }
 
-// Each piece of rows: sums and sums of squares of every channel, of numbers less the map's first row, so that squares do not
-// cancel. With `added`, the map is x + added and is written to `joined`.
+// Each piece of rows: mean and sum of squared deviations of every channel, from sums of numbers less the piece's first row,
+// so that squares do not cancel. With `added`, the map is x + added and is written to `joined`.
 template <int P>
 __device__ inline void moments_of(StoredIn x, StoredIn added, StoredOut joined, SumOut partial, u32 rows, u32 packs,
                                   u32 rows_of_piece) {
     u32 pack = blockIdx.y * blockDim.x + threadIdx.x;
-    SUM sums[2 * P];
+    u32 piece_begin = blockIdx.x * rows_of_piece;
+    SUM sums[2 * P], first[P];
     for (int c = 0; c < 2 * P; c++) sums[c] = 0;
     if (pack < packs) {
-        Pack<P> first = read_pack<P>(x, pack);
+        size_t at = (size_t)piece_begin * packs + pack;
+        Pack<P> here = read_pack<P>(x, at);
         if (added) {
-            Pack<P> more = read_pack<P>(added, pack);
-            for (int c = 0; c < P; c++) first.at[c] = store(load(first.at[c]) + load(more.at[c]));
+            Pack<P> more = read_pack<P>(added, at);
+            for (int c = 0; c < P; c++) here.at[c] = store(load(here.at[c]) + load(more.at[c]));
         }
+        for (int c = 0; c < P; c++) first[c] = load(here.at[c]);
         ROWS_OF_A_PACK(row) {
             size_t i = (size_t)row * packs + pack;
             Pack<P> here = read_pack<P>(x, i);
@@ -35,7 +38,7 @@ __device__ inline void moments_of(StoredIn x, StoredIn added, StoredOut joined, 
                 write_pack<P>(joined, i, here);
             }
             for (int c = 0; c < P; c++) {
-                SUM shifted = load(here.at[c]) - load(first.at[c]);
+                SUM shifted = load(here.at[c]) - first[c];
                 sums[c] += shifted;
                 sums[P + c] += shifted * shifted;
             }
@@ -43,16 +46,29 @@ __device__ inline void moments_of(StoredIn x, StoredIn added, StoredOut joined, 
     }
     sum_over_rows<2 * P>(sums);
     if (threadIdx.y == 0 && pack < packs) {
-        SUM* out = partial + (size_t)blockIdx.x * 2 * packs * P + (size_t)pack * P;
+        SumOut out = partial + (size_t)blockIdx.x * 2 * packs * P + (size_t)pack * P;
+        SUM n = min(rows_of_piece, rows - piece_begin);
         for (int c = 0; c < P; c++) {
-            out[c] = sums[c];
-            out[(size_t)packs * P + c] = sums[P + c];
+            SUM shifted = sums[c] / n, squares = sums[P + c] - sums[c] * shifted;
+            out[c] = first[c] + shifted;
+            out[(size_t)packs * P + c] = squares < 0 ? (SUM)0 : squares;
         }
     }
 }
-FOR_PACKS(moments,
-          (StoredIn x, StoredIn added, StoredOut joined, SumOut partial, u32 rows, u32 packs, u32 rows_of_piece),
+FOR_PACKS(moments, (StoredIn x, StoredIn added, StoredOut joined, SumOut partial, u32 rows, u32 packs, u32 rows_of_piece),
           (x, added, joined, partial, rows, packs, rows_of_piece))
+
+// Mean and sum of squared deviations of n rows.
+struct Moments {
+    double n, mean, squares;
+    __device__ void join(double more_n, double more_mean, double more_squares) {
+        if (more_n == 0) return;
+        double both = n + more_n, delta = more_mean - mean;
+        mean += delta * more_n / both;
+        squares += more_squares + delta * delta * n * more_n / both;
+        n = both;
+    }
+};
 
 // Two sums [pieces, 2, channels] of every channel, by a block of 32 x 32 threads for 32 channels.
 __device__ inline bool join_pieces(SumIn partial, u32 pieces, u32 channels, u32& channel, double (&sums)[2]) {
@@ -87,19 +103,31 @@ __device__ inline void write_norm(SumOut norm, u32 channels, u32 c, double mean,
     norm[3 * channels + c] = (SUM)rstd;
 }
 
-// `statistics`, where it is not null: [mean, unbiased variance].
-extern "C" __global__ void norm_of_moments(SumIn partial, u32 pieces, StoredIn map, u32 channels, u32 rows,
-                                           SumIn gain, SumIn bias, double epsilon, SumOut norm, SumOut statistics) {
-    u32 c;
-    double sums[2];
-    if (!join_pieces(partial, pieces, channels, c, sums)) return;
-    double n = rows, shifted = sums[0] / n, var = sums[1] / n - shifted * shifted;
-    if (var < 0) var = 0;
-    double mean = (double)load(map[c]) + shifted;
-    write_norm(norm, channels, c, mean, var, gain[c], bias[c], epsilon);
+// Joins the moments of pieces [pieces, 2, channels], by a block of 32 x 32 threads for 32 channels. `statistics`, where it is
+// not null: [mean, unbiased variance].
+extern "C" __global__ void __launch_bounds__(1024) norm_of_moments(SumIn partial, u32 pieces, u32 rows_of_piece, u32 channels,
+                                                                   u32 rows, SumIn gain, SumIn bias, double epsilon, SumOut norm,
+                                                                   SumOut statistics) {
+    __shared__ double shared[3][32][33];
+    u32 c = blockIdx.x * 32 + threadIdx.x;
+    Moments here = {0, 0, 0};
+    if (c < channels) {
+        for (u32 piece = threadIdx.y; piece < pieces; piece += 32) {
+            double n = min(rows_of_piece, rows - piece * rows_of_piece);
+            here.join(n, partial[(size_t)(2 * piece) * channels + c], partial[(size_t)(2 * piece + 1) * channels + c]);
+        }
+    }
+    shared[0][threadIdx.y][threadIdx.x] = here.n;
+    shared[1][threadIdx.y][threadIdx.x] = here.mean;
+    shared[2][threadIdx.y][threadIdx.x] = here.squares;
+    __syncthreads();
+    if (threadIdx.y != 0 || c >= channels) return;
+    Moments all = {0, 0, 0};
+    for (int i = 0; i < 32; i++) all.join(shared[0][i][threadIdx.x], shared[1][i][threadIdx.x], shared[2][i][threadIdx.x]);
+    write_norm(norm, channels, c, all.mean, all.squares / all.n, gain[c], bias[c], epsilon);
     if (statistics) {
-        statistics[c] = (SUM)mean;
-        statistics[channels + c] = (SUM)(rows > 1 ? var * n / (n - 1) : var);
+        statistics[c] = (SUM)all.mean;
+        statistics[channels + c] = (SUM)(all.squares / (rows > 1 ? all.n - 1 : all.n));
     }
 }
 
@@ -215,7 +243,7 @@ FOR_PACKS(norm_backward_sums,
 
 // The parameters' gradients, and `line` [2, channels], slope and offset: dx = scale * dz + slope * x + offset.
 // `rows` is 0 for running statistics, through which no gradient flows.
-extern "C" __global__ void norm_backward_line(SumIn partial, u32 pieces, u32 channels, u32 rows, SumIn norm,
+extern "C" __global__ void __launch_bounds__(1024) norm_backward_line(SumIn partial, u32 pieces, u32 channels, u32 rows, SumIn norm,
                                               SumOut line, SumOut d_gain, SumOut d_bias) {
     u32 c;
     double sums[2];

@@ -107,8 +107,8 @@ struct Dropout {
     double keep_scale;
 };
 
-__device__ inline SUM dropout_factor(const Dropout& dropout, u64 index) {
-    if (!dropout.drops) return 1;
+__device__ inline bool is_kept(const Dropout& dropout, u64 index) {
+    if (!dropout.drops) return true;
     u64 block = index / 4;
     u32 c0 = (u32)block, c1 = (u32)(block >> 32) << 8 | PURPOSE_DROPOUT, c2 = dropout.step, c3 = dropout.layer;
     u32 k0 = dropout.seed_low, k1 = dropout.seed_high;
@@ -124,7 +124,13 @@ __device__ inline SUM dropout_factor(const Dropout& dropout, u64 index) {
     }
     u32 lane = (u32)(index % 4);
     u32 word = lane == 0 ? c0 : lane == 1 ? c1 : lane == 2 ? c2 : c3;
-    return word < dropout.drop_below ? (SUM)0 : (SUM)dropout.keep_scale;
+    return word >= dropout.drop_below;
+}
+
+// 0 where the element is dropped, whatever it was.
+__device__ inline SUM dropped(SUM value, const Dropout& dropout, u64 index) {
+    if (!is_kept(dropout, index)) return 0;
+    return dropout.drops ? value * (SUM)dropout.keep_scale : value;
 }
 
 #define DROPOUT_PARAMETERS \

@@ -6,8 +6,7 @@ extern "C" __global__ void to_stored(SumIn x, u32 step_x, StoredOut y, u32 n, u3
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     u32 row = i / width, c = i % width;
-    SUM factor = dropout_factor(DROPOUT_ARGUMENTS, (u64)row * drop_step + c);
-    y[i] = store(x[(size_t)row * step_x + c] * factor);
+    y[i] = store(dropped(x[(size_t)row * step_x + c], DROPOUT_ARGUMENTS, (u64)row * drop_step + c));
 }
 
 // The same of numbers that lie end to end, four to a thread.
@@ -31,7 +30,7 @@ extern "C" __global__ void to_sums(StoredIn x, SumOut y, u32 n) {
 
 extern "C" __global__ void drop(SumIn x, SumOut y, u32 n, DROPOUT_PARAMETERS) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) y[i] = x[i] * dropout_factor(DROPOUT_ARGUMENTS, i);
+    if (i < n) y[i] = dropped(x[i], DROPOUT_ARGUMENTS, i);
 }
 
 // y = dropout(y + bias) + residual, whose rows lie `residual_step` apart; without a residual where it is null.
@@ -40,11 +39,11 @@ extern "C" __global__ void finish_rows(SumOut y, SumIn bias, SumIn residual, u32
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     u32 row = i / width, c = i % width;
-    SUM value = (y[i] + bias[c]) * dropout_factor(DROPOUT_ARGUMENTS, (u64)row * drop_step + c);
+    SUM value = dropped(y[i] + bias[c], DROPOUT_ARGUMENTS, (u64)row * drop_step + c);
     y[i] = residual ? value + residual[(size_t)row * residual_step + c] : value;
 }
 
-// y += x, whose rows lie `step_x` apart where y's lie `step_y` apart.
+// y += x, whose rows lie end to end, where those of y begin `step_y` apart.
 extern "C" __global__ void add_rows(SumOut y, u32 step_y, SumIn x, u32 n, u32 width) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) y[(size_t)(i / width) * step_y + i % width] += x[i];

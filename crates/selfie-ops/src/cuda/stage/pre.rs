@@ -1,7 +1,7 @@
 //! The pre-activation bottleneck: norm, ReLU, convolution, three times, plus the shortcut.
 
 use super::{Block, Made, Map, Owned, Saved, Sums, norm_gradients};
-use crate::cuda::norm::{Partial, Through};
+use crate::cuda::norm::{Moments, Through};
 use crate::cuda::numbers::Held;
 use crate::cuda::{Array, CudaNumbers};
 use candle_core::{Result, bail};
@@ -9,7 +9,7 @@ use candle_core::{Result, bail};
 pub(super) fn forward<M: CudaNumbers>(
     block: &Block<'_, M>,
     x: Map<'_, M>,
-    moments: Option<Partial<M::Sum>>,
+    moments: Option<Moments<M::Sum>>,
     statistics: &mut Option<Sums<M>>,
 ) -> Result<Made<M>> {
     let cuda = block.cuda;
