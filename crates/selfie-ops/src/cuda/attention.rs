@@ -68,7 +68,7 @@ type Pooled<M> = (Array<<M as Numbers>::Stored>, Array<<M as Numbers>::Sum>);
 
 impl<T> Projections<T> {
     /// Where queries, keys and values are written.
-    fn to_write(&mut self, d: usize) -> [KernelArgument; 3] {
+    fn written(&mut self, d: usize) -> [KernelArgument; 3] {
         match self {
             Self::Packed(qkv) => {
                 let len = qkv.len();
@@ -121,7 +121,7 @@ impl Cuda {
     ) -> Result<Projections<M::Stored>> {
         let _span = self.span(OpClass::Attention, work(sizes, batch, 4))?;
         let mut gradients = Projections::<M::Stored>::like(self, sizes, batch)?;
-        let [dq, dk, dv] = gradients.to_write(sizes.width());
+        let [dq, dk, dv] = gradients.written(sizes.width());
         let mut d_scores = self.alloc::<M::Sum>(probs.len())?;
         let mut arguments =
             vec![parts.k.into(), parts.v.into(), probs.into(), d_pooled.into(), d_scores.view_mut().into(), dq];
