@@ -103,10 +103,25 @@ impl Conv {
         columns: View<'_, M::Stored>,
         weight: View<'_, M::Stored>,
     ) -> Result<Array<M::Stored>> {
+        self.forward_onto::<M>(cuda, columns, weight, None)
+    }
+
+    /// `columns · weight`, added to a map that nobody else reads, where there is one.
+    pub(super) fn forward_onto<M: CudaNumbers>(
+        self,
+        cuda: &Cuda,
+        columns: View<'_, M::Stored>,
+        weight: View<'_, M::Stored>,
+        added: Option<Array<M::Stored>>,
+    ) -> Result<Array<M::Stored>> {
         let _span = cuda.span(OpClass::ConvolutionForward, self.work::<M::Stored>(1))?;
-        let mut y = cuda.alloc(self.out_len())?;
+        let onto = added.is_some();
+        let mut y = match added {
+            Some(added) => added,
+            None => cuda.alloc(self.out_len())?,
+        };
         let factors = (Factor::plain(columns), Factor::plain(weight));
-        cuda.product::<M, _>(self.sizes(), factors, y.view_mut(), false)?;
+        cuda.product::<M, _>(self.sizes(), factors, y.view_mut(), onto)?;
         Ok(y)
     }
 

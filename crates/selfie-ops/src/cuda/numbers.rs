@@ -85,6 +85,14 @@ pub(crate) enum Held<'a, T> {
 }
 
 impl<T> Held<'_, T> {
+    /// The memory, where it is its own.
+    pub(super) fn owned(self) -> Option<Array<T>> {
+        match self {
+            Self::Borrowed(_) => None,
+            Self::Owned(array) => Some(array),
+        }
+    }
+
     pub(crate) fn view(&self) -> View<'_, T> {
         match self {
             Self::Borrowed(view) => *view,

@@ -26,7 +26,7 @@ type Sums<M> = Array<<M as crate::kernels::numbers::Numbers>::Sum>;
 
 /// What a block keeps.
 struct Saved<M: CudaNumbers> {
-    /// Its input; of every block but the first, whose input is the stage's.
+    /// Its input, where that is its own: of every block but the first, whose input is the stage's.
     x: Option<Owned<M>>,
     /// What its convolutions wrote, unnormalised, as far as a norm reads it.
     raw: Vec<Owned<M>>,
@@ -35,6 +35,9 @@ struct Saved<M: CudaNumbers> {
     /// What its 1×1 convolutions read, where it is no map above.
     active: Vec<Owned<M>>,
 }
+
+/// What a block reads; its own where nobody else does.
+type Input<'a, M> = Held<'a, <M as crate::kernels::numbers::Numbers>::Stored>;
 
 /// What a block's forward makes: its output, the output's sums where they were taken, and what it keeps.
 type Made<M> = (Owned<M>, Option<Moments<<M as crate::kernels::numbers::Numbers>::Sum>>, Saved<M>);
@@ -47,6 +50,8 @@ struct Block<'a, M: CudaNumbers> {
     /// The parameters as products multiply them.
     weights: View<'a, M::Stored>,
     running: Option<View<'a, M::Sum>>,
+    /// Whether a backward may follow.
+    keeps: bool,
     convs: [Conv; 3],
     downsample: Option<Conv>,
 }
@@ -91,6 +96,8 @@ struct Pass<'a, M: CudaNumbers> {
     parameters: View<'a, M::Sum>,
     weights: View<'a, M::Stored>,
     running: Option<View<'a, M::Sum>>,
+    /// Whether a backward may follow.
+    keeps: bool,
 }
 
 impl<M: CudaNumbers> Pass<'_, M> {
@@ -105,37 +112,31 @@ impl<M: CudaNumbers> Pass<'_, M> {
             parameters: self.parameters,
             weights: self.weights,
             running: self.running,
+            keeps: self.keeps,
             convs: [conv(one, sides)?, conv2, conv(three, conv2.out_sides())?],
             downsample: at.downsample.as_ref().map(|(at, _)| conv(at, sides)).transpose()?,
         })
     }
 
     /// The result and what every block keeps; nothing where no backward may follow.
-    fn forward(
-        &self,
-        x: Map<'_, M>,
-        keeps: bool,
-        statistics: &mut Option<Sums<M>>,
-    ) -> Result<(Owned<M>, Vec<Saved<M>>)> {
+    fn forward(&self, x: Map<'_, M>, statistics: &mut Option<Sums<M>>) -> Result<(Owned<M>, Vec<Saved<M>>)> {
         let (_, blocks) = self.stage.spec.blocks();
         let mut saved: Vec<Saved<M>> = Vec::new();
-        let (mut y, mut moments) = (None::<Owned<M>>, None);
+        let (mut input, mut moments) = (Held::Borrowed(x), None);
         for (i, at) in blocks.iter().enumerate() {
             let block = self.block(at, i)?;
-            let input = y.as_ref().map_or(x, Array::view);
-            let (out, next, mut kept) = match self.stage.spec.form {
+            let (out, next, kept) = match self.stage.spec.form {
                 BlockForm::PreActivation => pre::forward(&block, input, moments.take(), statistics)?,
                 BlockForm::PostActivation => post::forward(&block, input, statistics)?,
             };
-            moments = next;
-            kept.x = y.replace(out);
-            if keeps {
+            (input, moments) = (Held::Owned(out), next);
+            if self.keeps {
                 saved.push(kept);
             }
         }
-        match y {
-            Some(y) => Ok((y, saved)),
-            None => bail!("stage: expected at least one block, got none"),
+        match input {
+            Held::Owned(y) => Ok((y, saved)),
+            Held::Borrowed(_) => bail!("stage: expected at least one block, got none"),
         }
     }
 
@@ -201,8 +202,9 @@ pub(crate) fn run<M: CudaNumbers>(
             parameters,
             weights: weights.view(),
             running: running.as_ref().map(|(storage, layout)| cuda.view(storage, layout)).transpose()?,
+            keeps,
         };
-        pass.forward(cuda.view(&x_storage, x_layout)?, keeps, &mut statistics)?
+        pass.forward(cuda.view(&x_storage, x_layout)?, &mut statistics)?
     };
     let statistics = statistics.map(|statistics| {
         let len = statistics.len();
@@ -252,6 +254,7 @@ impl<M: CudaNumbers> StageOp<M> {
             parameters,
             weights: weights.view(),
             running: running.as_ref().map(|(storage, layout)| self.cuda.view(storage, layout)).transpose()?,
+            keeps: true,
         };
         let y = y.as_ref().map(|(storage, layout)| self.cuda.view(storage, layout)).transpose()?;
         pass.backward((self.cuda.view(&x_storage, x_layout)?, y), saved, self.cuda.view(&dy_storage, dy_layout)?)

@@ -1,16 +1,16 @@
 //! The post-activation bottleneck of ResNet v1.5: convolution, norm, ReLU, three times; the last ReLU after the shortcut.
 
-use super::{Block, Made, Map, Owned, Saved, Sums, norm_gradients};
+use super::{Block, Input, Made, Map, Owned, Saved, Sums, norm_gradients};
 use crate::cuda::CudaNumbers;
 use crate::cuda::norm::Through;
 use candle_core::{Result, bail};
 
 pub(super) fn forward<M: CudaNumbers>(
     block: &Block<'_, M>,
-    x: Map<'_, M>,
+    input: Input<'_, M>,
     statistics: &mut Option<Sums<M>>,
 ) -> Result<Made<M>> {
-    let cuda = block.cuda;
+    let (cuda, x) = (block.cuda, input.view());
     let [conv1, conv2, conv3] = block.convs;
     let [at1, at2, at3] = &block.at.norms;
     let weights = block.at.convs.each_ref().map(|conv| block.weight(conv));
@@ -44,7 +44,7 @@ pub(super) fn forward<M: CudaNumbers>(
             y
         }
     };
-    Ok((y, None, Saved { x: None, raw, norms, active: vec![active2] }))
+    Ok((y, None, Saved { x: input.owned(), raw, norms, active: vec![active2] }))
 }
 
 /// `out` is the block's output: its ReLU's mask.

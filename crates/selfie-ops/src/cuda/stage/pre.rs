@@ -1,14 +1,15 @@
 //! The pre-activation bottleneck: norm, ReLU, convolution, three times, plus the shortcut.
 
-use super::{Block, Made, Map, Owned, Saved, Sums, norm_gradients};
+use super::{Block, Input, Made, Map, Owned, Saved, Sums, norm_gradients};
+use crate::cuda::CudaNumbers;
 use crate::cuda::norm::{Moments, Through};
 use crate::cuda::numbers::Held;
-use crate::cuda::{Array, CudaNumbers};
+use crate::kernels::numbers::Numbers;
 use candle_core::{Result, bail};
 
 pub(super) fn forward<M: CudaNumbers>(
     block: &Block<'_, M>,
-    x: Map<'_, M>,
+    input: Input<'_, M>,
     moments: Option<Moments<M::Sum>>,
     statistics: &mut Option<Sums<M>>,
 ) -> Result<Made<M>> {
@@ -17,8 +18,8 @@ pub(super) fn forward<M: CudaNumbers>(
     let [at1, at2, at3] = &block.at.norms;
     let weights = block.at.convs.each_ref().map(|conv| block.weight(conv));
 
-    let norm1 = block.norm(at1, x, moments, statistics)?;
-    let active1 = cuda.apply_norm::<M>(x, &norm1, true)?;
+    let norm1 = block.norm(at1, input.view(), moments, statistics)?;
+    let active1 = cuda.apply_norm::<M>(input.view(), &norm1, true)?;
     let downsampled = match (block.downsample, &block.at.downsample) {
         (Some(conv), Some((at, _))) => {
             let columns = conv.columns::<M>(cuda, active1.view(), None)?;
@@ -33,19 +34,36 @@ pub(super) fn forward<M: CudaNumbers>(
     drop(columns);
     let norm3 = block.norm(at3, raw2.view(), None, statistics)?;
     let active3 = cuda.apply_norm::<M>(raw2.view(), &norm3, true)?;
-    let y = conv3.forward::<M>(cuda, active3.view(), weights[2])?;
-    let shortcut = downsampled.as_ref().map_or(x, Array::view);
-    let channels = block.at.convs[2].spec.out_channels;
-    let (y, next) = match block.running {
-        Some(_) => (cuda.add_maps::<M>(y.view(), shortcut)?, None),
-        None => {
-            let (y, next) = cuda.add_with_moments::<M>(y.view(), shortcut, channels)?;
-            (y, Some(next))
+    let columns = active3.view();
+    let (y, next, x) = match (downsampled, input) {
+        // A shortcut that nobody reads again is added to where it lies.
+        (Some(shortcut), input) => {
+            (conv3.forward_onto::<M>(cuda, columns, weights[2], Some(shortcut))?, None, input.owned())
+        }
+        (None, Held::Owned(x)) if !block.keeps => {
+            (conv3.forward_onto::<M>(cuda, columns, weights[2], Some(x))?, None, None)
+        }
+        (None, input) => {
+            let y = conv3.forward::<M>(cuda, columns, weights[2])?;
+            let (y, next) = add_shortcut(block, y.view(), input.view())?;
+            (y, next, input.owned())
         }
     };
-    let saved =
-        Saved { x: None, raw: vec![raw1, raw2], norms: vec![norm1, norm2, norm3], active: vec![active1, active3] };
-    Ok((y, next, saved))
+    let (raw, active) = (vec![raw1, raw2], vec![active1, active3]);
+    Ok((y, next, Saved { x, raw, norms: vec![norm1, norm2, norm3], active }))
+}
+
+/// A map, and its moments where they were taken.
+type Joined<M> = (Owned<M>, Option<Moments<<M as Numbers>::Sum>>);
+
+/// `y + shortcut`, with the moments of it where the next norm wants those.
+fn add_shortcut<M: CudaNumbers>(block: &Block<'_, M>, y: Map<'_, M>, shortcut: Map<'_, M>) -> Result<Joined<M>> {
+    if block.running.is_some() {
+        return Ok((block.cuda.add_maps::<M>(y, shortcut)?, None));
+    }
+    let channels = block.at.convs[2].spec.out_channels;
+    let (y, moments) = block.cuda.add_with_moments::<M>(y, shortcut, channels)?;
+    Ok((y, Some(moments)))
 }
 
 pub(super) fn backward<M: CudaNumbers>(
