@@ -15,6 +15,8 @@
 #define __global__
 #define __launch_bounds__(n)
 #define __device__
+#define __host__
+#define __forceinline__ inline
 #define __align__(n) __attribute__((aligned(n)))
 // One thread of the system runs all blocks: what it owns is shared by the threads of a block.
 #define __shared__ thread_local
@@ -24,7 +26,7 @@ struct dim3 {
 };
 
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
-thread_local __align__(16) unsigned char memory[1 << 16];
+static thread_local __align__(16) unsigned char memory[1 << 16];
 
 enum class State { Runs, WaitsForBlock, WaitsForWarp, Done };
 
@@ -35,7 +37,11 @@ struct Thread {
     dim3 index;
 };
 
+// As many as the largest block had; the first `n_threads` are this block's.
 static std::vector<Thread> threads;
+static size_t n_threads = 0;
+// Whether a kernel has no barriers: its threads then need no stacks of their own.
+static bool plain = false;
 // Whether the last thread goes first: what a missing barrier leaves to chance then comes out otherwise.
 static bool backwards = false;
 static std::vector<double> exchanged;
@@ -50,6 +56,10 @@ static void run_body() {
 }
 
 static void stop(State state) {
+    if (plain) {
+        std::fprintf(stderr, "a barrier in a kernel that was said to have none\n");
+        std::exit(1);
+    }
     threads[current].state = state;
     size_t self = current;
     swapcontext(&threads[self].context, &scheduler);
@@ -60,7 +70,7 @@ static void __syncthreads() { stop(State::WaitsForBlock); }
 static void __syncwarp() { stop(State::WaitsForWarp); }
 
 template <class T>
-static T __shfl_xor_sync(unsigned, T value, int offset) {
+static T __shfl_xor_sync(unsigned, T value, int offset, int = 32) {
     size_t self = current;
     exchanged[self] = value;
     __syncwarp();
@@ -83,7 +93,14 @@ static bool release(State waited, size_t begin, size_t end) {
 }
 
 static void run_block() {
-    for (size_t i = 0; i < threads.size(); i++) {
+    if (plain) {
+        for (current = 0; current < n_threads; current++) {
+            threadIdx = threads[current].index;
+            body();
+        }
+        return;
+    }
+    for (size_t i = 0; i < n_threads; i++) {
         Thread& thread = threads[i];
         thread.state = State::Runs;
         getcontext(&thread.context);
@@ -92,19 +109,19 @@ static void run_block() {
         makecontext(&thread.context, run_body, 0);
     }
     for (;;) {
-        for (size_t i = 0; i < threads.size(); i++) {
-            current = backwards ? threads.size() - 1 - i : i;
+        for (size_t i = 0; i < n_threads; i++) {
+            current = backwards ? n_threads - 1 - i : i;
             if (threads[current].state != State::Runs) continue;
             threadIdx = threads[current].index;
             swapcontext(&scheduler, &threads[current].context);
         }
-        bool goes_on = release(State::WaitsForBlock, 0, threads.size());
-        for (size_t warp = 0; warp < threads.size(); warp += 32) {
-            goes_on |= release(State::WaitsForWarp, warp, std::min(warp + 32, threads.size()));
+        bool goes_on = release(State::WaitsForBlock, 0, n_threads);
+        for (size_t warp = 0; warp < n_threads; warp += 32) {
+            goes_on |= release(State::WaitsForWarp, warp, std::min(warp + 32, n_threads));
         }
         if (goes_on) continue;
-        for (const Thread& thread : threads) {
-            if (thread.state != State::Done) {
+        for (size_t i = 0; i < n_threads; i++) {
+            if (threads[i].state != State::Done) {
                 std::fprintf(stderr, "a barrier that not all threads reach\n");
                 std::exit(1);
             }
@@ -118,10 +135,10 @@ template <class Kernel, class... Arguments>
 static void launch(dim3 grid, dim3 block, Kernel kernel, Arguments... arguments) {
     gridDim = grid;
     blockDim = block;
-    threads.clear();
-    threads.resize(block.x * block.y);
-    exchanged.assign((threads.size() + 31) / 32 * 32, 0.0);
-    for (unsigned i = 0; i < threads.size(); i++) threads[i].index = {i % block.x, i / block.x, 0};
+    n_threads = block.x * block.y;
+    if (threads.size() < n_threads) threads.resize(n_threads);
+    exchanged.assign((n_threads + 31) / 32 * 32, 0.0);
+    for (unsigned i = 0; i < n_threads; i++) threads[i].index = {i % block.x, i / block.x, 0};
     body = [=] { kernel(arguments...); };
     for (unsigned y = 0; y < grid.y; y++) {
         for (unsigned x = 0; x < grid.x; x++) {
