@@ -30,7 +30,7 @@ pub(super) struct Start {
 impl Start {
     /// A pretraining's run folder or weights file.
     pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
-        Ok(Self::of_weights(context::weights_file(path)?))
+        Ok(Self::of_weights(context::weights_path(path, Task::Pretrain)?))
     }
 
     fn of_weights(weights: PathBuf) -> Self {
@@ -46,6 +46,10 @@ impl Start {
     pub(super) fn pretrained(&self) -> anyhow::Result<Option<&Pretrained>> {
         let Some(weights) = &self.weights else { return Ok(None) };
         if self.read.get().is_none() {
+            if let (false, Some(run)) = (weights.exists(), &self.run) {
+                // Says what became of them.
+                context::weights_path(run, Task::Pretrain)?;
+            }
             let _ = self.read.set(Pretrained::read(weights)?);
         }
         Ok(self.read.get())
