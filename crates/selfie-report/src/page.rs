@@ -3,7 +3,7 @@
 //! Text from records and folders is escaped by maud; the page's own policy forbids every request.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task};
+use selfie_eval::record::{Arm, Outcome, PRETEXT_STEPS, ResultRecord, RunRecord, Task};
 use selfie_eval::table::StudyTable;
 
 use crate::Series;
@@ -15,6 +15,7 @@ mod curves;
 mod intervals;
 mod pictures;
 mod study;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -169,13 +170,16 @@ fn runs_row(run: &RunView) -> Markup {
 }
 
 fn outcome(run: &RunView) -> String {
+    let steps = run.result.as_ref().map_or(0, |result| result.steps.min(PRETEXT_STEPS));
     match run.result.as_ref().map(|result| &result.outcome) {
         None => match &run.goes_on_with {
             Some(command) => format!("not finished; go on with {command}"),
             None => "not finished".to_owned(),
         },
         Some(Outcome::Pretext { loss, accuracy, chance }) => {
-            format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}")
+            format!(
+                "pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}, means of the last {steps} steps"
+            )
         }
         Some(Outcome::Classification { split, top1_accuracy, n_examples, .. }) => {
             format!("{split} accuracy {:.2} % of {n_examples}", 100.0 * top1_accuracy)
