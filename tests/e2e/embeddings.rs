@@ -79,14 +79,17 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
 fn probes_measure_a_run_and_say_what_they_measured() {
     let folder = pretrained();
     let probed = folder.run("probe run --at stage3,h,u --k 1,5").ends_with(0);
-    probed.prints(&[
+    let probed = probed.prints(&[
         "the training set, each part in turn",
         "most frequent class: 10.00 %",
         "stage3",
         "linear layer",
         "5   neighbours",
         "±",
+        "learning rates of the folds: ",
     ]);
+    let rates = probed.stdout.split("folds: ").nth(1).unwrap().split(')').next().unwrap();
+    assert_eq!(rates.split(", ").count(), 5, "one a fold: {rates}");
     let json = folder.run("probe run --test --json").ends_with(0).json();
     assert_eq!(json["measured_on"], "the test set");
     let place = &json["places"][0];
@@ -125,6 +128,9 @@ fn a_run_is_shown_in_seven_pictures() {
     let names = ["attention", "filters", "map", "masked", "mistakes", "neighbours", "positions"];
     assert_eq!(folder.names("run/pictures"), names.map(|name| format!("{name}.png")));
     assert_eq!(shown.stdout.lines().count(), 7);
+    assert!(!shown.stderr.contains("--map-images"), "{}", shown.stderr);
+    let capped = folder.run("show run --map-images 200 --out more").ends_with(0);
+    capped.says(&["--map-images: 200 asked for, 100 are there, of the training set"]);
     for name in names {
         assert!(folder.bytes(&format!("run/pictures/{name}.png")).starts_with(b"\x89PNG"));
     }

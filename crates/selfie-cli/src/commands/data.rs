@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use selfie_data::{
     BadSample, DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, UNLABELLED,
-    contact_sheet, passed_over,
+    contact_sheet, lies_beside, passed_over,
 };
 use selfie_train::TrainError;
 
@@ -177,6 +177,7 @@ fn imported(report: &ImportReport, out: &Path) -> String {
     let (n_train, n_test, side) = (report.n_train, report.n_test, report.side);
     let tests = output::count(n_test, "test image");
     let mut lines = vec![format!("{n_train} training and {tests}{of} at {side} × {side} in {}", out.display())];
+    lines.extend(report.beside.as_deref().map(lies_beside));
     lines.extend(passed_over(report.n_ignored));
     lines.extend(left_out(&report.bad));
     lines.join("\n")

@@ -55,7 +55,7 @@ pub(super) fn list(lists: &Lists) -> Result<Listing, DataError> {
     };
     let test_path = lists.test.as_deref().unwrap_or(&lists.train);
     let (train, test) = (entries(&lists.train, train)?, entries(test_path, test)?);
-    Ok(Listing { class_names, train, test, n_ignored: 0 })
+    Ok(Listing { class_names, train, test, n_ignored: 0, beside: None })
 }
 
 /// The images of a list as its lines stand.
