@@ -162,13 +162,28 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     fs::copy(folder.path("run/checkpoints/step-00000015/weights.safetensors"), folder.path("run/other.safetensors"))
         .unwrap();
     // What an earlier export left, and what is nobody's export.
-    folder.run("export run --out model").ends_with(0);
+    folder.run("export run --out model").ends_with(0).says(&["removed model/model.onnx", "replaced model/README.md"]);
     assert!(!folder.exists("model/model.onnx"));
     // Onto itself nothing is lost.
     folder.run("export model --out model").ends_with(0);
     assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("model/model.safetensors"));
     folder.run("export run --out pictures").ends_with(73).says(&["pictures holds other files", "another --out"]);
     assert!(!folder.exists("pictures/model.safetensors"));
+
+    // Neither another network's weights nor a card with words of the user's go without being told to.
+    folder.run("export run --out model").ends_with(0);
+    let whole = folder.bytes("model/README.md");
+    let another = "export run/other.safetensors --out model";
+    let refused = folder.run(another).ends_with(73);
+    refused
+        .says(&["model/model.safetensors is of another network; choose another --out, or replace it with --replace"]);
+    fs::write(folder.path("model/README.md"), "My words.").unwrap();
+    folder.run("export run --out model").ends_with(73).says(&["model/README.md was changed since it was exported"]);
+    assert_eq!(folder.bytes("model/README.md"), b"My words.");
+    let replaced = folder.run("export run --out model --replace").ends_with(0);
+    replaced.says(&["replaced model/README.md"]);
+    assert!(folder.bytes("model/README.md") == whole);
+    folder.run(&format!("{another} --replace")).ends_with(0).says(&["replaced model/model.safetensors"]);
 
     folder.run("export run/other.safetensors --out other").ends_with(0);
     assert!(String::from_utf8(folder.bytes("other/README.md")).unwrap().contains("## Training\n\nUnknown."));
@@ -178,6 +193,8 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
 #[cfg(not(feature = "hub"))]
 fn push_and_pull_say_how_to_build_the_program_that_has_them() {
     let folder = Folder::new();
-    folder.run("push model me/net").ends_with(66).says(&["--features hub"]);
-    folder.run("pull me/net --out model").ends_with(66).says(&["--features hub"]);
+    let how = "feature `hub`: expected a program built with it, got one without; build it: cargo build --release -p selfie-cli --features hub";
+    for command in ["push model me/net", "pull me/net --out model", "pretrain tiny.toml --data hub: --out run"] {
+        folder.run(command).ends_with(66).says(&[how]);
+    }
 }

@@ -190,6 +190,15 @@ pub enum DataError {
         /// An image beside folders that are no classes because of it.
         beside: Option<PathBuf>,
     },
+    /// What this program was built without.
+    #[error(
+        "feature `{feature}`: expected a program built with it, got one without; build it: cargo build --release \
+         -p selfie-cli --features {feature}"
+    )]
+    MissingFeature {
+        /// A feature of selfie-cli.
+        feature: &'static str,
+    },
     /// A set that does not fit into memory as it is.
     #[error(
         "{}: expected at most {limit} bytes of images to hold in memory, got {got}; make the prepared form once with \
@@ -328,6 +337,7 @@ impl DataError {
             | Self::MissingPictures { .. }
             | Self::NoImages { .. }
             | Self::Unavailable { .. }
+            | Self::MissingFeature { .. }
             | Self::HubAccess { .. } => DataErrorKind::MissingInput,
             Self::Write { source, .. } if is_refused(source) => DataErrorKind::CannotCreate,
             Self::Io { .. } | Self::Hub { .. } | Self::Fetch { .. } | Self::Write { .. } => DataErrorKind::Io,

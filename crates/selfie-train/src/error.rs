@@ -181,6 +181,14 @@ pub enum TrainError {
         /// One of the files.
         found: String,
     },
+    /// A file that would be replaced and may be wanted.
+    #[error("{path} {why}; choose another --out, or replace it with --replace")]
+    WouldReplace {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        why: &'static str,
+    },
     /// A run folder that another process is training in.
     #[error("{path} is in use by another process{holder}; wait for it, or choose another --out")]
     Locked {
@@ -236,7 +244,11 @@ impl TrainError {
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. } | EvalError::Embeddings { .. }) => 65,
             Self::Missing { .. } => 66,
             Self::NonFinite { .. } | Self::Fault { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
-            Self::CannotCreate { .. } | Self::WrongKind { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
+            Self::CannotCreate { .. }
+            | Self::WrongKind { .. }
+            | Self::NotARunFolder { .. }
+            | Self::WouldReplace { .. }
+            | Self::Locked { .. } => 73,
             Self::Io { .. } => 74,
             Self::UnknownKey { .. }
             | Self::BadValue { .. }
