@@ -106,8 +106,8 @@ fn what_is_passed_over_and_what_does_not_fit_is_said() {
     fs::rename(folder.path("pictures/dog"), folder.path("split/val/dog")).unwrap();
     let misfit = folder.run("data check --data split").ends_with(65);
     misfit.says(&["split/val", "`dog`, which `train` has not", "rename or move it"]);
-    let sheet = folder.run("data check --data split/train --sheet nowhere/sheet.png").ends_with(73);
-    sheet.says(&["nowhere/sheet.png", "choose another place"]);
+    let sheet = folder.run("data check --data split/train --sheet tiny.toml/sheet.png").ends_with(73);
+    sheet.says(&["tiny.toml/sheet.png", "choose another place"]);
 }
 
 #[test]

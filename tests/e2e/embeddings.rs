@@ -71,6 +71,12 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
     let ended =
         folder.run("search e.safetensors pictures/a.bmp --weights run/checkpoints/step-00000015/weights.safetensors");
     ended.ends_with(2).says(&["expected the index's weights", "--weights"]);
+    let sheet = folder.run("search e.safetensors pictures/a.bmp --json --sheet new/sheet.png").ends_with(0);
+    let found = sheet.json();
+    let cosines = found["nearest"].as_array().unwrap().iter().map(|near| near["cosine"].as_f64().unwrap());
+    assert!(folder.exists("new/sheet.png") && cosines.clone().all(|cosine| cosine <= 1.0), "{found}");
+    folder.run("data check --data cifar --sheet made/sheet.png").ends_with(0);
+    assert!(folder.exists("made/sheet.png"));
     fs::remove_file(folder.path("e.safetensors.names.jsonl")).unwrap();
     folder.run("search e.safetensors pictures/a.bmp").ends_with(66).says(&["names.jsonl"]);
 }

@@ -192,6 +192,11 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
         folder.path("study/pretrain-s1/pictures/<img src=x onerror=alert(1)>.png"),
     )
     .unwrap();
+    folder.run("report study --csv --tensorboard").ends_with(0).prints(&[
+        "study/pretrain-s1/metrics.csv",
+        "study/0.3-scratch-s1/metrics.csv",
+        "study/pretrain-s1/pictures/",
+    ]);
     folder.run("report study --title <b>Ours</b>").ends_with(0).prints(&["study/report.html"]);
     folder.run("report study study/pretrain-s1 --csv --tensorboard").ends_with(0).prints(&[
         "metrics.csv",

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use selfie_eval::record::Task;
-use selfie_train::TrainError;
 use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS, instead_of_weights, require_intact};
 use selfie_train::config::{FlagValue, Overrides, Resolved, resolve};
 use selfie_train::estimate::Conditions;
@@ -14,6 +13,7 @@ use selfie_train::run_folder::{finished_runs, goes_on_with, read_record, read_re
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
 use selfie_train::study::STUDY;
+use selfie_train::{TrainError, make_folder};
 
 use crate::arguments::{Compute, Train};
 use crate::choice::{self, Chosen};
@@ -126,6 +126,13 @@ fn of_study(study: &Path, wanted: Task) -> anyhow::Result<String> {
         Some(run) => format!("this is a study; give one of the runs in it, such as {}", run.path.display()),
         None => format!("this is a study, and no {kind} in it is finished; run its command again"),
     })
+}
+
+/// Makes the folder of a file that is to be written. Where that fails, writing says why.
+pub(crate) fn folder_of(file: &Path) {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let _ = make_folder(folder);
+    }
 }
 
 /// Where and how a training command would compute.

@@ -69,8 +69,9 @@ pub enum TrainError {
     },
     /// A run folder that was started with other values.
     #[error(
-        "{folder} was started with other values:\n{}\nresume it with the values it was started with, choose another --out, or allow a change with --allow-change KEY",
-        Difference::lines(differences)
+        "{folder} was started with other values:\n{}\nresume it with the values it was started with, choose another --out, say {}, or allow a change with --allow-change KEY",
+        Difference::lines(differences),
+        beside(folder)
     )]
     ConfigChanged {
         /// The run folder.
@@ -80,8 +81,9 @@ pub enum TrainError {
     },
     /// A run that is finished cannot go on with other values.
     #[error(
-        "{folder} is finished, with other values:\n{}\nthere is nothing left to go on with: choose another --out",
-        Difference::lines(differences)
+        "{folder} is finished, with other values:\n{}\nthere is nothing left to go on with: choose another --out, say {}",
+        Difference::lines(differences),
+        beside(folder)
     )]
     FinishedOtherwise {
         /// The run folder.
@@ -339,6 +341,12 @@ fn what_to_do_about(refused: Option<&'static str>) -> &'static str {
 
 fn replay_with(captured: Option<&Path>) -> String {
     captured.map_or_else(String::new, |path| format!("; `selfie replay {}` repeats it", path.display()))
+}
+
+/// A name for a run beside another one.
+fn beside(folder: &Path) -> String {
+    let free = |n: &usize| !PathBuf::from(format!("{}-{n}", folder.display())).exists();
+    format!("{}-{}", folder.display(), (2..100).find(free).unwrap_or(100))
 }
 
 fn at_step(step: Option<u64>) -> String {

@@ -24,7 +24,7 @@ mod with_network {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     pub(crate) fn run(asked: &DataFetch) -> anyhow::Result<u8> {
-        let set: SetName = asked.set.parse().map_err(output::data)?;
+        let set = crate::choice::set_name("SET", &asked.set)?;
         let is_imagenet = [SetName::Imagenet32, SetName::Imagenet224].contains(&set);
         if asked.hub || (is_imagenet && asked.url.is_none()) {
             return from_hub(asked, set);
