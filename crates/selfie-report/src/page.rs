@@ -99,7 +99,7 @@ impl Page {
                         p.quiet { "Made " (self.made) " by selfie " (env!("CARGO_PKG_VERSION")) }
                     }
                     main {
-                        @for study in &self.studies { (study::section(study)) }
+                        @for (idx, study) in self.studies.iter().enumerate() { (study::section(idx + 1, study)) }
                         @if !self.runs.is_empty() { (self.runs_section()) }
                     }
                     div #tooltip role="status" hidden {}
@@ -118,7 +118,7 @@ impl Page {
                 (runs_table(&runs))
                 @for task in [Task::Pretrain, Task::Finetune] { (curves::of_task(&runs, task)) }
             }
-            (pictures::section(&runs))
+            (pictures::section(0, &runs))
             (configuration::section(&runs))
         }
     }
@@ -140,7 +140,7 @@ fn cell(name: &str, value: &str) -> Markup {
 fn runs_table(runs: &[&RunView]) -> Markup {
     html! {
         div.wide { table.cards {
-            thead { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
+            thead.lone { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
                 th.number { "steps" } th { "result" } th.number { "minutes" } th.number { "images/s" } } }
             tbody { @for run in runs { (runs_row(run)) } }
         } }
