@@ -133,6 +133,9 @@ fn every_json_option_prints_one_json_value() {
     assert_eq!(run["stopped_after"], 5);
     let shown = folder.run("checkpoint show run --json").ends_with(0).json();
     assert_eq!(shown["step"], 5);
+    let text = folder.run("checkpoint show run").ends_with(0).stdout;
+    let last: Vec<&str> = text.trim_end().rsplit('\n').take(3).collect();
+    assert!(last[2].ends_with(": step 5") && last[0].contains("tensors, "), "what counts comes last: {last:?}");
     assert!(shown["files"]["weights.safetensors"].as_array().is_some_and(|tensors| tensors.len() > 10));
     let config = folder.run("config show tiny.toml --set batch=4 --json").ends_with(0).json();
     assert_eq!(config["pretrain"]["batch"], 4);

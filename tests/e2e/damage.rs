@@ -99,3 +99,72 @@ fn a_flipped_bit_is_told_with_its_tensor() {
     fs::write(folder.path(file), &bytes).unwrap();
     folder.run("checkpoint verify run").ends_with(65).prints(&["its header differs"]);
 }
+
+#[test]
+fn weights_that_are_not_the_results_are_refused_wherever_they_are_used() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out run -q")).ends_with(0);
+    let tune = "finetune --fraction 0.5 --steps 2 -q";
+    folder.run(&format!("{tune} --from run --out tuned")).ends_with(0);
+    fs::write(folder.path("red.bmp"), crate::program::red_bmp(32, 32)).unwrap();
+    for run in ["run", "tuned"] {
+        damage(&folder, &format!("{run}/weights.safetensors"));
+    }
+    for (run, command) in [
+        ("run", format!("{tune} --from run --out other")),
+        ("run", format!("{tune} --from run/weights.safetensors --out other")),
+        ("tuned", "evaluate tuned".to_owned()),
+        ("tuned", "predict tuned red.bmp".to_owned()),
+        ("run", "embed run red.bmp --out e.npy".to_owned()),
+        ("run", "export run --out exported".to_owned()),
+        ("run", "probe run".to_owned()),
+    ] {
+        let ran = folder.run(&command).ends_with(65);
+        let ran = ran.says(&[
+            &format!("{run}/weights.safetensors is corrupt: expected BLAKE3 "),
+            "result.json names the first: give the last checkpoint's weights",
+        ]);
+        assert_eq!(ran.stdout, "", "selfie {command}");
+    }
+    for left in ["other", "e.npy", "exported"] {
+        assert!(!folder.exists(left), "{left}");
+    }
+    folder.run("embed run/checkpoints/step-00000020/weights.safetensors red.bmp --out e.npy -q").ends_with(0);
+}
+
+#[test]
+fn a_finished_run_without_its_weights_is_told_from_one_that_is_not_finished() {
+    let folder = Folder::new();
+    folder.run(&format!("{COMMAND} --out runs/one -q")).ends_with(0);
+    fs::remove_file(folder.path("runs/one/weights.safetensors")).unwrap();
+    let instead = "give the last checkpoint's weights, runs/one/checkpoints/step-00000020/weights.safetensors";
+    for command in ["export runs/one --out exported", "finetune --fraction 0.5 --steps 2"] {
+        let gone = folder.run(command).ends_with(66);
+        gone.says(&["runs/one/weights.safetensors is missing: the run is finished, and its weights are gone", instead]);
+    }
+    fs::remove_dir_all(folder.path("runs/one/checkpoints")).unwrap();
+    folder.run("export runs/one --out exported").ends_with(66).says(&["restore the file from a copy"]);
+}
+
+#[test]
+fn a_network_that_computes_no_numbers_ends_with_70_and_writes_none() {
+    let folder = Folder::new();
+    folder.run("finetune tiny.toml --data cifar --from scratch --fraction 0.5 --out tuned -q").ends_with(0);
+    fs::write(folder.path("red.bmp"), crate::program::red_bmp(32, 32)).unwrap();
+    let mut bytes = folder.bytes("tuned/weights.safetensors");
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for number in bytes[header..].chunks_exact_mut(4) {
+        number.copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    fs::write(folder.path("nan.safetensors"), bytes).unwrap();
+    for command in [
+        "predict nan.safetensors red.bmp",
+        "predict nan.safetensors red.bmp --json",
+        "embed nan.safetensors red.bmp --out e.jsonl",
+    ] {
+        let ran = folder.run(command).ends_with(70);
+        let ran = ran.says(&["nan.safetensors: ", " is not finite", "give intact weights"]);
+        assert_eq!(ran.stdout, "", "selfie {command}");
+    }
+    assert!(!folder.exists("e.jsonl"));
+}

@@ -106,8 +106,8 @@ fn what_is_passed_over_and_what_does_not_fit_is_said() {
     fs::rename(folder.path("pictures/dog"), folder.path("split/val/dog")).unwrap();
     let misfit = folder.run("data check --data split").ends_with(65);
     misfit.says(&["split/val", "`dog`, which `train` has not", "rename or move it"]);
-    let sheet = folder.run("data check --data split/train --sheet nowhere/sheet.png").ends_with(73);
-    sheet.says(&["nowhere/sheet.png", "choose another place"]);
+    let sheet = folder.run("data check --data split/train --sheet tiny.toml/sheet.png").ends_with(73);
+    sheet.says(&["tiny.toml/sheet.png", "choose another place"]);
 }
 
 #[test]
@@ -273,4 +273,23 @@ fn files_that_this_user_may_not_read_are_listed_like_others_that_are_no_images()
     }
     let ran = crate::program::Ran::new("data check as nobody", &command.output().unwrap()).ends_with(65);
     ran.prints(&["2 images cannot be used", "cat/03.bmp", "dog/39.bmp", "cannot be read (Permission denied"]);
+}
+
+#[test]
+fn an_image_beside_the_class_folders_is_named_where_labels_are_asked_for() {
+    let folder = Folder::new();
+    for (class, n) in [("a", 12), ("b", 12)] {
+        fs::create_dir_all(folder.path(&format!("photos/{class}"))).unwrap();
+        for i in 0..n {
+            fs::write(folder.path(&format!("photos/{class}/{i}.bmp")), red_bmp(32 + i, 32)).unwrap();
+        }
+    }
+    let tune = "finetune tiny.toml --data photos --from scratch --fraction 0.5 --steps 2 --out";
+    folder.run(&format!("{tune} labelled")).ends_with(0);
+    fs::write(folder.path("photos/cover.jpg"), red_bmp(32, 32)).unwrap();
+    let why = "photos/cover.jpg lies beside the folders, which are no classes therefore";
+    let refused = folder.run(&format!("{tune} refused")).ends_with(65);
+    refused.says(&["expected images of at least two classes", why, "move it away or into one of them"]);
+    folder.run("data check --data photos").ends_with(0).says(&["25 image files, no classes", why]);
+    folder.run("data import photos --out prepared").ends_with(0).prints(&[why]);
 }

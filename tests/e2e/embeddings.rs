@@ -71,6 +71,12 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
     let ended =
         folder.run("search e.safetensors pictures/a.bmp --weights run/checkpoints/step-00000015/weights.safetensors");
     ended.ends_with(2).says(&["expected the index's weights", "--weights"]);
+    let sheet = folder.run("search e.safetensors pictures/a.bmp --json --sheet new/sheet.png").ends_with(0);
+    let found = sheet.json();
+    let cosines = found["nearest"].as_array().unwrap().iter().map(|near| near["cosine"].as_f64().unwrap());
+    assert!(folder.exists("new/sheet.png") && cosines.clone().all(|cosine| cosine <= 1.0), "{found}");
+    folder.run("data check --data cifar --sheet made/sheet.png").ends_with(0);
+    assert!(folder.exists("made/sheet.png"));
     fs::remove_file(folder.path("e.safetensors.names.jsonl")).unwrap();
     folder.run("search e.safetensors pictures/a.bmp").ends_with(66).says(&["names.jsonl"]);
 }
@@ -79,14 +85,17 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
 fn probes_measure_a_run_and_say_what_they_measured() {
     let folder = pretrained();
     let probed = folder.run("probe run --at stage3,h,u --k 1,5").ends_with(0);
-    probed.prints(&[
+    let probed = probed.prints(&[
         "the training set, each part in turn",
         "most frequent class: 10.00 %",
         "stage3",
         "linear layer",
         "5   neighbours",
         "±",
+        "learning rates of the folds: ",
     ]);
+    let rates = probed.stdout.split("folds: ").nth(1).unwrap().split(')').next().unwrap();
+    assert_eq!(rates.split(", ").count(), 5, "one a fold: {rates}");
     let json = folder.run("probe run --test --json").ends_with(0).json();
     assert_eq!(json["measured_on"], "the test set");
     let place = &json["places"][0];
@@ -125,6 +134,9 @@ fn a_run_is_shown_in_seven_pictures() {
     let names = ["attention", "filters", "map", "masked", "mistakes", "neighbours", "positions"];
     assert_eq!(folder.names("run/pictures"), names.map(|name| format!("{name}.png")));
     assert_eq!(shown.stdout.lines().count(), 7);
+    assert!(!shown.stderr.contains("--map-images"), "{}", shown.stderr);
+    let capped = folder.run("show run --map-images 200 --out more").ends_with(0);
+    capped.says(&["--map-images: 200 asked for, 100 are there, of the training set"]);
     for name in names {
         assert!(folder.bytes(&format!("run/pictures/{name}.png")).starts_with(b"\x89PNG"));
     }
@@ -156,13 +168,28 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     fs::copy(folder.path("run/checkpoints/step-00000015/weights.safetensors"), folder.path("run/other.safetensors"))
         .unwrap();
     // What an earlier export left, and what is nobody's export.
-    folder.run("export run --out model").ends_with(0);
+    folder.run("export run --out model").ends_with(0).says(&["removed model/model.onnx", "replaced model/README.md"]);
     assert!(!folder.exists("model/model.onnx"));
     // Onto itself nothing is lost.
     folder.run("export model --out model").ends_with(0);
     assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("model/model.safetensors"));
     folder.run("export run --out pictures").ends_with(73).says(&["pictures holds other files", "another --out"]);
     assert!(!folder.exists("pictures/model.safetensors"));
+
+    // Neither another network's weights nor a card with words of the user's go without being told to.
+    folder.run("export run --out model").ends_with(0);
+    let whole = folder.bytes("model/README.md");
+    let another = "export run/other.safetensors --out model";
+    let refused = folder.run(another).ends_with(73);
+    refused
+        .says(&["model/model.safetensors is of another network; choose another --out, or replace it with --replace"]);
+    fs::write(folder.path("model/README.md"), "My words.").unwrap();
+    folder.run("export run --out model").ends_with(73).says(&["model/README.md was changed since it was exported"]);
+    assert_eq!(folder.bytes("model/README.md"), b"My words.");
+    let replaced = folder.run("export run --out model --replace").ends_with(0);
+    replaced.says(&["replaced model/README.md"]);
+    assert!(folder.bytes("model/README.md") == whole);
+    folder.run(&format!("{another} --replace")).ends_with(0).says(&["replaced model/model.safetensors"]);
 
     folder.run("export run/other.safetensors --out other").ends_with(0);
     assert!(String::from_utf8(folder.bytes("other/README.md")).unwrap().contains("## Training\n\nUnknown."));
@@ -172,6 +199,8 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
 #[cfg(not(feature = "hub"))]
 fn push_and_pull_say_how_to_build_the_program_that_has_them() {
     let folder = Folder::new();
-    folder.run("push model me/net").ends_with(66).says(&["--features hub"]);
-    folder.run("pull me/net --out model").ends_with(66).says(&["--features hub"]);
+    let how = "feature `hub`: expected a program built with it, got one without; build it: cargo build --release -p selfie-cli --features hub";
+    for command in ["push model me/net", "pull me/net --out model", "pretrain tiny.toml --data hub: --out run"] {
+        folder.run(command).ends_with(66).says(&[how]);
+    }
 }

@@ -8,7 +8,7 @@ use crate::program::{Folder, red_bmp};
 /// A mistake, its exit code and what its message must have.
 pub(crate) type Mistake = (&'static str, i32, &'static [&'static str]);
 
-pub(crate) const OF_USAGE: [Mistake; 10] = [
+pub(crate) const OF_USAGE: [Mistake; 12] = [
     ("pretrain shapes33", 2, &["RECIPE: expected a recipe (shapes32, ", "path of a TOML file", "got shapes33"]),
     ("pretrain", 2, &["RECIPE: expected a recipe, or a folder of images as --data"]),
     ("pretrain shapes32 --batch-size 32", 2, &["'--batch-size'", "a key of the configuration: --set batch=VALUE"]),
@@ -18,6 +18,12 @@ pub(crate) const OF_USAGE: [Mistake; 10] = [
     ("pretrain tiny.toml --data cifar --set batch", 2, &["--set: expected key=value, got `batch`"]),
     ("pretrain tiny.toml --data cifar --device gpu", 2, &["--device: expected auto, cpu, cuda", "got gpu"]),
     ("pretrain tiny.toml --data cifar --stop-after 0", 2, &["--stop-after: expected", "at least 1, got 0"]),
+    ("data check cifar1", 2, &["SET: expected one of shapes32, cifar10, ", "got cifar1; did you mean cifar10?"]),
+    (
+        "finetune tiny.toml --data cifar --fraction 0.5 --from scrath",
+        2,
+        &["--from: expected a run, a weights file or `scratch`, got scrath; did you mean scratch?"],
+    ),
     ("finetune tiny.toml --data cifar --from scratch --fraction 1.5", 2, &["--fraction", "'1.5'", "at most 1"]),
 ];
 
@@ -39,7 +45,7 @@ pub(crate) const OF_CONFIGURATION: [Mistake; 7] = [
     ("pretrain broken.toml --data cifar", 78, &["broken.toml is not valid TOML", "line 2"]),
 ];
 
-pub(crate) const OF_INPUT: [Mistake; 11] = [
+pub(crate) const OF_INPUT: [Mistake; 15] = [
     ("pretrain missing.toml", 66, &["missing.toml is missing: expected a recipe", "path of a TOML file"]),
     ("pretrain tiny.toml --data nowhere", 66, &["data set cifar10", "expected it in nowhere", "--data"]),
     ("pretrain tiny.toml", 66, &["expected it in data/cifar10", "--data"]),
@@ -52,6 +58,22 @@ pub(crate) const OF_INPUT: [Mistake; 11] = [
     ("finetune tiny.toml --data cifar --fraction 0.5 --from nowhere", 66, &["nowhere is missing", "a weights file"]),
     ("evaluate nowhere", 66, &["nowhere is missing", "a finished run's folder or a weights file"]),
     ("evaluate cifar", 66, &["cifar/weights.safetensors is missing", "this is no run folder"]),
+    ("finetune --fraction 0.5 --from tiny.toml", 65, &["tiny.toml is not a weights file: expected a safetensors file"]),
+    (
+        "finetune tiny.toml --data cifar --from scratch --subset nope.txt",
+        66,
+        &["nope.txt is missing: expected a file of --subset"],
+    ),
+    (
+        "replay tiny.toml",
+        65,
+        &["expected a captured fault, a file of a run's folder `faults`", "got another kind of file"],
+    ),
+    (
+        "search nosuch.npy tiny.toml",
+        66,
+        &["nosuch.npy is missing: expected an .npy or .safetensors file that `selfie embed` made"],
+    ),
     ("predict tiny.toml tiny.toml", 65, &["tiny.toml is not a weights file"]),
     ("checkpoint verify nowhere", 66, &["nowhere is missing: expected a run folder"]),
     ("checkpoint show tiny.toml", 65, &["tiny.toml is corrupt"]),
@@ -277,4 +299,25 @@ fn a_panic_of_other_peoples_reader_is_an_error_of_the_file() {
     let ran = folder.run("data info imagenet32 --data tables").ends_with(65);
     let ran = ran.says(&["train.parquet", "expected a parquet file, got one that its reader fails on"]);
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_list_without_tabs_and_an_unfinished_pretraining_are_told_as_what_they_are() {
+    let folder = Folder::new();
+    fs::write(folder.path("a.bmp"), red_bmp(32, 32)).unwrap();
+    fs::write(folder.path("list.txt"), "a.bmp cat\n").unwrap();
+    let line = "list.txt: line 1: expected the path of an image, and behind a TAB its class, got `a.bmp cat`, which has no TAB";
+    folder.run("pretrain --data list.txt --out run").ends_with(65).says(&[line]);
+
+    folder.run("pretrain tiny.toml --data cifar --out runs/begun --stop-after 5 -q").ends_with(0);
+    let unfinished = folder.run("finetune --fraction 0.5").ends_with(66);
+    unfinished
+        .says(&["runs/begun/weights.safetensors is missing: the run is not finished; go on with `selfie pretrain "]);
+    fs::create_dir(folder.path("other")).unwrap();
+    folder.run("finetune tiny.toml --data cifar --fraction 0.5 --from nothere").ends_with(66).says(&["weights file\n"]);
+
+    let tune = "finetune tiny.toml --data cifar --from scratch --fraction 0.5 --steps 2";
+    folder.run(tune).ends_with(0);
+    let again = folder.run(&format!("{tune} --set batch=4")).ends_with(78);
+    again.says(&["choose another --out, say runs/finetune-tiny-0.5-scratch-s1-2"]);
 }

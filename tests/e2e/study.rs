@@ -42,6 +42,11 @@ fn a_study_prints_its_table_and_prints_it_again() {
         assert!(folder.exists(&format!("study/{name}")), "{name} is missing");
     }
     assert_eq!(folder.names("study/claims"), Vec::<String>::new());
+    for command in ["evaluate study", "predict study tiny.toml"] {
+        let study = folder.run(command).ends_with(66);
+        study.says(&["this is a study; give one of the runs in it, such as study/0.", "-s2"]);
+    }
+    folder.run("embed study tiny.toml --out e.npy").ends_with(66).says(&["such as study/pretrain-s1"]);
     folder.run("study tiny.toml --data cifar --fractions 0.3 --arms best").ends_with(2).says(&["attention-pooling"]);
     let planned = folder.run(&format!("{STUDY} --dry-run --out planned --json")).ends_with(0).json();
     assert_eq!(
@@ -187,6 +192,11 @@ fn report_writes_one_page_that_chromium_shows_without_an_error() {
         folder.path("study/pretrain-s1/pictures/<img src=x onerror=alert(1)>.png"),
     )
     .unwrap();
+    folder.run("report study --csv --tensorboard").ends_with(0).prints(&[
+        "study/pretrain-s1/metrics.csv",
+        "study/0.3-scratch-s1/metrics.csv",
+        "study/pretrain-s1/pictures/",
+    ]);
     folder.run("report study --title <b>Ours</b>").ends_with(0).prints(&["study/report.html"]);
     folder.run("report study study/pretrain-s1 --csv --tensorboard").ends_with(0).prints(&[
         "metrics.csv",

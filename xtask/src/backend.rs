@@ -136,7 +136,8 @@ fn needs_fetch(arguments: &[&str]) -> bool {
 /// ImageNet is to be had from the hub alone.
 fn needs_hub(arguments: &[&str]) -> bool {
     let from_hub_alone = |name: &&str| ["imagenet32", "imagenet224"].contains(name);
-    (needs_fetch(arguments) && arguments.iter().any(from_hub_alone) && option(arguments, "--url").is_none())
+    matches!(arguments.first(), Some(&("push" | "pull")))
+        || (needs_fetch(arguments) && arguments.iter().any(from_hub_alone) && option(arguments, "--url").is_none())
         || arguments.contains(&"--hub")
         || arguments.iter().any(|argument| argument.starts_with("hub:"))
         || option(arguments, "--data").is_some_and(|data| data.starts_with("hub:"))

@@ -44,7 +44,8 @@ codes are selfie's own. Which features it is built with:
   --device metal               metal; an error anywhere but on macOS
   neither                      cuda where there are an NVIDIA device and nvcc, metal on macOS, else none
   data fetch                   also fetch, which is all network code there is beside hub
-  --data hub:, --hub           also hub
+  --data hub:, --hub, push, pull
+                               also hub
 
 Environment:
 

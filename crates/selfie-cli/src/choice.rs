@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use selfie_data::{DataSet, Pictures, Recognised, SetName, is_list, passed_over};
 use selfie_train::TrainError;
-use selfie_train::config::{Base, Resolved};
+use selfie_train::config::{Base, Resolved, name_meant_by};
 use selfie_train::run_folder::read_record;
 use serde_json::Value;
 
@@ -28,6 +28,9 @@ impl OtherData {
     pub(crate) fn open(&self, run: &Path) -> anyhow::Result<DataSet> {
         let record = read_record(run)?;
         let of_run = record.as_ref().and_then(|record| record.config.pointer("/data/set")?.as_str());
+        if let Some(set) = &self.data_set {
+            set_name("--data-set", set)?;
+        }
         let dir = self.data.clone().or_else(|| record.as_ref()?.data_dir.as_ref().map(PathBuf::from));
         match (&self.data_set, &self.data, of_run) {
             (Some(set), Some(given), _) => data_set(set, Some(given)),
@@ -67,6 +70,16 @@ fn could_be(of_run: &str, found: &Recognised, dir: &Path) -> bool {
 /// Opens the data set of a name.
 pub(crate) fn data_set(name: &str, dir: Option<&Path>) -> anyhow::Result<DataSet> {
     data_set_found(name, dir, None)
+}
+
+/// The data set that an argument names.
+pub(crate) fn set_name(argument: &str, name: &str) -> anyhow::Result<SetName> {
+    let known = SetName::ALL.map(SetName::as_str);
+    name.parse().map_err(|_| {
+        let near = name_meant_by(name, &known).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        let (argument, expected) = (argument.to_owned(), format!("one of {}", known.join(", ")));
+        TrainError::Usage { argument, expected, got: format!("{name}{near}") }.into()
+    })
 }
 
 /// Opens the data set of a name; what was found in its folder is not looked for again.

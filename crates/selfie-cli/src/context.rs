@@ -6,16 +6,16 @@ use candle_core::Device;
 use selfie_eval::record::Task;
 #[cfg(feature = "cuda")]
 use selfie_model::new_cuda as open_cuda;
-use selfie_train::TrainError;
-use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS};
+use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS, instead_of_weights, require_intact};
 use selfie_train::config::{FlagValue, Overrides, Resolved, resolve};
 use selfie_train::estimate::Conditions;
 use selfie_train::machine;
 use selfie_train::progress::Mode;
-use selfie_train::run_folder::{goes_on_with, read_record};
+use selfie_train::run_folder::{finished_runs, goes_on_with, read_record, read_result};
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
 use selfie_train::study::STUDY;
+use selfie_train::{TrainError, make_folder};
 
 use crate::arguments::{Compute, Train};
 use crate::choice::{self, Chosen};
@@ -80,33 +80,70 @@ pub(crate) fn overrides(set: &[String], steps: Option<u64>, chosen: &Chosen) -> 
     }
 }
 
-/// The weights file that a run folder, an exported folder or the path of a file stands for.
+/// The weights file that a run folder, an exported folder or the path of a file stands for; of a finished run those that
+/// its result names.
 pub(crate) fn weights_file(path: &Path) -> anyhow::Result<PathBuf> {
+    let file = weights_path(path, Task::Pretrain)?;
+    require_intact(&file)?;
+    Ok(file)
+}
+
+/// As [`weights_file`], for a command that works on classifiers alone.
+pub(crate) fn classifier_file(path: &Path) -> anyhow::Result<PathBuf> {
+    let file = weights_path(path, Task::Finetune)?;
+    require_intact(&file)?;
+    Ok(file)
+}
+
+/// Where the weights lie; `wanted` is the kind of run to name to someone who gives a study.
+pub(crate) fn weights_path(path: &Path, wanted: Task) -> anyhow::Result<PathBuf> {
     if let Some(record) = read_record(path)? {
         let file = path.join(WEIGHTS);
         if file.exists() {
             return Ok(file);
         }
-        let command = goes_on_with(path, &record);
-        let hint = format!("the run is not finished; go on with {command}, or give a checkpoint's weights file");
+        let hint = match read_result(path)? {
+            Some(_) => format!("the run is finished, and its weights are gone; {}", instead_of_weights(path)),
+            None => {
+                let command = goes_on_with(path, &record);
+                format!("the run is not finished; go on with {command}, or give a checkpoint's weights file")
+            }
+        };
         return Err(TrainError::Missing { path: file, hint }.into());
     }
     let (file, hint) = if path.join(STUDY).exists() {
-        (path.join(WEIGHTS), "this is a study; give one of the runs in it, such as its pretrain-s1")
+        (path.join(WEIGHTS), of_study(path, wanted)?)
     } else if path.join(EXPORTED_WEIGHTS).exists() {
-        (path.join(EXPORTED_WEIGHTS), "")
+        (path.join(EXPORTED_WEIGHTS), String::new())
     } else if path.is_dir() {
-        (
-            path.join(WEIGHTS),
-            "this is no run folder; expected a finished run's folder, an exported one or a weights file",
-        )
+        let hint = "this is no run folder; expected a finished run's folder, an exported one or a weights file";
+        (path.join(WEIGHTS), hint.to_owned())
     } else {
-        (path.to_owned(), "expected a finished run's folder or a weights file")
+        (path.to_owned(), "expected a finished run's folder or a weights file".to_owned())
     };
     if file.exists() {
         return Ok(file);
     }
-    Err(TrainError::Missing { path: file, hint: hint.to_owned() }.into())
+    Err(TrainError::Missing { path: file, hint }.into())
+}
+
+/// Which run of a study to give in its place.
+fn of_study(study: &Path, wanted: Task) -> anyhow::Result<String> {
+    let kind = match wanted {
+        Task::Pretrain => "pretraining",
+        Task::Finetune => "fine-tuned run",
+    };
+    Ok(match finished_runs(study, wanted)?.first() {
+        Some(run) => format!("this is a study; give one of the runs in it, such as {}", run.path.display()),
+        None => format!("this is a study, and no {kind} in it is finished; run its command again"),
+    })
+}
+
+/// Makes the folder of a file that is to be written. Where that fails, writing says why.
+pub(crate) fn folder_of(file: &Path) {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let _ = make_folder(folder);
+    }
 }
 
 /// Where and how a training command would compute.

@@ -121,7 +121,7 @@ fn read(
         }
         Images::new(SIDE, images.pixels, images.labels, class_names.clone()).map(Arc::new)
     };
-    Ok(DataSet { name: set.name().to_owned(), train: split(version.train)?, test: split(version.test)? })
+    Ok(DataSet { name: set.name().to_owned(), train: split(version.train)?, test: split(version.test)?, beside: None })
 }
 
 fn read_file(path: &Path, limit: u64) -> Result<(PathBuf, Vec<u8>), DataError> {

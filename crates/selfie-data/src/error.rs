@@ -179,14 +179,25 @@ pub enum DataError {
     },
     /// A set whose images have no classes, where classes are needed.
     #[error(
-        "data set {set}: expected images of at least two classes, got {got}; put them into one folder a class, or \
-         pretrain, which needs no labels"
+        "data set {set}: expected images of at least two classes, got {got}; {}, or \
+         pretrain, which needs no labels", into_classes(beside.as_deref())
     )]
     Unlabelled {
         /// The set.
         set: String,
         /// Its only class, or that it has none.
         got: String,
+        /// An image beside folders that are no classes because of it.
+        beside: Option<PathBuf>,
+    },
+    /// What this program was built without.
+    #[error(
+        "feature `{feature}`: expected a program built with it, got one without; build it: cargo build --release \
+         -p selfie-cli --features {feature}"
+    )]
+    MissingFeature {
+        /// A feature of selfie-cli.
+        feature: &'static str,
     },
     /// A set that does not fit into memory as it is.
     #[error(
@@ -326,6 +337,7 @@ impl DataError {
             | Self::MissingPictures { .. }
             | Self::NoImages { .. }
             | Self::Unavailable { .. }
+            | Self::MissingFeature { .. }
             | Self::HubAccess { .. } => DataErrorKind::MissingInput,
             Self::Write { source, .. } if is_refused(source) => DataErrorKind::CannotCreate,
             Self::Io { .. } | Self::Hub { .. } | Self::Fetch { .. } | Self::Write { .. } => DataErrorKind::Io,
@@ -401,4 +413,17 @@ fn at_most(share: f64) -> String {
 fn list(paths: &[PathBuf]) -> String {
     let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     shown.join(", ")
+}
+
+fn into_classes(beside: Option<&Path>) -> String {
+    match beside {
+        None => "put them into one folder a class".to_owned(),
+        Some(image) => format!("{}: move it away or into one of them", lies_beside(image)),
+    }
+}
+
+/// Why folders of images are no classes.
+#[must_use]
+pub fn lies_beside(image: &Path) -> String {
+    format!("{} lies beside the folders, which are no classes therefore", image.display())
 }

@@ -36,6 +36,8 @@ pub struct DataSet {
     pub train: Arc<Images>,
     /// The test set.
     pub test: Arc<Images>,
+    /// An image beside several folders of images, which were taken for no classes because of it.
+    pub beside: Option<PathBuf>,
 }
 
 impl DataSet {
@@ -49,6 +51,7 @@ impl DataSet {
             return Err(DataError::Unlabelled {
                 set: self.name.clone(),
                 got: classes_in_words(self.train.class_names()),
+                beside: self.beside.clone(),
             });
         }
         Ok(())

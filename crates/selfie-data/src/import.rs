@@ -59,6 +59,9 @@ pub struct ImportReport {
     pub side: usize,
     /// Files that are no images by their names.
     pub n_ignored: usize,
+    /// An image beside several folders of images, which are no classes because of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<PathBuf>,
     /// Files that were left out.
     pub bad: Vec<BadSample>,
 }
@@ -108,6 +111,7 @@ impl Found {
 
     fn read(self, set: SetName, path: &Path) -> Result<DataSet, DataError> {
         let name = name_at(set, path);
+        let beside = if let Self::Files(listing) = &self { listing.beside.clone() } else { None };
         let (train, test) = match self {
             Self::Prepared => return prepared::open(&name, path),
             Self::Cifar(cifar) => return cifar::open(cifar, path),
@@ -131,7 +135,7 @@ impl Found {
                 (split(&listing.train)?, split(&listing.test)?)
             }
         };
-        Ok(DataSet { name, train, test })
+        Ok(DataSet { name, train, test, beside })
     }
 }
 
@@ -249,13 +253,14 @@ struct Made<'a> {
     class_names: Vec<String>,
     splits: Vec<SplitWriter>,
     n_ignored: usize,
+    beside: Option<PathBuf>,
     bad: Vec<BadSample>,
 }
 
 impl<'a> Made<'a> {
     fn new(settings: &'a ImportSettings, partial: &'a Path) -> Self {
         let (class_names, splits, bad) = (Vec::new(), Vec::new(), Vec::new());
-        Self { settings, partial, side: settings.side, class_names, splits, n_ignored: 0, bad }
+        Self { settings, partial, side: settings.side, class_names, splits, n_ignored: 0, beside: None, bad }
     }
 
     fn data_set(&mut self, data: &DataSet, progress: &mut impl FnMut(ImportProgress)) -> Result<(), DataError> {
@@ -303,6 +308,7 @@ impl<'a> Made<'a> {
             encoded.finish();
         }
         (self.class_names, self.n_ignored) = (listing.class_names, listing.n_ignored);
+        self.beside = listing.beside;
         Ok(())
     }
 
@@ -327,7 +333,15 @@ impl<'a> Made<'a> {
         let (n_train, n_test) = (splits[0].n_images(), splits[1].n_images());
         let (n_classes, side) = (self.class_names.len(), self.side);
         prepared::publish((self.partial, &self.settings.out), side, self.class_names, splits, &self.bad)?;
-        Ok(ImportReport { n_train, n_test, n_classes, side, n_ignored: self.n_ignored, bad: self.bad })
+        Ok(ImportReport {
+            n_train,
+            n_test,
+            n_classes,
+            side,
+            n_ignored: self.n_ignored,
+            beside: self.beside,
+            bad: self.bad,
+        })
     }
 }
 

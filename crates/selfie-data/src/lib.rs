@@ -86,7 +86,7 @@ pub use augment::{
 };
 pub use bad::{BAD_SAMPLES, BadSample, require_few};
 pub use check::{ClassCount, SetReport, SplitReport, contact_sheet};
-pub use error::{DataError, DataErrorKind};
+pub use error::{DataError, DataErrorKind, lies_beside};
 pub use grid::PatchGrid;
 pub use images::{DataSet, Images, N_CHANNELS, classes_in_words};
 pub use import::{

@@ -39,6 +39,8 @@ pub(crate) struct Listing {
     pub(crate) test: Vec<Entry>,
     /// Files that are no images by their names, and links that lead in a circle.
     pub(crate) n_ignored: usize,
+    /// An image beside several folders of images, which are no classes because of it.
+    pub(crate) beside: Option<PathBuf>,
 }
 
 /// Where an image file lies.

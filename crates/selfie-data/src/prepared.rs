@@ -48,7 +48,12 @@ pub(crate) fn side(folder: &Path) -> Result<usize, DataError> {
 pub(crate) fn open(name: &str, folder: &Path) -> Result<DataSet, DataError> {
     let manifest = manifest(folder)?;
     let split = |split: &str, of: &SplitManifest| images(folder, split, &manifest, of).map(Arc::new);
-    Ok(DataSet { name: name.to_owned(), train: split("train", &manifest.train)?, test: split("test", &manifest.test)? })
+    Ok(DataSet {
+        name: name.to_owned(),
+        train: split("train", &manifest.train)?,
+        test: split("test", &manifest.test)?,
+        beside: None,
+    })
 }
 
 fn manifest(folder: &Path) -> Result<Manifest, DataError> {

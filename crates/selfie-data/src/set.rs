@@ -112,7 +112,7 @@ fn hub_folder(name: SetName) -> Result<PathBuf, DataError> {
 
 #[cfg(not(feature = "hub"))]
 fn hub_folder(_: SetName) -> Result<PathBuf, DataError> {
-    Err(DataError::setting("feature `hub`", "a program built with it to read from the hub", "one built without it"))
+    Err(DataError::MissingFeature { feature: "hub" })
 }
 
 /// What a path of the user stands for: itself, or for `hub:` the set's folder in the hub's cache.

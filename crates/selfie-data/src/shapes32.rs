@@ -37,7 +37,7 @@ const N_CLASSES: usize = 2 * Outline::ALL.len();
 /// Draws the data set on all cores. Classes take turns, so that they are equally frequent.
 #[must_use]
 pub fn draw(n_train: usize, n_test: usize) -> DataSet {
-    DataSet { name: "shapes32".to_owned(), train: draw_split(0, n_train), test: draw_split(1, n_test) }
+    DataSet { name: "shapes32".to_owned(), train: draw_split(0, n_train), test: draw_split(1, n_test), beside: None }
 }
 
 fn draw_split(split: u32, n_images: usize) -> Arc<Images> {

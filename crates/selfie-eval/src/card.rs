@@ -2,7 +2,7 @@
 
 use selfie_model::{Architecture, Metadata, Stem};
 
-use crate::record::{Outcome, ResultRecord, RunRecord, Split};
+use crate::record::{Outcome, PRETEXT_STEPS, ResultRecord, RunRecord, Split};
 
 #[cfg(test)]
 mod tests;
@@ -125,9 +125,10 @@ impl Card<'_> {
         let Some(result) = self.result else { return String::new() };
         let line = match &result.outcome {
             Outcome::Pretext { loss, accuracy, chance } => format!(
-                "Pretext accuracy {:.1} % (chance {:.1} %), loss {loss:.4}, over the last steps.",
+                "Pretext accuracy {:.1} % (chance {:.1} %), loss {loss:.4}, means of the last {} steps.",
                 100.0 * accuracy,
-                100.0 * chance
+                100.0 * chance,
+                result.steps.min(PRETEXT_STEPS)
             ),
             Outcome::Classification { split, top1_accuracy, loss, n_examples, .. } => format!(
                 "{:.2} % of {n_examples} images of the {split} split are classified right; mean cross entropy {loss:.4}.",

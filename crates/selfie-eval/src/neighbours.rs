@@ -57,7 +57,8 @@ pub fn nearest(
             let cosines = cosines.flatten_all()?.to_vec1::<f32>()?;
             let finite = best.par_iter_mut().zip(cosines.par_chunks_exact(n_rows)).all(|(best, cosines)| {
                 cosines.iter().enumerate().all(|(i, &cosine)| {
-                    best.offer(Neighbour { row: first + i, cosine });
+                    // Rounding may lead beyond 1.
+                    best.offer(Neighbour { row: first + i, cosine: cosine.clamp(-1.0, 1.0) });
                     cosine.is_finite()
                 })
             });

@@ -357,13 +357,16 @@ pub struct ClassAccuracy {
     pub top1_accuracy: Option<f64>,
 }
 
+/// The last steps whose means are a pretraining's outcome; all of a shorter one.
+pub const PRETEXT_STEPS: u64 = 100;
+
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Pretraining: the pretext task at the end of the schedule.
     Pretext {
-        /// Mean loss over the last steps, nats.
+        /// Mean loss over the last [`PRETEXT_STEPS`], nats.
         loss: f64,
         /// Pretext accuracy over the same steps, in 0–1.
         accuracy: f64,

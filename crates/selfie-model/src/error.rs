@@ -57,6 +57,14 @@ pub enum ModelError {
         /// The tensor's name.
         tensor: String,
     },
+    /// A network computed a number that is not finite.
+    #[error("{path}: {what} is not finite: expected numbers, got NaN or an infinity; give intact weights", path = path.display())]
+    NotANumber {
+        /// The weights file.
+        path: PathBuf,
+        /// Which number.
+        what: &'static str,
+    },
     /// Another kind of network is asked for than the file holds.
     #[error("{path} holds {got}, expected {expected}", path = path.display())]
     Kind {

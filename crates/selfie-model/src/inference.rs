@@ -146,7 +146,8 @@ impl InferenceModel {
     ///
     /// # Errors
     ///
-    /// If the pixels are no whole images, the network has no such place, or the device is out of memory.
+    /// If the pixels are no whole images, the network has no such place, an embedding is not finite, or the device is out of
+    /// memory.
     pub fn embed_pixels(&self, pixels: &[u8], at: EmbeddingAt) -> Result<Vec<f32>, ModelError> {
         let width = self.width_at(at)?;
         let mut rows = Vec::with_capacity(pixels.len() / self.image_bytes() * width);
@@ -160,7 +161,9 @@ impl InferenceModel {
                     body.forward(&x, Mode::Inference)?.averaged(at)?
                 }
             };
-            rows.extend(embeddings.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
+            let embeddings = embeddings.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            self.require_finite("an embedding", &embeddings)?;
+            rows.extend(embeddings);
         }
         Ok(rows)
     }
@@ -169,7 +172,8 @@ impl InferenceModel {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Kind`] if the file holds a network without a last layer.
+    /// [`ModelError::Kind`] if the file holds a network without a last layer; [`ModelError::NotANumber`] if its numbers are
+    /// not finite.
     pub fn probabilities(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, ModelError> {
         self.classifier()?;
         let mut rows = Vec::with_capacity(pictures.len());
@@ -189,18 +193,26 @@ impl InferenceModel {
     ///
     /// # Errors
     ///
-    /// If the pixels are no whole images, the file holds a network without a last layer ([`ModelError::Kind`]), or the
-    /// device is out of memory.
+    /// If the pixels are no whole images, the file holds a network without a last layer ([`ModelError::Kind`]), a logit is
+    /// not finite, or the device is out of memory.
     pub fn probabilities_pixels(&self, pixels: &[u8]) -> Result<Vec<f32>, ModelError> {
         let network = self.classifier()?;
         let mut rows = Vec::with_capacity(pixels.len() / self.image_bytes() * self.classes().len());
         for batch in pixels.chunks(BATCH * self.image_bytes()) {
             let logits = network.forward(&self.tensor(batch)?, Mode::Inference)?.logits;
+            self.require_finite("a logit", &logits.flatten_all()?.to_vec1()?)?;
             let exp = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
             let probs = exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?;
             rows.extend(probs.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(rows)
+    }
+
+    fn require_finite(&self, what: &'static str, numbers: &[f32]) -> Result<(), ModelError> {
+        match numbers.iter().all(|number| number.is_finite()) {
+            true => Ok(()),
+            false => Err(ModelError::NotANumber { path: self.path.clone(), what }),
+        }
     }
 
     fn classifier(&self) -> Result<&Classifier, ModelError> {

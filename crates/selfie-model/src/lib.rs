@@ -65,7 +65,7 @@ pub use selfie::{Prediction, Selfie};
 pub use selfie_ops::StageMap;
 #[cfg(feature = "cuda")]
 pub use selfie_ops::new_cuda;
-pub use tensors::{tensors_from_bytes, tensors_to_bytes};
+pub use tensors::{no_safetensors, tensors_from_bytes, tensors_to_bytes};
 pub use transfer::Transferred;
 pub use unit::ParameterUnit;
 pub use weights::{Metadata, WeightsFile};

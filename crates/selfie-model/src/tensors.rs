@@ -42,7 +42,7 @@ const IGNORED: &str = "num_batches_tracked";
 /// [`ModelError::Format`] if the bytes are no safetensors file, or a tensor is not of floating-point numbers.
 pub fn tensors_from_bytes(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
     let format = |reason: String| ModelError::Format { path: path.to_owned(), reason };
-    let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| format(no_safetensors(&error)))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter().filter(|(name, _)| !name.ends_with(IGNORED)) {
         let dtype = number_type(view.dtype()).ok_or_else(|| {
@@ -52,6 +52,18 @@ pub fn tensors_from_bytes(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, 
         tensors.insert(name.to_owned(), tensor);
     }
     Ok(tensors)
+}
+
+/// Why bytes are no safetensors file: another kind of file has anything in the place of the header's length.
+#[must_use]
+pub fn no_safetensors(error: &safetensors::SafeTensorError) -> String {
+    use safetensors::SafeTensorError as E;
+    let got = match error {
+        E::HeaderTooLarge | E::InvalidHeader(_) => "another kind of file",
+        E::HeaderTooSmall | E::InvalidHeaderLength | E::MetadataIncompleteBuffer => "one that is cut off, or another",
+        _ => "a damaged one",
+    };
+    format!("expected a safetensors file, got {got} ({error})")
 }
 
 fn number_type(dtype: Dtype) -> Option<DType> {

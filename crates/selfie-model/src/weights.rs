@@ -3,7 +3,7 @@
 use crate::config::{ClassifierConfig, Normalization, SelfieConfig};
 use crate::error::{ModelError, Result};
 use crate::selfie::PATCH_NETWORK;
-use crate::tensors::{tensors_from_bytes, tensors_to_bytes};
+use crate::tensors::{no_safetensors, tensors_from_bytes, tensors_to_bytes};
 use crate::unit::{Budget, ParameterUnit};
 use candle_core::Tensor;
 use safetensors::SafeTensors;
@@ -34,7 +34,7 @@ impl Metadata {
             let how = "write its tensors with safetensors.torch.save_file(state_dict, …)";
             return Err(format(format!("expected safetensors, got an archive as torch.save makes it; {how}")));
         }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format(error.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| format(no_safetensors(&error)))?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
         let parsed = text.map(|text| serde_json::from_str(text)).transpose();
         parsed.map_err(|error| format(format!("metadata `{METADATA_KEY}`: {error}")))

@@ -3,7 +3,7 @@
 //! Text from records and folders is escaped by maud; the page's own policy forbids every request.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task};
+use selfie_eval::record::{Arm, Outcome, PRETEXT_STEPS, ResultRecord, RunRecord, Task};
 use selfie_eval::table::StudyTable;
 
 use crate::Series;
@@ -15,6 +15,7 @@ mod curves;
 mod intervals;
 mod pictures;
 mod study;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -98,7 +99,7 @@ impl Page {
                         p.quiet { "Made " (self.made) " by selfie " (env!("CARGO_PKG_VERSION")) }
                     }
                     main {
-                        @for study in &self.studies { (study::section(study)) }
+                        @for (idx, study) in self.studies.iter().enumerate() { (study::section(idx + 1, study)) }
                         @if !self.runs.is_empty() { (self.runs_section()) }
                     }
                     div #tooltip role="status" hidden {}
@@ -117,7 +118,7 @@ impl Page {
                 (runs_table(&runs))
                 @for task in [Task::Pretrain, Task::Finetune] { (curves::of_task(&runs, task)) }
             }
-            (pictures::section(&runs))
+            (pictures::section(0, &runs))
             (configuration::section(&runs))
         }
     }
@@ -139,7 +140,7 @@ fn cell(name: &str, value: &str) -> Markup {
 fn runs_table(runs: &[&RunView]) -> Markup {
     html! {
         div.wide { table.cards {
-            thead { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
+            thead.lone { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
                 th.number { "steps" } th { "result" } th.number { "minutes" } th.number { "images/s" } } }
             tbody { @for run in runs { (runs_row(run)) } }
         } }
@@ -169,13 +170,16 @@ fn runs_row(run: &RunView) -> Markup {
 }
 
 fn outcome(run: &RunView) -> String {
+    let steps = run.result.as_ref().map_or(0, |result| result.steps.min(PRETEXT_STEPS));
     match run.result.as_ref().map(|result| &result.outcome) {
         None => match &run.goes_on_with {
             Some(command) => format!("not finished; go on with {command}"),
             None => "not finished".to_owned(),
         },
         Some(Outcome::Pretext { loss, accuracy, chance }) => {
-            format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}")
+            format!(
+                "pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}, means of the last {steps} steps"
+            )
         }
         Some(Outcome::Classification { split, top1_accuracy, n_examples, .. }) => {
             format!("{split} accuracy {:.2} % of {n_examples}", 100.0 * top1_accuracy)

@@ -21,7 +21,7 @@ mod crash_tests;
 mod tests;
 
 pub use diff::{Diff, TensorDiff, TensorDifference, diff};
-pub use inspect::{Content, Verified, VerifiedContent, show, verify};
+pub use inspect::{Content, Verified, VerifiedContent, instead_of_weights, require_intact, show, verify};
 pub use manifest::{FileEntry, Manifest, TensorEntry};
 pub(crate) use saver::{Saved, Saver};
 pub use tensors::{TensorInfo, require_finite_tensors};

@@ -18,7 +18,7 @@ pub use selfie_data::{DroppedChannels, JitterFill, Padding};
 pub use selfie_model::{Architecture, ClassifierKind, EmbeddingAt, LogitScale, Positions, Stem};
 
 pub(crate) use nearest::hint as key_hint;
-pub use nearest::path_meant_by;
+pub use nearest::{name_meant_by, path_meant_by};
 pub use resolve::{Base, FlagValue, Overrides, Resolved, key_meant_by, resolve};
 pub use source::Source;
 

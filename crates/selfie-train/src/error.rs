@@ -69,8 +69,9 @@ pub enum TrainError {
     },
     /// A run folder that was started with other values.
     #[error(
-        "{folder} was started with other values:\n{}\nresume it with the values it was started with, choose another --out, or allow a change with --allow-change KEY",
-        Difference::lines(differences)
+        "{folder} was started with other values:\n{}\nresume it with the values it was started with, choose another --out, say {}, or allow a change with --allow-change KEY",
+        Difference::lines(differences),
+        beside(folder)
     )]
     ConfigChanged {
         /// The run folder.
@@ -80,8 +81,9 @@ pub enum TrainError {
     },
     /// A run that is finished cannot go on with other values.
     #[error(
-        "{folder} is finished, with other values:\n{}\nthere is nothing left to go on with: choose another --out",
-        Difference::lines(differences)
+        "{folder} is finished, with other values:\n{}\nthere is nothing left to go on with: choose another --out, say {}",
+        Difference::lines(differences),
+        beside(folder)
     )]
     FinishedOtherwise {
         /// The run folder.
@@ -181,6 +183,14 @@ pub enum TrainError {
         /// One of the files.
         found: String,
     },
+    /// A file that would be replaced and may be wanted.
+    #[error("{path} {why}; choose another --out, or replace it with --replace")]
+    WouldReplace {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        why: &'static str,
+    },
     /// A run folder that another process is training in.
     #[error("{path} is in use by another process{holder}; wait for it, or choose another --out")]
     Locked {
@@ -236,7 +246,11 @@ impl TrainError {
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. } | EvalError::Embeddings { .. }) => 65,
             Self::Missing { .. } => 66,
             Self::NonFinite { .. } | Self::Fault { .. } | Self::Eval(_) | Self::Tensor(_) | Self::Internal(_) => 70,
-            Self::CannotCreate { .. } | Self::WrongKind { .. } | Self::NotARunFolder { .. } | Self::Locked { .. } => 73,
+            Self::CannotCreate { .. }
+            | Self::WrongKind { .. }
+            | Self::NotARunFolder { .. }
+            | Self::WouldReplace { .. }
+            | Self::Locked { .. } => 73,
             Self::Io { .. } => 74,
             Self::UnknownKey { .. }
             | Self::BadValue { .. }
@@ -336,6 +350,12 @@ fn what_to_do_about(refused: Option<&'static str>) -> &'static str {
 
 fn replay_with(captured: Option<&Path>) -> String {
     captured.map_or_else(String::new, |path| format!("; `selfie replay {}` repeats it", path.display()))
+}
+
+/// A name for a run beside another one.
+fn beside(folder: &Path) -> String {
+    let free = |n: &usize| !PathBuf::from(format!("{}-{n}", folder.display())).exists();
+    format!("{}-{}", folder.display(), (2..100).find(free).unwrap_or(100))
 }
 
 fn at_step(step: Option<u64>) -> String {

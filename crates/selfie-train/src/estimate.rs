@@ -26,6 +26,8 @@ const MEASURED_GFLOP: f64 = 60.0;
 const MEASURED_GFLOP_GPU: f64 = 20_000.0;
 /// A run that takes longer gets a hint.
 const LONG_HOURS: f64 = 48.0;
+/// The batch that is suggested for a run of hours.
+const SHORT_BATCH: usize = 64;
 /// At its start, a run that takes longer by this rough speed of a thread gets one too.
 const FAR_TOO_LONG_HOURS: f64 = 24.0;
 const GFLOP_PER_S: f64 = 60.0;
@@ -71,6 +73,8 @@ pub struct Estimate {
     pub warmup_steps: u64,
     /// Images an update.
     pub batch: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
     /// Images a forward pass.
     pub micro_batch: usize,
     /// Arithmetic of a training step for one image, 10⁹ operations.
@@ -236,6 +240,7 @@ fn estimate(
         steps: training.steps,
         warmup_steps: training.schedule.warmup_steps(),
         batch: training.batch,
+        learning_rate: training.schedule.peak(),
         micro_batch,
         gflop_per_image,
         memory_mb: bytes / 1e6,
@@ -307,7 +312,7 @@ impl Estimate {
         let pieces = self.batch / self.micro_batch.max(1);
         let pieces = if pieces > 1 { format!(" as {pieces} × {}", self.micro_batch) } else { String::new() };
         let long = match self.hours > LONG_HOURS {
-            true => format!("\n          {}", shorter(self.task, self.width)),
+            true => format!("\n          {}", shorter(self.task, self.width, (self.batch, self.learning_rate))),
             false => String::new(),
         };
         let images = if self.data_found { "" } else { " and the images" };
@@ -335,14 +340,27 @@ impl Estimate {
     }
 }
 
-/// What makes a run shorter, in keys that every command takes.
-fn shorter(task: Task, width: usize) -> String {
-    let mut keys = vec![format!("{task}.steps=2000"), format!("{task}.batch=64")];
+/// What makes a run shorter, in keys that every command takes. The learning rate goes down with the batch.
+fn shorter(task: Task, width: usize, (batch, learning_rate): (usize, f64)) -> String {
+    let mut keys = vec![format!("{task}.steps=2000")];
+    if batch > SHORT_BATCH {
+        let learning_rate = learning_rate * SHORT_BATCH as f64 / batch as f64;
+        keys.extend([
+            format!("{task}.batch={SHORT_BATCH}"),
+            format!("{task}.learning_rate={}", two_digits(learning_rate)),
+        ]);
+    }
     if width > 16 {
         keys.extend(["model.width=16", "model.heads=8", "model.ffn=160"].map(str::to_owned));
     }
     let keys: Vec<String> = keys.into_iter().map(|key| format!("--set {key}")).collect();
     format!("shorter and smaller, say: {}", keys.join(" "))
+}
+
+/// A number with two digits that count.
+fn two_digits(value: f64) -> String {
+    let decimals = (1.0 - value.log10().floor()).max(0.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 /// What to tell who begins a run that is far too long for the processor, from its arithmetic alone; nothing of others.
@@ -367,15 +385,19 @@ pub(crate) fn too_long(
     (device.is_cpu() && hours > FAR_TOO_LONG_HOURS).then(|| {
         let threads = if n_threads == 1 { "one thread".to_owned() } else { format!("{n_threads} threads") };
         let took = duration(hours);
-        format!("this takes roughly {took} on {threads} (--dry-run measures it); {}", shorter(task, width))
+        format!(
+            "this takes roughly {took} on {threads} (--dry-run measures it); {}",
+            shorter(task, width, (batch, training.schedule.peak()))
+        )
     })
 }
 
-/// Minutes below an hour, days above two: 97,101 h say little to a person.
+/// Seconds below a minute, minutes below an hour, days above two: 97,101 h say little to a person.
 #[must_use]
 pub fn duration(hours: f64) -> String {
     match hours {
-        below if below < 1.0 => format!("{:.0} min", (60.0 * below).max(1.0)),
+        below if 60.0 * below < 1.0 => format!("{:.0} s", (3600.0 * below).max(1.0)),
+        below if below < 1.0 => format!("{:.0} min", 60.0 * below),
         above if above > 48.0 => format!("{:.0} days", above / 24.0),
         _ => format!("{hours:.1} h"),
     }

@@ -189,3 +189,9 @@ fn split(path: &Path) -> Result<(&Path, String), TrainError> {
         _ => Err(TrainError::Internal(format!("{} is no file name", PathBuf::from(path).display()))),
     }
 }
+
+/// BLAKE3 of some bytes, hexadecimal.
+#[must_use]
+pub fn hash_bytes(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}

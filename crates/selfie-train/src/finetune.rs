@@ -16,6 +16,7 @@ use selfie_model::{Classifier, ClassifierConfig, Metadata, Mode, ModelError, Sel
 use selfie_ops::{backward, cross_entropy};
 
 use crate::TrainError;
+use crate::checkpoint::require_intact;
 use crate::config::Resolved;
 use crate::estimate::too_long;
 use crate::fault::{self, About, Capture, Fault};
@@ -64,11 +65,12 @@ impl Pretrained {
     ///
     /// # Errors
     ///
-    /// If it cannot be read or is no weights file.
+    /// If it cannot be read, is no weights file, or is not what the result of its run names.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
         let hash = blake3::hash(&bytes).to_hex().to_string();
         let from = PretrainedFrom { path: path.display().to_string(), hash };
+        require_intact(path)?;
         let weights = WeightsFile::from_bytes(&bytes, path)?;
         if !matches!(weights.metadata, Metadata::Pretraining(_)) {
             let (expected, got) = ("a pretraining network", weights.metadata.kind());

@@ -36,5 +36,5 @@ pub mod signals;
 pub mod study;
 
 pub use error::TrainError;
-pub use files::{NewFile, hash_file, make_folder, write_atomic};
+pub use files::{NewFile, hash_bytes, hash_file, make_folder, write_atomic};
 pub use number_type::NumberType;

@@ -2,6 +2,7 @@
 //!
 //! Everything goes to stderr; results on stdout are the commands' business.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,8 +17,8 @@ mod tests;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// The first steps each get a line, so that a run shows soon that it works.
 const N_FIRST_STEPS: u64 = 3;
-/// Weight of the newest step in the running means that are shown.
-const NEWEST: f64 = 0.1;
+/// Steps whose means are shown; fewer at the start and after a resume.
+pub const MEAN_STEPS: usize = 20;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,17 +56,8 @@ pub struct Progress {
     /// Steps shown in this process.
     n_seen: u64,
     last_line: Option<Duration>,
-    means: Means,
-}
-
-/// Running means of what is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Means {
-    loss: f64,
-    accuracy: f64,
-    step_s: f64,
-    images_per_s: f64,
-    data_wait: f64,
+    /// The last steps of this process.
+    last: VecDeque<StepMetrics>,
 }
 
 impl Progress {
@@ -85,8 +77,8 @@ impl Progress {
             bar.set_position(first_step);
             bar
         });
-        let (started, n_seen, last_line, means) = (Instant::now(), 0, None, Means::default());
-        Self { mode, bar, stderr, log, steps, started, n_seen, last_line, means }
+        let (started, n_seen, last_line, last) = (Instant::now(), 0, None, VecDeque::new());
+        Self { mode, bar, stderr, log, steps, started, n_seen, last_line, last }
     }
 
     /// Shows a step.
@@ -95,7 +87,10 @@ impl Progress {
     }
 
     fn step_at(&mut self, metrics: &StepMetrics, elapsed: Duration) {
-        self.means.add(metrics, self.n_seen);
+        if self.last.len() == MEAN_STEPS {
+            self.last.pop_front();
+        }
+        self.last.push_back(*metrics);
         self.n_seen += 1;
         if let Some(bar) = &self.bar {
             bar.set_position(metrics.step);
@@ -134,13 +129,19 @@ impl Progress {
         }
     }
 
-    /// Loss, accuracy beside chance, speed, data wait, learning rate and the time left at the present speed.
+    /// Loss, accuracy beside chance, speed, data wait, learning rate and the time left at the present speed, and of how many
+    /// steps they are the means.
     fn figures(&self, metrics: &StepMetrics) -> String {
-        let Means { loss, accuracy, step_s, images_per_s, data_wait } = self.means;
-        let left = time_left(self.steps, metrics.step, step_s);
+        let n = self.last.len();
+        let mean = |of: fn(&StepMetrics) -> f64| self.last.iter().map(of).sum::<f64>() / n.max(1) as f64;
+        let (loss, accuracy) = (mean(|metrics| metrics.loss), mean(|metrics| metrics.accuracy));
+        let (images_per_s, data_wait) =
+            (mean(|metrics| metrics.time.images_per_s), mean(|metrics| metrics.time.data_wait));
+        let left = time_left(self.steps, metrics.step, mean(|metrics| metrics.time.step_s));
+        let of = if n > 1 { format!(" (means of {n} steps)") } else { String::new() };
         let collapse = metrics.collapse.map_or_else(String::new, |collapse| format!(" collapse {collapse:.4}"));
         format!(
-            "loss {loss:.4} accuracy {accuracy:.3} (chance {:.3}){collapse} lr {:.2e} {images_per_s:.1} images/s wait {:.0} % ETA {left}",
+            "loss {loss:.4} accuracy {accuracy:.3} (chance {:.3}){collapse} lr {:.2e} {images_per_s:.1} images/s wait {:.0} % ETA {left}{of}",
             metrics.chance,
             metrics.lr,
             data_wait * 100.0
@@ -170,18 +171,6 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
-    }
-}
-
-impl Means {
-    fn add(&mut self, metrics: &StepMetrics, n_seen: u64) {
-        let weight = NEWEST.max(1.0 / (n_seen + 1) as f64);
-        let mix = |mean: &mut f64, newest: f64| *mean += weight * (newest - *mean);
-        mix(&mut self.loss, metrics.loss);
-        mix(&mut self.accuracy, metrics.accuracy);
-        mix(&mut self.step_s, metrics.time.step_s);
-        mix(&mut self.images_per_s, metrics.time.images_per_s);
-        mix(&mut self.data_wait, metrics.time.data_wait);
     }
 }
 

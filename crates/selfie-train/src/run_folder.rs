@@ -271,6 +271,24 @@ pub fn finished_runs(runs: &Path, task: Task) -> Result<Vec<FinishedRun>, TrainE
     Ok(runs)
 }
 
+/// The folders in `runs` of a task's runs that are not finished, of one recipe or of any, the one written to last at the end.
+///
+/// # Errors
+///
+/// As [`finished_runs`].
+pub fn begun_runs(runs: &Path, task: Task, recipe: Option<&str>) -> Result<Vec<PathBuf>, TrainError> {
+    let begun = |name: &String| {
+        let path = runs.join(name);
+        let record = read_record(&path).ok()??;
+        let is_it = record.task == task && recipe.is_none_or(|recipe| record.recipe == recipe);
+        (is_it && !path.join(RESULT).exists())
+            .then(|| (path.join(LOG).metadata().and_then(|log| log.modified()).ok(), path))
+    };
+    let mut runs: Vec<_> = Files::disk().names(runs)?.iter().filter_map(begun).collect();
+    runs.sort();
+    Ok(runs.into_iter().map(|(_, path)| path).collect())
+}
+
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, TrainError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(from_json(&path.display().to_string(), &text)?)),

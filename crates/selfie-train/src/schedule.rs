@@ -22,6 +22,12 @@ impl Schedule {
         Self { peak, warmup_steps, steps }
     }
 
+    /// The highest learning rate.
+    #[must_use]
+    pub fn peak(&self) -> f64 {
+        self.peak
+    }
+
     /// The learning rate of update `step_idx`, counted from 0: `peak / warmup_steps` first, never 0 before the end, 0
     /// from `steps` on.
     #[must_use]

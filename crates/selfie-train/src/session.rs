@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use candle_core::{Device, Tensor};
 use selfie_eval::record::{
-    Event, Happened, Outcome, ProbeMetrics, ResultRecord, RunRecord, StepMetrics, StepTime, utc,
+    Event, Happened, Outcome, PRETEXT_STEPS, ProbeMetrics, ResultRecord, RunRecord, StepMetrics, StepTime, utc,
 };
 use selfie_model::{ModelError, WeightsFile};
 
@@ -203,9 +203,6 @@ impl Measured {
         Ok(())
     }
 }
-
-/// The last steps whose mean is a pretraining's result.
-const RESULT_STEPS: usize = 100;
 
 impl Run {
     /// Opens the run folder for the run that `record` describes.
@@ -429,7 +426,7 @@ impl Run {
 
     /// Mean loss and accuracy of the last steps: a pretraining's outcome.
     pub(crate) fn pretext_outcome(&self) -> Result<Outcome, TrainError> {
-        let last = read_last_metrics(self.folder.path(), RESULT_STEPS)?;
+        let last = read_last_metrics(self.folder.path(), PRETEXT_STEPS as usize)?;
         let mean = |of: fn(&StepMetrics) -> f64| last.iter().map(of).sum::<f64>() / last.len().max(1) as f64;
         Ok(Outcome::Pretext {
             loss: mean(|metrics| metrics.loss),

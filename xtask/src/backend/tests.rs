@@ -71,6 +71,8 @@ fn the_hub_is_turned_on_by_the_commands_that_need_it() {
         "pretrain cifar10 --data hub:uoft-cs/cifar10",
         "pretrain cifar10 --data=hub:uoft-cs/cifar10",
         "pretrain cifar10 --hub",
+        "push model me/net",
+        "pull me/net --out model",
     ] {
         assert!(needs_hub(&needs.split(' ').collect::<Vec<_>>()), "{needs}");
     }
@@ -79,6 +81,7 @@ fn the_hub_is_turned_on_by_the_commands_that_need_it() {
         "data fetch imagenet32 --url http://a/b",
         "data info cifar10",
         "pretrain cifar10 --data fetch",
+        "embed run push",
         "demo",
     ] {
         assert!(!needs_hub(&plain.split(' ').collect::<Vec<_>>()), "{plain}");

@@ -44,19 +44,19 @@ fn describe(content: &VerifiedContent) -> String {
     }
 }
 
+/// The tensors, then where they lie and how many they are: what is read without scrolling.
 fn as_text(content: &Content) -> String {
-    let mut text = content.path.display().to_string();
-    if let Some(manifest) = &content.manifest {
-        text.push_str(&format!(": step {}", manifest.step));
-    }
+    let (mut text, mut sums) = (String::new(), String::new());
     for (file, tensors) in &content.tensors {
         let n: usize = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
-        text.push_str(&format!("\n{file}: {} tensors, {n} numbers", tensors.len()));
+        text.push_str(&format!("{file}\n"));
         for tensor in tensors {
-            text.push_str(&format!("\n  {} {:?} {}", tensor.dtype, tensor.shape, tensor.name));
+            text.push_str(&format!("  {} {:?} {}\n", tensor.dtype, tensor.shape, tensor.name));
         }
+        sums.push_str(&format!("\n{file}: {} tensors, {n} numbers", tensors.len()));
     }
-    text
+    let step = content.manifest.as_ref().map_or_else(String::new, |manifest| format!(": step {}", manifest.step));
+    format!("{text}{}{step}{sums}", content.path.display())
 }
 
 fn as_json(content: &Content) -> Value {

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use selfie_data::{
     BadSample, DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, UNLABELLED,
-    contact_sheet, passed_over,
+    contact_sheet, lies_beside, passed_over,
 };
 use selfie_train::TrainError;
 
 use crate::arguments::{Data, DataArguments, DataCommand, DataImport};
 use crate::choice;
+use crate::context;
 use crate::output;
 
 /// Bad files that are named; the JSON has all of them.
@@ -75,7 +76,7 @@ fn splits(report: &SetReport) -> [(&'static str, &SplitReport); 2] {
 /// The set named, else the one that fits the folder; with its contact sheet, if one was asked for.
 fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
     let (name, found) = match (&asked.set, &asked.data) {
-        (Some(name), _) => (name.clone(), None),
+        (Some(name), _) => (choice::set_name("SET", name)?.to_string(), None),
         (None, Some(dir)) => {
             let recognised = choice::recognise(dir)?;
             output::note(&format!("{}: {}", dir.display(), recognised.reason));
@@ -88,6 +89,7 @@ fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
     };
     let data = choice::data_set_found(&name, asked.data.as_deref(), found)?;
     if let Some(path) = &asked.sheet {
+        context::folder_of(path);
         contact_sheet(&data.train, path).map_err(output::data)?;
         output::note(&format!("{}: some images of every class", path.display()));
     }
@@ -146,7 +148,7 @@ fn bad_lines(bad: &[BadSample]) -> Vec<String> {
 
 fn import(asked: &DataImport) -> anyhow::Result<u8> {
     let set: SetName = match &asked.data_set {
-        Some(name) => name.parse().map_err(output::data)?,
+        Some(name) => choice::set_name("--data-set", name)?,
         None => {
             let recognised = choice::recognise(&asked.source)?;
             if !asked.quiet {
@@ -177,6 +179,7 @@ fn imported(report: &ImportReport, out: &Path) -> String {
     let (n_train, n_test, side) = (report.n_train, report.n_test, report.side);
     let tests = output::count(n_test, "test image");
     let mut lines = vec![format!("{n_train} training and {tests}{of} at {side} × {side} in {}", out.display())];
+    lines.extend(report.beside.as_deref().map(lies_beside));
     lines.extend(passed_over(report.n_ignored));
     lines.extend(left_out(&report.bad));
     lines.join("\n")

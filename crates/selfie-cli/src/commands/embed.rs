@@ -130,6 +130,9 @@ pub(crate) fn pictures(files: &[PathBuf], split: &DataSplit) -> anyhow::Result<(
         let got = file.display();
         return Err(Usage(format!("IMAGES: expected none beside a data set (--data-set, --data), got {got}")).into());
     }
+    if let Some(set) = &split.data_set {
+        choice::set_name("--data-set", set)?;
+    }
     let found = match (&split.data_set, &split.data) {
         (None, Some(dir)) => Some(choice::recognise(dir)?),
         _ => None,

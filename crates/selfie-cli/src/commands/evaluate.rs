@@ -14,7 +14,7 @@ use crate::output::{self, Usage};
 
 pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
-    let weights = context::weights_file(&arguments.run_or_weights)?;
+    let weights = context::classifier_file(&arguments.run_or_weights)?;
     let file = WeightsFile::read(&weights).map_err(output::model)?;
     let Metadata::Classifier(config) = &file.metadata else {
         let (expected, got) = ("a classifier", file.metadata.kind());

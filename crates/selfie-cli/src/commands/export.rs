@@ -7,11 +7,17 @@ use selfie_eval::card::Card;
 use selfie_model::{Architecture, Metadata, Stem, WeightsFile};
 use selfie_train::checkpoint::{EXPORTED_FILES, EXPORTED_WEIGHTS};
 use selfie_train::run_folder::{read_record, read_result};
-use selfie_train::{TrainError, hash_file, write_atomic};
+use selfie_train::{TrainError, hash_bytes, hash_file, write_atomic};
 use serde_json::{Value, json};
 
 use crate::context;
 use crate::output;
+
+/// The model card.
+const CARD: &str = "README.md";
+const CONFIG: &str = "config.json";
+/// The key of the card's hash: whoever changed the card does not lose it.
+const CARD_HASH: &str = "card_blake3";
 
 #[derive(Args, Debug)]
 pub(crate) struct Export {
@@ -29,6 +35,9 @@ pub(crate) struct Export {
     /// Licence of the weights as the Hugging Face hub names it, e.g. mit, apache-2.0
     #[arg(long)]
     pub(crate) license: Option<String>,
+    /// Replace another network's export, or a model card that was changed
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
@@ -41,27 +50,9 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     let result = result.filter(|result| result.weights_hash == weights_hash);
     let record = record.filter(|_| result.is_some());
 
-    make_folder(&arguments.out)?;
-    let mut files = vec![(
-        EXPORTED_WEIGHTS.to_owned(),
-        format!("the weights, named as {} names them", if is_v2(&file) { "timm" } else { "torchvision" }),
-    )];
-    let write = |name: &str, bytes: &[u8]| write_atomic(&arguments.out.join(name), bytes);
-    write(EXPORTED_WEIGHTS, &std::fs::read(&weights)?)?;
-    if let Some(bytes) = file.convolutional().map_err(output::model)? {
-        write("resnet.safetensors", &bytes)?;
-        let what = "stem and stages 1 to 3 alone under those names, for `load_state_dict(…, strict=False)`";
-        files.push(("resnet.safetensors".to_owned(), what.to_owned()));
-    }
-    write("config.json", (serde_json::to_string_pretty(&config(&file))? + "\n").as_bytes())?;
-    if arguments.onnx {
-        write("model.onnx", &file.to_onnx().map_err(output::model)?)?;
-        files.push((
-            "model.onnx".to_owned(),
-            "from u8 pixels `[B, H, W, 3]` to the embedding, for any runtime".to_owned(),
-        ));
-    }
+    let mut files = files(&file, &weights, arguments.onnx)?;
     let default_name = run.file_name().map_or_else(|| "selfie".to_owned(), |name| name.to_string_lossy().into_owned());
+    let listed: Vec<(String, String)> = files.iter().map(|file| (file.name.to_owned(), file.what.to_owned())).collect();
     let card = Card {
         name: arguments.name.as_ref().unwrap_or(&default_name),
         metadata: &file.metadata,
@@ -70,13 +61,72 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
         record: record.as_ref(),
         result: result.as_ref(),
         license: arguments.license.as_deref(),
-        files: &files,
+        files: &listed,
     };
-    write("README.md", card.text().as_bytes())?;
-    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).chain(["config.json", "README.md"]).collect();
+    let card = card.text();
+    let config = serde_json::to_string_pretty(&config(&file, &card))? + "\n";
+    files.push(File { name: CONFIG, what: "", bytes: config.into_bytes() });
+    files.push(File { name: CARD, what: "", bytes: card.into_bytes() });
+
+    make_folder(&arguments.out)?;
+    if !arguments.replace {
+        require_replaceable(&arguments.out, &weights_hash, &files)?;
+    }
+    for file in &files {
+        let path = arguments.out.join(file.name);
+        if std::fs::read(&path).is_ok_and(|was| was != file.bytes) {
+            output::note(&format!("replaced {}", path.display()));
+        }
+        write_atomic(&path, &file.bytes)?;
+    }
+    let names: Vec<&str> = files.iter().map(|file| file.name).collect();
     remove_others(&arguments.out, &names)?;
     output::print(&format!("{}: {}", arguments.out.display(), names.join(", ")))?;
     Ok(0)
+}
+
+/// A file of the folder.
+struct File {
+    name: &'static str,
+    /// What the card says of it.
+    what: &'static str,
+    bytes: Vec<u8>,
+}
+
+/// The files that hold the network.
+fn files(file: &WeightsFile, weights: &Path, onnx: bool) -> anyhow::Result<Vec<File>> {
+    let what = match is_v2(file) {
+        true => "the weights, named as timm names them",
+        false => "the weights, named as torchvision names them",
+    };
+    let mut files = vec![File { name: EXPORTED_WEIGHTS, what, bytes: std::fs::read(weights)? }];
+    if let Some(bytes) = file.convolutional().map_err(output::model)? {
+        let what = "stem and stages 1 to 3 alone under those names, for `load_state_dict(…, strict=False)`";
+        files.push(File { name: "resnet.safetensors", what, bytes });
+    }
+    if onnx {
+        let what = "from u8 pixels `[B, H, W, 3]` to the embedding, for any runtime";
+        files.push(File { name: "model.onnx", what, bytes: file.to_onnx().map_err(output::model)? });
+    }
+    Ok(files)
+}
+
+/// Refuses to replace the export of another network, and a card that is not as an export wrote it.
+fn require_replaceable(out: &Path, weights_hash: &str, files: &[File]) -> anyhow::Result<()> {
+    let weights = out.join(EXPORTED_WEIGHTS);
+    if weights.exists() && hash_file(&weights)? != weights_hash {
+        return Err(TrainError::WouldReplace { path: weights, why: "is of another network" }.into());
+    }
+    let path = out.join(CARD);
+    let Ok(card) = std::fs::read(&path) else { return Ok(()) };
+    let as_written = std::fs::read(out.join(CONFIG))
+        .ok()
+        .and_then(|config| serde_json::from_slice::<Value>(&config).ok()?[CARD_HASH].as_str().map(str::to_owned));
+    let is_as_written = as_written.is_some_and(|hash| hash == hash_bytes(&card));
+    if is_as_written || files.iter().any(|file| file.name == CARD && file.bytes == card) {
+        return Ok(());
+    }
+    Err(TrainError::WouldReplace { path, why: "was changed since it was exported" }.into())
 }
 
 /// Makes the folder, unless it holds something that is no earlier export.
@@ -100,6 +150,7 @@ fn remove_others(out: &Path, written: &[&str]) -> anyhow::Result<()> {
     for name in EXPORTED_FILES.iter().filter(|name| !written.contains(name)) {
         let path = out.join(name);
         if path.exists() {
+            output::note(&format!("removed {}, of an earlier export", path.display()));
             std::fs::remove_file(&path).map_err(|source| TrainError::CannotCreate { path, source })?;
         }
     }
@@ -115,7 +166,7 @@ fn is_v2(file: &WeightsFile) -> bool {
 }
 
 /// What timm's `hf-hub:` loader reads, where the network is one of timm's, and our own metadata.
-fn config(file: &WeightsFile) -> Value {
+fn config(file: &WeightsFile, card: &str) -> Value {
     let network = file.metadata.network();
     let (size, constants) = (network.image_size, network.normalization);
     let classes: &[String] = match &file.metadata {
@@ -133,6 +184,7 @@ fn config(file: &WeightsFile) -> Value {
             "label_names": classes,
         },
         "selfie": file.metadata,
+        CARD_HASH: hash_bytes(card.as_bytes()),
     });
     let theirs = network.width == 64 && network.depths == [3, 4, 6, 3] && network.stem == Stem::SevenBySeven;
     if theirs {

@@ -5,15 +5,7 @@ pub(crate) use with_network::run;
 
 #[cfg(not(feature = "fetch"))]
 pub(crate) fn run(_: &crate::arguments::DataFetch) -> anyhow::Result<u8> {
-    Err(missing("fetch"))
-}
-
-/// A command that this build has no code for.
-#[cfg(not(feature = "hub"))]
-fn missing(feature: &str) -> anyhow::Error {
-    let hint = format!("this program was built without network code; build it with --features {feature}");
-    let path = std::path::PathBuf::from(format!("feature `{feature}`"));
-    selfie_train::TrainError::Missing { path, hint }.into()
+    Err(crate::output::data(selfie_data::DataError::MissingFeature { feature: "fetch" }))
 }
 
 #[cfg(feature = "fetch")]
@@ -32,7 +24,7 @@ mod with_network {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     pub(crate) fn run(asked: &DataFetch) -> anyhow::Result<u8> {
-        let set: SetName = asked.set.parse().map_err(output::data)?;
+        let set = crate::choice::set_name("SET", &asked.set)?;
         let is_imagenet = [SetName::Imagenet32, SetName::Imagenet224].contains(&set);
         if asked.hub || (is_imagenet && asked.url.is_none()) {
             return from_hub(asked, set);
@@ -64,7 +56,7 @@ mod with_network {
 
     #[cfg(not(feature = "hub"))]
     fn from_hub(_: &DataFetch, _: SetName) -> anyhow::Result<u8> {
-        Err(super::missing("hub"))
+        Err(output::data(selfie_data::DataError::MissingFeature { feature: "hub" }))
     }
 
     #[cfg(feature = "hub")]

@@ -7,10 +7,10 @@ use selfie_data::{Recognised, SubsetFile};
 use selfie_eval::record::{Arm, Split, Task};
 use selfie_train::TrainError;
 use selfie_train::checkpoint::WEIGHTS;
-use selfie_train::config::{Base, ModelConfig, Resolved};
+use selfie_train::config::{Base, ModelConfig, Resolved, name_meant_by};
 use selfie_train::estimate::{self, Examples};
 use selfie_train::finetune::{Labels, Pretrained};
-use selfie_train::run_folder::{RECORD, RunName, finished_runs, read_record, read_result};
+use selfie_train::run_folder::{RECORD, RunName, begun_runs, finished_runs, read_record, read_result};
 use serde_json::Value;
 
 use crate::arguments::Finetune;
@@ -30,7 +30,7 @@ pub(super) struct Start {
 impl Start {
     /// A pretraining's run folder or weights file.
     pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
-        Ok(Self::of_weights(context::weights_file(path)?))
+        Ok(Self::of_weights(context::weights_path(path, Task::Pretrain)?))
     }
 
     fn of_weights(weights: PathBuf) -> Self {
@@ -46,6 +46,10 @@ impl Start {
     pub(super) fn pretrained(&self) -> anyhow::Result<Option<&Pretrained>> {
         let Some(weights) = &self.weights else { return Ok(None) };
         if self.read.get().is_none() {
+            if let (false, Some(run)) = (weights.exists(), &self.run) {
+                // Says what became of them.
+                context::weights_path(run, Task::Pretrain)?;
+            }
             let _ = self.read.set(Pretrained::read(weights)?);
         }
         Ok(self.read.get())
@@ -54,6 +58,10 @@ impl Start {
 
 pub(crate) fn run(arguments: &Finetune) -> anyhow::Result<u8> {
     let train = &arguments.train;
+    if let Some(path) = arguments.subset.as_deref().filter(|path| !path.exists()) {
+        let hint = "expected a file of --subset: the number of a training example a line".to_owned();
+        return Err(TrainError::Missing { path: path.to_owned(), hint }.into());
+    }
     let subset = arguments.subset.as_deref().map(SubsetFile::read).transpose().map_err(output::data)?;
     let Job { start, resolved, data_dir, found } = job(arguments, subset.as_ref())?;
     if arguments.recipe.is_some() && !train.quiet {
@@ -159,6 +167,10 @@ fn default_path(arguments: &Finetune, subset: Option<&SubsetFile>, title: &str, 
 fn starts(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Vec<Start>> {
     match from {
         Some("scratch") => Ok(vec![Start::scratch()]),
+        Some(path) if !Path::new(path).exists() && name_meant_by(path, &["scratch"]).is_some() => {
+            let (argument, expected) = ("--from".to_owned(), "a run, a weights file or `scratch`".to_owned());
+            Err(TrainError::Usage { argument, expected, got: format!("{path}; did you mean scratch?") }.into())
+        }
         Some(path) => Ok(vec![Start::at(Path::new(path))?]),
         None => {
             let recipe = recipe.map(|recipe| Ok::<_, TrainError>(Base::from_argument(recipe)?.name())).transpose()?;
@@ -166,6 +178,10 @@ fn starts(from: Option<&str>, recipe: Option<&str>) -> anyhow::Result<Vec<Start>
             let of_recipe = runs.filter(|run| recipe.as_ref().is_none_or(|recipe| run.record.recipe == *recipe));
             let starts: Vec<Start> = of_recipe.map(|run| Start::of_weights(run.path.join(WEIGHTS))).collect();
             if starts.is_empty() {
+                if let Some(run) = begun_runs(Path::new("runs"), Task::Pretrain, recipe.as_deref())?.pop() {
+                    // Says what goes on with it.
+                    context::weights_path(&run, Task::Pretrain)?;
+                }
                 let of = recipe.map_or(String::new(), |recipe| format!(" of {recipe}"));
                 let hint = format!(
                     "no finished pretraining{of} is there; pretrain first, or give --from a run, a weights file or `scratch`"
@@ -187,6 +203,8 @@ pub(super) fn chosen(recipe: Option<&str>, start: &Start, data: Option<&Path>, q
         return Ok(Chosen { base, set: None, found: None, model: None });
     }
     let expected = "a recipe, a folder of images as --data, or a pretraining's run folder as --from";
+    // Weights that are none are told first.
+    start.pretrained()?;
     let mut chosen = choice::choose(recipe, data, quiet, expected)?;
     if recipe.is_none()
         && let Some(pretrained) = start.pretrained()?

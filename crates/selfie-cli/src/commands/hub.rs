@@ -55,6 +55,5 @@ pub(crate) fn pull(_: &Pull) -> anyhow::Result<u8> {
 /// The client's dependencies are many: it is no part of the usual build.
 #[cfg(not(feature = "hub"))]
 fn without_hub() -> anyhow::Error {
-    let hint = "expected a program built with it: cargo build --release -p selfie-cli --features hub".to_owned();
-    selfie_train::TrainError::Missing { path: PathBuf::from("feature `hub`"), hint }.into()
+    crate::output::data(selfie_data::DataError::MissingFeature { feature: "hub" })
 }

@@ -14,7 +14,7 @@ const BATCH: usize = 64;
 
 pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
     let device = context::device(&arguments.compute)?;
-    let weights = context::weights_file(&arguments.weights)?;
+    let weights = context::classifier_file(&arguments.weights)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
     // A network without classes is refused before an image is read.
     model.probabilities(&[]).map_err(output::model)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use selfie_eval::record::{Outcome, ResultRecord, Task};
+use selfie_eval::record::{Outcome, PRETEXT_STEPS, ResultRecord, Task};
 use selfie_train::estimate::{self, Estimate, Examples};
 use selfie_train::run_folder::RunName;
 use selfie_train::session::{Ended, Standing};
@@ -74,7 +74,8 @@ pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8
 fn sentence(result: &ResultRecord, out: &Path, earlier: bool) -> String {
     let what = match &result.outcome {
         Outcome::Pretext { loss, accuracy, chance } => {
-            format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4} over the last steps")
+            let n = output::count(result.steps.min(PRETEXT_STEPS) as usize, "step");
+            format!("pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}, means of the last {n}")
         }
         Outcome::Classification { split, top1_accuracy, loss, n_examples, .. } => {
             let images = output::count(*n_examples as usize, "image");

@@ -149,8 +149,7 @@ fn as_text(measured_on: &str, reports: &[(EmbeddingAt, ProbeReport)]) -> String 
     };
     for (at, report) in reports {
         lines.push(format!("{at}"));
-        let mut rates: Vec<String> = report.linear.learning_rates.iter().map(f32::to_string).collect();
-        rates.dedup();
+        let rates: Vec<String> = report.linear.learning_rates.iter().map(f32::to_string).collect();
         let chosen = if rates.len() > 1 { "learning rates of the folds:" } else { "learning rate" };
         lines.push(format!("  linear layer    {} ({chosen} {})", percent(report.linear.share), rates.join(", ")));
         lines.extend(report.knn.iter().map(|knn| format!("  {:<3} neighbours  {}", knn.k, percent(knn.share))));

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use selfie_eval::record::utc;
-use selfie_report::page::Page;
+use selfie_report::page::{Page, RunView};
 use selfie_train::report::{self, View};
 
 use crate::output;
@@ -21,10 +21,10 @@ pub(crate) struct Report {
     /// The page's title [default: the folders' names]
     #[arg(long)]
     pub(crate) title: Option<String>,
-    /// Also write metrics.csv into every run folder named
+    /// Also write metrics.csv into every run folder named, and into those of a study named
     #[arg(long)]
     pub(crate) csv: bool,
-    /// Also write the pictures of every run folder named as TensorBoard events; its numbers are there already
+    /// Also write the pictures of the same folders as TensorBoard events; their numbers are there already
     #[arg(long)]
     pub(crate) tensorboard: bool,
 }
@@ -36,18 +36,14 @@ pub(crate) fn run(arguments: &Report) -> anyhow::Result<u8> {
         match report::read(folder)? {
             View::Run(run) => {
                 names.push(run.name.clone());
-                if arguments.csv {
-                    output::print(&report::write_csv(folder)?.display().to_string())?;
-                }
-                if arguments.tensorboard
-                    && let Some(path) = report::write_picture_events(folder, &run)?
-                {
-                    output::print(&path.display().to_string())?;
-                }
+                write_beside(arguments, folder, &run)?;
                 page.runs.push(*run);
             }
             View::Study(study) => {
                 names.push(study.name.clone());
+                for run in &study.runs {
+                    write_beside(arguments, &folder.join(&run.name), run)?;
+                }
                 page.studies.push(*study);
             }
         }
@@ -61,4 +57,17 @@ pub(crate) fn run(arguments: &Report) -> anyhow::Result<u8> {
     report::write_page(&out, &page.to_html())?;
     output::print(&out.display().to_string())?;
     Ok(0)
+}
+
+/// What is written into a run's folder where it is asked for.
+fn write_beside(arguments: &Report, folder: &Path, run: &RunView) -> anyhow::Result<()> {
+    if arguments.csv {
+        output::print(&report::write_csv(folder)?.display().to_string())?;
+    }
+    if arguments.tensorboard
+        && let Some(path) = report::write_picture_events(folder, run)?
+    {
+        output::print(&path.display().to_string())?;
+    }
+    Ok(())
 }

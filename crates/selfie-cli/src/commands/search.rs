@@ -84,6 +84,7 @@ pub(crate) fn run(arguments: &Search) -> anyhow::Result<u8> {
         output::print(&answer(&queries.name(query), found, &names, arguments.json))?;
     }
     if let Some(path) = &arguments.sheet {
+        context::folder_of(path);
         sheet(path, &queries, &found, (&header, &names))?;
         output::note(&format!("{}: the queries and their neighbours", path.display()));
     }
@@ -113,6 +114,10 @@ fn names(index: &Path) -> anyhow::Result<Names> {
             "INDEX: expected an .npy or .safetensors file, whose rows are mapped, got {got}; embed into one of them"
         ))
         .into());
+    }
+    if !index.is_file() {
+        let hint = "expected an .npy or .safetensors file that `selfie embed` made".to_owned();
+        return Err(TrainError::Missing { path: index.to_owned(), hint }.into());
     }
     if !path.is_file() {
         let hint = "expected the list of names that `selfie embed` writes beside its array".to_owned();

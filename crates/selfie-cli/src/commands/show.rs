@@ -29,6 +29,8 @@ const N_GUESSED: usize = 512;
 const N_MISTAKES: usize = 12;
 /// Images held out from the labels below which all are shown.
 const MIN_HELD_OUT: usize = 100;
+/// Images on the map, unless asked for otherwise.
+const MAP_IMAGES: u32 = 2000;
 /// Neighbours of an image.
 const N_NEIGHBOURS: usize = 8;
 /// Side of an image among neighbours, px.
@@ -52,9 +54,10 @@ pub(crate) struct Show {
     /// Images shown in a picture
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=40))]
     pub(crate) images: u16,
-    /// Images on the map, and among which neighbours are looked for
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..=10_000))]
-    pub(crate) map_images: u32,
+    /// Images on the map, and among which neighbours are looked for: at most those of the validation split, or of the whole
+    /// training set where that has no classes or fewer than 1000 images [default: 2000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub(crate) map_images: Option<u32>,
     /// Seed of the masks
     #[arg(long, default_value_t = 1, env = "SELFIE_SEED")]
     pub(crate) seed: u64,
@@ -69,6 +72,8 @@ struct Subject {
     images: Arc<Images>,
     /// Held out from the labels; all images where there are no classes or few are held out.
     examples: Vec<u32>,
+    /// What they are, in words.
+    which: &'static str,
     out: PathBuf,
     device: Device,
 }
@@ -83,8 +88,12 @@ pub(crate) fn run(arguments: &Show) -> anyhow::Result<u8> {
     // Of a small set too few are held out to show anything.
     let held_out = images.n_classes() > 1 && splits.validation.len() >= MIN_HELD_OUT;
     let examples = if held_out { splits.validation } else { (0..images.len() as u32).collect() };
+    let which = if held_out { "the validation split of the training set" } else { "the training set" };
+    if let Some(asked) = arguments.map_images.filter(|asked| *asked as usize > examples.len()) {
+        output::note(&format!("--map-images: {asked} asked for, {} are there, of {which}", examples.len()));
+    }
     let out = out_folder(arguments)?;
-    let subject = Subject { model, file, images, examples, out, device };
+    let subject = Subject { model, file, images, examples, which, out, device };
 
     let mut names = Vec::new();
     if let Metadata::Pretraining(_) = &subject.file.metadata {
@@ -119,6 +128,12 @@ impl Subject {
     fn some(&self, n: usize) -> Vec<u32> {
         let n = n.min(self.examples.len());
         (0..n).map(|i| self.examples[i * self.examples.len() / n]).collect()
+    }
+
+    /// `1000 of the 5000 images of the validation split of the training set`.
+    fn among(&self, n: usize) -> String {
+        let (n_all, which) = (self.examples.len(), self.which);
+        if n == n_all { format!("all {n} images of {which}") } else { format!("{n} of the {n_all} images of {which}") }
     }
 
     fn class(&self, image: u32) -> String {
@@ -246,7 +261,7 @@ impl Subject {
     fn embeddings(&self, arguments: &Show) -> anyhow::Result<Vec<&'static str>> {
         let at = arguments.at.unwrap_or_else(|| self.model.default_at());
         let width = self.model.width_at(at).map_err(output::model)?;
-        let examples = self.some(arguments.map_images as usize);
+        let examples = self.some(arguments.map_images.unwrap_or(MAP_IMAGES) as usize);
         let pictures = Pictures::chosen(self.images.clone(), "train", examples.clone()).map_err(output::data)?;
         let mut all = EmbeddedBatch::default();
         embed(&self.model, &pictures, at, 0..pictures.len(), |batch| {
@@ -285,7 +300,7 @@ impl Subject {
         }
         let framed = if labelled { "; green frames are of the same class" } else { "" };
         let explanation =
-            format!("Each image and those of {} nearest to it by the cosine of {at}{framed}", images.len());
+            format!("Each image and those of {} nearest to it by the cosine of {at}{framed}", self.among(images.len()));
         let heading = Heading::new("Nearest neighbours", explanation);
         self.save("neighbours.png", &neighbour_sheet(&heading, &sheet, TILE))
     }
@@ -304,8 +319,8 @@ impl Subject {
         let classes = images.iter().filter(|_| labelled).map(|&image| usize::from(self.images.label(image))).collect();
         let class_names = self.images.class_names().to_vec();
         let explanation = format!(
-            "{} images by t-SNE of {at}: near points have near embeddings; distances between groups mean little",
-            images.len()
+            "{} by t-SNE of {at}: near points have near embeddings; distances between groups mean little",
+            self.among(images.len())
         );
         let heading = Heading::new("A map of the embeddings", explanation);
         self.save("map.png", &scatter(&heading, &Scatter { points, classes, class_names }))

@@ -13,6 +13,7 @@ fn duplicates_are_counted_within_and_between_the_splits() {
         name: "x".into(),
         train: images(&[1, 2, 1, 3, 1, 2], vec![0, 0, 0, 0, 1, 0]),
         test: images(&[3, 9, 3, 4], vec![0, 1, 0, 0]),
+        beside: None,
     };
     let report = SetReport::new(&data);
     assert_eq!((report.train.n_duplicates, report.train.n_duplicates_with_another_label), (3, 1));
@@ -23,7 +24,7 @@ fn duplicates_are_counted_within_and_between_the_splits() {
 #[test]
 fn counts_statistics_and_hash_are_the_images_own() {
     let train = images(&[0, 255, 255], vec![1, 1, 0]);
-    let data = DataSet { name: "x".into(), test: train.clone(), train };
+    let data = DataSet { name: "x".into(), test: train.clone(), train, beside: None };
     let report = SetReport::new(&data).train;
     assert_eq!((report.n_images, report.side), (3, 2));
     assert_eq!(report.classes[1], ClassCount { name: "b".into(), n_images: 2 });

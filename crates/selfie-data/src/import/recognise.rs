@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Found, read};
 use crate::cifar::{self, Cifar};
 use crate::decode::dimensions;
+use crate::error::lies_beside;
 use crate::listing::{UNLABELLED, one_shard_if_packed};
 use crate::{DataError, DataSet, SetName, prepared};
 
@@ -78,8 +79,10 @@ pub fn recognise(path: &Path) -> Result<Recognised, DataError> {
             let entries = (0..n).map(|i| &looked_at[i * looked_at.len() / n]);
             let side = median_side(path, entries.map(|entry| size(entry.read(), &entry.path())))?;
             let n = (listing.train.len() + listing.test.len()) as u64;
-            let other = passed_over(listing.n_ignored).map_or_else(String::new, |other| format!("; {other}"));
-            (by_side(side), format!("{}{other}", described(n, "image files", &listing.class_names, side)))
+            let beside = listing.beside.as_deref().map(lies_beside);
+            let notes = beside.into_iter().chain(passed_over(listing.n_ignored)).map(|note| format!("; {note}"));
+            let described = described(n, "image files", &listing.class_names, side);
+            (by_side(side), described + &notes.collect::<String>())
         }
     };
     recognised(set, reason, found)

@@ -20,7 +20,7 @@ pub(super) fn list(folder: &Path) -> Result<Listing, DataError> {
         let split = Split::read(folder)?;
         let class_names = split.class_names();
         let (train, n_ignored) = (split.entries(&class_names)?, split.n_ignored);
-        return Ok(Listing { class_names, train, test: Vec::new(), n_ignored });
+        return Ok(Listing { class_names, train, test: Vec::new(), n_ignored, beside: split.beside() });
     };
     let split = Split::read(&train)?;
     let class_names = split.class_names();
@@ -28,7 +28,8 @@ pub(super) fn list(folder: &Path) -> Result<Listing, DataError> {
     let test = test.map(|path| Split::read(&path)).transpose()?;
     let n_ignored = split.n_ignored + test.as_ref().map_or(0, |test| test.n_ignored);
     let test = test.map_or_else(|| Ok(Vec::new()), |test| test.entries(&class_names))?;
-    Ok(Listing { train: split.entries(&class_names)?, class_names, test, n_ignored })
+    let beside = split.beside();
+    Ok(Listing { train: split.entries(&class_names)?, class_names, test, n_ignored, beside })
 }
 
 /// The folder of a split, its name in capitals or not.
@@ -96,6 +97,11 @@ impl Split {
             return vec![UNLABELLED.to_owned()];
         }
         super::classes(self.folders.iter().map(|(name, _)| name.as_str()).collect())
+    }
+
+    /// The image for which several folders are no classes.
+    fn beside(&self) -> Option<PathBuf> {
+        self.loose.first().filter(|_| self.folders.len() > 1).cloned()
     }
 
     /// All images with their labels, in the order of the classes.

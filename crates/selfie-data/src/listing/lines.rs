@@ -46,7 +46,7 @@ pub(super) fn list(lists: &Lists) -> Result<Listing, DataError> {
         let entry = |(line_idx, (image, class)): (usize, (PathBuf, Option<String>))| {
             let class = class.as_deref().unwrap_or(if labelled { "" } else { UNLABELLED });
             let class = label(&class_names, class).ok_or_else(|| {
-                let expected = "a class of the training list behind a tab, or none in any line";
+                let expected = "a class of the training list behind a TAB, or none in any line";
                 DataError::malformed(path, format!("line {}", line_idx + 1), expected, format!("`{class}`"))
             })?;
             Ok(Entry::file(image, class))
@@ -55,7 +55,7 @@ pub(super) fn list(lists: &Lists) -> Result<Listing, DataError> {
     };
     let test_path = lists.test.as_deref().unwrap_or(&lists.train);
     let (train, test) = (entries(&lists.train, train)?, entries(test_path, test)?);
-    Ok(Listing { class_names, train, test, n_ignored: 0 })
+    Ok(Listing { class_names, train, test, n_ignored: 0, beside: None })
 }
 
 /// The images of a list as its lines stand.
@@ -90,7 +90,20 @@ fn read(path: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DataError> {
             Some((image, class)) => (image, Some(class.trim().to_owned()).filter(|class| !class.is_empty())),
             None => (line, None),
         };
-        lines.push((folder.join(image), class));
+        let image = folder.join(image);
+        if lines.is_empty() && class.is_none() && !image.exists() && is_path_before_a_class(&image) {
+            return Err(wrong(
+                "the path of an image, and behind a TAB its class",
+                format!("`{line}`, which has no TAB"),
+            ));
+        }
+        lines.push((image, class));
     }
     Ok(lines)
+}
+
+/// Whether a line without a tab is an image's path with something else behind it.
+fn is_path_before_a_class(line: &Path) -> bool {
+    let line = line.to_string_lossy();
+    line.match_indices([' ', ',', ';']).any(|(at, _)| Path::new(&line[..at]).is_file())
 }

@@ -93,7 +93,7 @@ pub(super) fn list(shards: &Shards) -> Result<Listing, DataError> {
         };
         samples.into_iter().map(entry).collect::<Result<Vec<Entry>, DataError>>()
     };
-    Ok(Listing { train: entries(train)?, test: entries(test)?, class_names, n_ignored })
+    Ok(Listing { train: entries(train)?, test: entries(test)?, class_names, n_ignored, beside: None })
 }
 
 fn damaged(path: &Path, part: &str, source: std::io::Error) -> DataError {

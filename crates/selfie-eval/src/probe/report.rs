@@ -140,7 +140,7 @@ pub struct ProbeReport {
     pub n_fitted: usize,
     /// Examples measured on, in all folds.
     pub n_measured: usize,
-    /// The accuracy of naming the most frequent class every time, in 0–1: over folds their mean.
+    /// The accuracy of naming one class every time, the most frequent of all that are measured, in 0–1.
     pub chance: f64,
     /// Nearest neighbours.
     pub knn: Vec<KnnShare>,
@@ -161,7 +161,7 @@ pub struct ProbeReport {
 /// If there is no pair, one of a pair is empty, or a number is not finite.
 pub fn probe(folds: &[(Examples, Examples)], settings: &ProbeSettings) -> Result<ProbeReport, EvalError> {
     let mut accuracies = vec![Vec::new(); settings.ks.len()];
-    let (mut linear, mut learning_rates, mut chances) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut linear, mut learning_rates) = (Vec::new(), Vec::new());
     for (fitted, measured) in folds {
         let train = fitted.labelled(settings)?;
         let test = measured.labelled(settings)?;
@@ -171,10 +171,10 @@ pub fn probe(folds: &[(Examples, Examples)], settings: &ProbeSettings) -> Result
         let layer = LinearProbe::fit(train, settings.n_classes, &settings.linear)?;
         linear.extend(layer.measure(test)?.top1_accuracy());
         learning_rates.push(layer.chosen().learning_rate);
-        chances.push(chance(&measured.labels));
     }
     let all: Vec<f32> = folds.iter().flat_map(|(_, measured)| measured.rows.iter().copied()).collect();
     let rows = Matrix::new(&all, settings.width)?;
+    let labels: Vec<u32> = folds.iter().flat_map(|(_, measured)| measured.labels.iter().copied()).collect();
     let share = |values: &[f64]| -> Result<Share, EvalError> {
         let too_few = EvalError::TooFew { what: "a probe", expected: 1, got: 0 };
         Ok(Share { accuracy: mean(values).ok_or(too_few)?, std: sample_std(values) })
@@ -183,7 +183,7 @@ pub fn probe(folds: &[(Examples, Examples)], settings: &ProbeSettings) -> Result
     Ok(ProbeReport {
         n_fitted: folds.first().map_or(0, |(fitted, _)| fitted.labels.len()),
         n_measured: rows.n_rows(),
-        chance: share(&chances)?.accuracy,
+        chance: chance(&labels),
         knn: knn.map(|(&k, values)| Ok(KnnShare { k, share: share(values)? })).collect::<Result<_, EvalError>>()?,
         linear: LinearShare { learning_rates, share: share(&linear)? },
         spread: collapse(&all, settings.width).unwrap_or(0.0),

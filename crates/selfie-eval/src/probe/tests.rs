@@ -146,6 +146,9 @@ fn a_report_over_folds_has_the_mean_and_spread_of_each() {
     let both = probe(&folds, &settings).unwrap();
     let each = [&folds[..1], &folds[1..]].map(|fold| probe(fold, &settings).unwrap());
     assert_eq!((both.n_fitted, both.n_measured), (60, 120));
+    // Classes that are even in the whole need not be in a fold.
+    assert_eq!(both.chance, chance(&parts.golden.train.labels[..120]));
+    assert!(each.iter().any(|fold| fold.chance != both.chance), "{each:?}");
     for (k, knn) in both.knn.iter().enumerate() {
         let accuracies = each.each_ref().map(|fold| fold.knn[k].share.accuracy);
         assert!((knn.share.accuracy - (accuracies[0] + accuracies[1]) / 2.0).abs() < 1e-12);

@@ -66,7 +66,8 @@ fn label(value: f64, tick: f64) -> String {
         _ => (1.0, ""),
     };
     if value.abs() < 1e-3 {
-        return format!("{value:.0e}");
+        let decimals = (value.abs().log10().floor() - (tick * 1.000_001).log10().floor()).max(0.0) as usize;
+        return format!("{value:.decimals$e}").replace('-', "−");
     }
     let decimals = (-(tick / scale).log10().floor()).max(0.0) as usize;
     format!("{:.decimals$}{unit}", value / scale).replace('-', "−")
@@ -86,6 +87,18 @@ mod tests {
         assert_eq!(labels(Axis::exactly(1.0, 120_000.0)), ["50k", "100k"]);
         assert_eq!(labels(Axis::over([0.0, 0.1].into_iter())), ["0", "0.02", "0.04", "0.06", "0.08", "0.10"]);
         assert_eq!(labels(Axis::over([-3.0, 7.0].into_iter())), ["−4", "−2", "0", "2", "4", "6", "8"]);
+    }
+
+    #[test]
+    fn no_two_ticks_read_the_same() {
+        for (low, high) in
+            [(2.481, 2.4849), (1.2e-4, 3.1e-4), (0.0, 2.5e-4), (9_500.0, 10_400.0), (1.0001e-5, 1.0002e-5)]
+        {
+            let mut labels = labels(Axis::over([low, high].into_iter()));
+            let n = labels.len();
+            labels.dedup();
+            assert_eq!(labels.len(), n, "{low} to {high}: {labels:?}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
-use super::N_COLOURS;
 use super::axis::Axis;
+use super::{N_COLOURS, words};
 use crate::Point;
 
 /// The drawing's size in its own units; the page scales it.
@@ -53,14 +53,14 @@ pub(super) struct Chart {
 
 /// Some neighbouring points of a line: the last of their steps, their mean, the least and the most.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Piece {
-    step: f64,
-    mean: f64,
-    low: f64,
-    high: f64,
+pub(super) struct Piece {
+    pub(super) step: f64,
+    pub(super) mean: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
 }
 
-fn pieces(points: &[Point]) -> Vec<Piece> {
+pub(super) fn pieces(points: &[Point]) -> Vec<Piece> {
     let finite: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
     let piece = |points: &[&Point]| {
         let values = points.iter().map(|point| point.value);
@@ -83,9 +83,11 @@ impl Chart {
             return html! {};
         }
         let x = Axis::exactly(steps().fold(f64::INFINITY, f64::min), steps().fold(0.0, f64::max));
-        let means = lines.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.mean);
+        // The least and the most are of all values, and the mean is between them.
+        let ends = lines.iter().flat_map(|(_, pieces)| pieces).flat_map(|piece| [piece.low, piece.high]);
         let zero = self.from_zero.then_some(0.0);
-        let y = Axis::over(means.chain(self.levels.iter().map(|level| level.value)).chain(zero));
+        let y = Axis::over(ends.chain(self.levels.iter().map(|level| level.value)).chain(zero));
+        let words = words::place(&self.levels, &lines, x, y);
         html! {
             figure.chart data-chart=(self.data(&lines, x, y)) {
                 figcaption { (self.title) }
@@ -104,7 +106,9 @@ impl Chart {
                                 cy=(coordinate(at_y(y, piece.mean))) r="3" {}
                         }
                     }
-                    @for (idx, level) in self.levels.iter().enumerate() { (level_words(level, idx, y, &lines)) }
+                    @for words in &words {
+                        text.level.end x=(coordinate(words.right)) y=(coordinate(words.baseline)) { (words.text) }
+                    }
                     line.pointer x1="0" x2="0" y1=(TOP) y2=(BOTTOM) visibility="hidden" {}
                 }
             }
@@ -153,26 +157,13 @@ fn level_line(level: &Level, y: Axis) -> Markup {
     html! { line.level x1=(LEFT) x2=(RIGHT) y1=(at) y2=(at) {} }
 }
 
-/// A level's words, over the lines: at the right, where curves have left chance, on the side that they did not go to.
-fn level_words(level: &Level, idx: usize, y: Axis, lines: &[(&Line, Vec<Piece>)]) -> Markup {
-    let at = at_y(y, level.value);
-    let ends = lines.iter().filter_map(|(_, pieces)| pieces.last()).map(|piece| piece.mean - level.value);
-    let room = 16.0;
-    let beneath = at < TOP + room || ends.sum::<f64>() > 0.0 && at < BOTTOM - room;
-    // Levels that lie near each other have their words at different places.
-    let x = RIGHT - 160.0 * idx as f64;
-    html! {
-        text.level.end x=(x) y=(coordinate(at)) dy=(if beneath { "1.1em" } else { "-0.4em" }) { (level.label) " " (short(level.value)) }
-    }
-}
-
 /// Three digits.
 pub(super) fn short(value: f64) -> String {
     let decimals = (2.0 - value.abs().max(1e-9).log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{value:.decimals$}")
 }
 
-fn at_x(x: Axis, value: f64) -> f64 {
+pub(super) fn at_x(x: Axis, value: f64) -> f64 {
     LEFT + x.share(value) * (RIGHT - LEFT)
 }
 
@@ -194,14 +185,14 @@ fn path(pieces: &[Piece], x: Axis, y: Axis) -> PreEscaped<String> {
     PreEscaped(path)
 }
 
-/// Around the line, from the least to the most of each piece, as far as the axis goes.
+/// Around the line, from the least to the most of each piece.
 fn band(pieces: &[Piece], x: Axis, y: Axis) -> PreEscaped<String> {
     let mut path = String::new();
     let (above, below) =
         (pieces.iter().map(|piece| (piece.step, piece.high)), pieces.iter().rev().map(|piece| (piece.step, piece.low)));
     for (idx, (step, value)) in above.chain(below).enumerate() {
         let command = if idx == 0 { 'M' } else { 'L' };
-        let _ = write!(path, "{command}{:.1} {:.1}", at_x(x, step), at_y(y, value.clamp(y.low, y.high)));
+        let _ = write!(path, "{command}{:.1} {:.1}", at_x(x, step), at_y(y, value));
     }
     path.push('Z');
     PreEscaped(path)
@@ -217,6 +208,20 @@ mod tests {
         let pieces = pieces(&points);
         assert_eq!(pieces.len(), MAX_POINTS);
         assert_eq!(pieces[0], Piece { step: 10.0, mean: 4.5, low: 0.0, high: 9.0 });
+    }
+
+    #[test]
+    fn a_band_lies_within_the_axes() {
+        let points: Vec<Point> =
+            (1..=1600).map(|step| Point { step, value: if step == 800 { 10.0 } else { 1.0 } }).collect();
+        let line = Line { label: "a".into(), colour: 0, points };
+        let html =
+            Chart { title: "a".into(), lines: vec![line], levels: Vec::new(), from_zero: false }.figure().into_string();
+        let band = html.split("class=\"band c0\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+        let heights: Vec<f64> =
+            band.split(['M', 'L', 'Z']).filter_map(|point| point.split_once(' ')?.1.parse().ok()).collect();
+        let highest = heights.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(heights.len() > 300 && (highest - TOP).abs() < 0.1, "10 is the last tick, at the top: {highest}");
     }
 
     #[test]

@@ -78,14 +78,14 @@ impl Intervals {
     }
 
     fn interval(&self, interval: &Interval, group_idx: usize, y: Axis) -> Markup {
-        let apart = 22.0_f64.min((RIGHT - LEFT) / (self.categories.len() * (self.groups.len() + 1)) as f64);
+        let apart = 26.0_f64.min((RIGHT - LEFT) / (self.categories.len() * (self.groups.len() + 1)) as f64);
         let x = self.centre(interval.category) + apart * (group_idx as f64 - (self.groups.len() as f64 - 1.0) / 2.0);
         let (mean, x_text) = (at_y(y, interval.mean), coordinate(x));
         html! {
             g {
                 title { (interval.words) }
                 // The pointer finds the whole column, not a thin line alone.
-                rect.catch x=(coordinate(x - 9.0)) y=(TOP) width="18" height=(BOTTOM - TOP) {}
+                rect.catch x=(coordinate(x - 9.0)) y=(TOP) width="21" height=(BOTTOM - TOP) {}
                 @if let Some((low, high)) = interval.bar {
                     line.bar x1=(x_text) x2=(x_text) y1=(coordinate(at_y(y, low))) y2=(coordinate(at_y(y, high))) {}
                     @for end in [low, high] {
@@ -93,8 +93,9 @@ impl Intervals {
                         line.bar x1=(coordinate(x - 5.0)) x2=(coordinate(x + 5.0)) y1=(end) y2=(end) {}
                     }
                 }
+                // Beside the bar, which would hide them.
                 @for value in &interval.values {
-                    circle.one cx=(x_text) cy=(coordinate(at_y(y, *value))) r="2.5" {}
+                    circle.one cx=(coordinate(x + 9.0)) cy=(coordinate(at_y(y, *value))) r="3" {}
                 }
                 rect.mean x=(coordinate(x - 4.5)) y=(coordinate(mean - 4.5)) width="9" height="9" {}
             }

@@ -14,7 +14,19 @@ pub struct Picture {
     pub bytes: Vec<u8>,
 }
 
-pub(super) fn section(runs: &[&RunView]) -> Markup {
+/// What the pictures of `selfie show` are, by their names.
+const WORDS: [(&str, &str); 7] = [
+    ("masked", "hidden patches, and which was chosen for each place"),
+    ("mistakes", "the surest mistakes"),
+    ("attention", "what the pool token attends to"),
+    ("positions", "likeness of the position embeddings"),
+    ("filters", "filters of the first convolution"),
+    ("neighbours", "images and those nearest to them"),
+    ("map", "a map of the embeddings"),
+];
+
+/// The pictures of some runs; `part` tells the sections of a page apart.
+pub(super) fn section(part: usize, runs: &[&RunView]) -> Markup {
     let with: Vec<&&RunView> = runs.iter().filter(|run| !run.pictures.is_empty()).collect();
     if with.is_empty() {
         return html! {};
@@ -22,21 +34,30 @@ pub(super) fn section(runs: &[&RunView]) -> Markup {
     html! {
         section {
             h2 { "Pictures" }
-            @for run in with {
-                h3 { (run.name) }
-                div.pictures { @for picture in &run.pictures { (figure(picture)) } }
+            p.quiet { "A click shows a picture in full size." }
+            @for (run_idx, run) in with.iter().enumerate() {
+                @let of_run = format!("pictures-{part}-{run_idx}");
+                h3 id=(of_run) { (run.name) }
+                div.pictures {
+                    @for (idx, picture) in run.pictures.iter().enumerate() { (figure(&of_run, idx, picture)) }
+                }
             }
         }
     }
 }
 
-/// Nothing for bytes that are no PNG file.
-fn figure(picture: &Picture) -> Markup {
+/// Nothing for bytes that are no PNG file. The link shows the same image over the page in full size: a browser opens no
+/// `data:` address, and a second copy would double the file.
+fn figure(of_run: &str, idx: usize, picture: &Picture) -> Markup {
     let Some((width, height)) = png::size(&picture.bytes) else { return html! {} };
+    let words = WORDS.iter().find(|(name, _)| *name == picture.name).map_or(picture.name.as_str(), |(_, words)| *words);
+    let id = format!("{of_run}-{idx}");
     html! {
-        figure {
-            img src=(format!("data:image/png;base64,{}", base64(&picture.bytes))) alt=(picture.name) width=(width) height=(height);
-            figcaption { (picture.name) }
+        figure id=(id) {
+            a href=(format!("#{id}")) title="full size" {
+                img src=(format!("data:image/png;base64,{}", base64(&picture.bytes))) alt=(words) width=(width) height=(height);
+            }
+            figcaption { (words) a.back href=(format!("#{of_run}")) { "back" } }
         }
     }
 }

@@ -7,7 +7,8 @@ use selfie_eval::table::{ArmCell, Difference, FractionRow, StudyTable, p_value, 
 use super::intervals::{Group, Interval, Intervals};
 use super::{RunView, StudyView, cell, chart_legend, configuration, curves, pictures, runs_table};
 
-pub(super) fn section(study: &StudyView) -> Markup {
+/// A study; `part` is its number on the page, from 1.
+pub(super) fn section(part: usize, study: &StudyView) -> Markup {
     let table = &study.table;
     let runs: Vec<&RunView> = study.runs.iter().collect();
     let legend: Vec<(usize, &str)> = table.arms().into_iter().map(|arm| (colour(arm), arm.title())).collect();
@@ -31,7 +32,7 @@ pub(super) fn section(study: &StudyView) -> Markup {
             (curves_by_arm(&runs, table))
             details { summary { "Every run" } (runs_table(&runs)) }
         }
-        (pictures::section(&runs))
+        (pictures::section(part, &runs))
         (configuration::section(&representatives(&runs)))
     }
 }
@@ -84,7 +85,7 @@ fn accuracy(cell: Option<&ArmCell>) -> String {
 
 fn paper(row: &FractionRow, of_selfie: bool) -> String {
     row.paper.map_or_else(
-        || "—".to_owned(),
+        || NONE.to_owned(),
         |paper| {
             let published = if of_selfie { paper.selfie } else { paper.supervised };
             let read = if paper.means_were_read { "*" } else { "" };
@@ -113,6 +114,8 @@ fn differences(table: &StudyTable) -> Markup {
     }
 }
 
+/// In the place of a figure that there is not.
+const NONE: &str = "—";
 /// What a difference's line has.
 const DIFFERENCE: [&str; 7] = ["labels", "points", "95 % interval", "paired t", "sign flips", "spread ratio", "pairs"];
 
@@ -121,11 +124,11 @@ fn difference_cells(row: &FractionRow, difference: &Difference) -> [String; 7] {
     let (mean, n_pairs) = (points(difference.mean), difference.n_pairs.to_string());
     let Some(test) = difference.test else {
         let why = difference.why_no_test().to_owned();
-        return [labels, mean, why, String::new(), String::new(), String::new(), n_pairs];
+        return [labels, mean, why, NONE.into(), NONE.into(), NONE.into(), n_pairs];
     };
     let interval = format!("{} to {}", points(test.low), points(test.high));
-    let flips = test.sign_flip_p_value.map(p_value).unwrap_or_default();
-    let ratio = test.spread_ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+    let flips = test.sign_flip_p_value.map_or_else(|| NONE.to_owned(), p_value);
+    let ratio = test.spread_ratio.map_or_else(|| NONE.to_owned(), |ratio| format!("{ratio:.2}"));
     [labels, mean, interval, p_value(test.p_value), flips, ratio, n_pairs]
 }
 
@@ -197,7 +200,7 @@ fn learning_rates(table: &StudyTable) -> Markup {
     html! {
         details { summary { "How the learning rates were chosen" }
             div.wide { table.cards {
-                thead { tr { th { "arm" } th.number { "labels" } th.number { "learning rate" } th { "validation accuracy, %" } } }
+                thead.lone { tr { th { "arm" } th.number { "labels" } th.number { "learning rate" } th { "validation accuracy, %" } } }
                 tbody { @for (row, cell) in chosen {
                     tr { th scope="row" { (cell.arm.title()) } td.number data-label="labels" { (percent(row.fraction)) " %" }
                         td.number data-label="learning rate" { (cell.learning_rate) }

@@ -19,7 +19,7 @@ fn run(name: &str, task: Task, n_steps: u64) -> RunView {
     let series = Series::parse(&(1..=n_steps).map(line).collect::<String>());
     let pixel = include_bytes!("../../tests/golden/pixel.png").to_vec();
     let pictures = vec![
-        Picture { name: "masks".into(), bytes: pixel },
+        Picture { name: "masked".into(), bytes: pixel },
         Picture { name: "broken".into(), bytes: b"no picture".to_vec() },
     ];
     RunView { name: name.to_owned(), record, result: None, goes_on_with: None, series, pictures }
@@ -124,6 +124,12 @@ fn pictures_lie_in_the_page_and_what_is_none_is_left_out() {
     let html = page(vec![run("a", Task::Pretrain, 1)], Vec::new());
     assert_eq!(html.matches("data:image/png;base64,iVBORw0KGgo").count(), 1);
     assert!(html.contains("width=\"1\" height=\"1\""));
+    assert!(
+        html.contains("<figure id=\"pictures-0-0-0\"><a href=\"#pictures-0-0-0\""),
+        "a picture leads to its full size"
+    );
+    assert!(html.contains("hidden patches, and which was chosen for each place"));
+    assert_eq!(html.matches("pictures-0-0-1").count(), 0, "what is no picture has no place");
 }
 
 #[test]

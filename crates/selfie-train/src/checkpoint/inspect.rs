@@ -141,6 +141,40 @@ fn verify_file(path: &Path) -> Result<Verified, TrainError> {
     }
 }
 
+/// Refuses a finished run's weights that are not those its result names. What lies elsewhere has nothing to be compared with.
+///
+/// # Errors
+///
+/// [`TrainError::Corrupt`] if the hashes differ, or if a file cannot be read.
+pub fn require_intact(weights: &Path) -> Result<(), TrainError> {
+    let folder = weights.parent().unwrap_or(Path::new(""));
+    if weights.file_name().is_none_or(|name| name != WEIGHTS) {
+        return Ok(());
+    }
+    let Some(result) = run_folder::read_result(folder)? else { return Ok(()) };
+    match verify_weights(weights, &result.weights_hash).result {
+        Err(TrainError::Corrupt { path, reason }) => {
+            let instead = instead_of_weights(folder);
+            Err(TrainError::Corrupt {
+                path,
+                reason: format!("{reason}; {} names the first: {instead}", run_folder::RESULT),
+            })
+        }
+        other => other.map(|_| ()),
+    }
+}
+
+/// What to do about a finished run whose weights are gone or damaged.
+#[must_use]
+pub fn instead_of_weights(run: &Path) -> String {
+    let folders = step_folders(&Files::disk(), &run.join(run_folder::CHECKPOINTS)).unwrap_or_default();
+    let weights = folders.into_iter().rev().map(|(_, folder)| folder.join(WEIGHTS)).find(|weights| weights.is_file());
+    match weights {
+        Some(weights) => format!("give the last checkpoint's weights, {}", weights.display()),
+        None => "restore the file from a copy, or train again with another --out".to_owned(),
+    }
+}
+
 fn verify_weights(path: &Path, expected: &str) -> Verified {
     let result = files::hash_file(path).and_then(|got| {
         if got == expected {

@@ -7,6 +7,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::TrainError;
+use selfie_model::no_safetensors;
 
 /// One tensor of a safetensors file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +50,8 @@ pub fn require_finite_tensors(what: &str, bytes: &[u8], step: Option<u64>) -> Re
 
 /// The safetensors file that a user named; `path` is for messages.
 pub(super) fn read<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, TrainError> {
-    SafeTensors::deserialize(bytes).map_err(|error| TrainError::Corrupt {
-        path: path.to_owned(),
-        reason: format!("expected a safetensors file: {error}"),
-    })
+    SafeTensors::deserialize(bytes)
+        .map_err(|error| TrainError::Corrupt { path: path.to_owned(), reason: no_safetensors(&error) })
 }
 
 fn parse<'a>(what: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, TrainError> {

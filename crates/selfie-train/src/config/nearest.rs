@@ -41,10 +41,12 @@ pub(super) fn bare_key<'a>(word: &str, keys: &'a [String]) -> Option<&'a str> {
     names.into_iter().find(|name| *name == word || is_short_for(word, name))
 }
 
-/// The one of `names` that `wrong` may have meant.
-pub(super) fn name<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
-    let near = names.iter().map(|name| (distance(wrong, name), *name)).min()?;
-    (near.0 <= tolerated(wrong)).then_some(near.1)
+/// The one of `names` that `wrong` may have meant: one edit away, or a few that leave the first letter.
+#[must_use]
+pub fn name_meant_by<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+    let (near, name) = names.iter().map(|name| (distance(wrong, name), *name)).min()?;
+    let begins_alike = wrong.chars().next() == name.chars().next();
+    (near <= tolerated(wrong) && (near == 1 || begins_alike)).then_some(name)
 }
 
 /// What lies beside a path that is not there, under a name that may have been meant.
@@ -55,7 +57,7 @@ pub fn path_meant_by(path: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?.flatten();
     let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| !name.starts_with('.')).collect();
-    name(wrong, &names).map(|near| path.with_file_name(near))
+    name_meant_by(wrong, &names).map(|near| path.with_file_name(near))
 }
 
 /// Edits up to which a name may have been meant: never all of what was typed.

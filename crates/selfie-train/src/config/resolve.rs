@@ -57,7 +57,7 @@ impl Base {
         if path.extension().is_some() || path.components().count() > 1 {
             return Err(TrainError::Missing { path: path.to_owned(), hint: format!("expected {expected}") });
         }
-        let got = match nearest::name(argument, &recipes::names()) {
+        let got = match nearest::name_meant_by(argument, &recipes::names()) {
             Some(near) => format!("{argument}; did you mean {near}?"),
             None => argument.to_owned(),
         };

@@ -58,7 +58,8 @@ pub(super) fn environment_settings(environment: &[(OsString, OsString)], keys: &
     let mut tables: Vec<&str> = keys.iter().filter_map(|key| key.split_once('.')).map(|(table, _)| table).collect();
     tables.dedup();
     let is_setting = |table: &str, key: &str| {
-        let near = || nearest::name(table, &tables).is_some_and(|near| keys.contains(&format!("{near}.{key}")));
+        let near =
+            || nearest::name_meant_by(table, &tables).is_some_and(|near| keys.contains(&format!("{near}.{key}")));
         tables.contains(&table) || near()
     };
     let setting = |(name, value): &(OsString, OsString)| {

@@ -246,3 +246,13 @@ fn a_flag_that_is_a_key_is_known_by_its_name_its_initials_and_its_beginning() {
     }
     assert_eq!(key_meant_by("frobnicate"), None);
 }
+
+#[test]
+fn a_name_is_suggested_for_a_slip_and_not_for_another_word() {
+    for (wrong, name) in [("scrath", "scratch"), ("cta", "cat"), ("shapes23", "shapes32"), ("pitcures", "pictures")] {
+        assert_eq!(name_meant_by(wrong, &["unrelated", name]), Some(name), "{wrong}");
+    }
+    for (wrong, name) in [("nope", "one"), ("nothere", "other"), ("a", "bc")] {
+        assert_eq!(name_meant_by(wrong, &[name]), None, "{wrong}");
+    }
+}

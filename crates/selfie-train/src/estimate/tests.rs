@@ -39,9 +39,9 @@ fn time_follows_from_steps_batch_and_speed() {
 }
 
 #[test]
-fn a_duration_is_in_minutes_hours_or_days() {
-    let durations = [0.001, 0.5, 1.26, 47.0, 97_101.8].map(duration);
-    assert_eq!(durations, ["1 min", "30 min", "1.3 h", "47.0 h", "4046 days"]);
+fn a_duration_is_in_seconds_minutes_hours_or_days() {
+    let durations = [0.0, 0.001, 0.5, 1.26, 47.0, 97_101.8].map(duration);
+    assert_eq!(durations, ["1 s", "4 s", "30 min", "1.3 h", "47.0 h", "4046 days"]);
 }
 
 #[test]
@@ -56,7 +56,14 @@ fn a_full_size_run_on_a_processor_is_told_what_makes_it_shorter() {
         too_long(&network, None, &plan.training, NumberType::F32, device)
     };
     let hint = told(&[], &Device::Cpu).unwrap();
-    for part in ["this takes roughly ", " days on ", "--dry-run", "--set pretrain.steps=2000", "--set model.width=16"] {
+    for part in [
+        "this takes roughly ",
+        " days on ",
+        "--dry-run",
+        "--set pretrain.steps=2000",
+        "--set pretrain.learning_rate=0.0063 ",
+        "--set model.width=16",
+    ] {
         assert!(hint.contains(part), "{hint}");
     }
     // What it says is no longer long.

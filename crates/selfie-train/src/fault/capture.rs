@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use selfie_eval::record::RunRecord;
-use selfie_model::WeightsFile;
+use selfie_model::{WeightsFile, no_safetensors};
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Injected};
@@ -76,9 +76,11 @@ impl Capture {
         let bytes = std::fs::read(path)
             .map_err(|source| TrainError::reading(path, source, "a file in the folder `faults` of a run"))?;
         let corrupt = |reason: String| TrainError::Corrupt { path: path.to_owned(), reason };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        let no_capture =
+            |got: String| corrupt(format!("expected a captured fault, a file of a run's folder `faults`: {got}"));
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| no_capture(no_safetensors(&error)))?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-        let text = text.ok_or_else(|| corrupt(format!("expected a captured fault: no metadata `{METADATA_KEY}`")))?;
+        let text = text.ok_or_else(|| no_capture(format!("no metadata `{METADATA_KEY}`")))?;
         let about =
             serde_json::from_str(text).map_err(|error| corrupt(format!("metadata `{METADATA_KEY}`: {error}")))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| corrupt(error.to_string()))?;

@@ -90,10 +90,16 @@ fn the_log_gets_what_quiet_hides() {
 }
 
 #[test]
-fn means_start_at_the_first_step_and_follow_slowly() {
-    let mut means = Means::default();
-    means.add(&metrics(1), 0);
-    assert_eq!(means.loss, 1.5);
-    means.add(&StepMetrics { loss: 2.5, ..metrics(2) }, 100);
-    assert!((means.loss - 1.6).abs() < 1e-12);
+fn a_line_has_the_means_of_the_last_twenty_steps_and_says_so() {
+    let stderr = Capture::default();
+    let mut progress = Progress::with_stderr(Mode::Plain, 30, 0, None, Box::new(stderr.clone()));
+    for step in 1..=30 {
+        progress.step_at(&StepMetrics { loss: step as f64, ..metrics(step) }, Duration::from_secs(step));
+    }
+    let text = stderr.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains(" loss 1.0000 ") && !lines[0].contains("means"), "{text}");
+    assert!(lines[2].contains(" loss 2.0000 ") && lines[2].ends_with(" (means of 3 steps)"), "{text}");
+    let last = lines.last().unwrap();
+    assert!(last.contains(" loss 20.5000 ") && last.ends_with(" (means of 20 steps)"), "{text}");
 }

@@ -8,13 +8,12 @@ use selfie_eval::record::{ResultRecord, RunRecord};
 use selfie_eval::table::StudyTable;
 use selfie_report::Series;
 use selfie_train::TrainError;
+use selfie_train::progress::MEAN_STEPS;
 use selfie_train::run_folder::{LOG, METRICS, read_record, read_result};
 use selfie_train::study::{STUDY, TABLE_JSON};
 
 /// Bytes of the log's end that are looked at.
 const LOG_BYTES: u64 = 16 << 10;
-/// Steps whose mean is the speed.
-const RECENT: usize = 20;
 
 /// A run, as far as it is written down.
 #[derive(Debug)]
@@ -95,7 +94,7 @@ impl State {
     /// Mean of the last values of a name.
     pub(super) fn recent(&self, name: &str) -> Option<f64> {
         let points = self.series.get(name);
-        let last = &points[points.len().saturating_sub(RECENT)..];
+        let last = &points[points.len().saturating_sub(MEAN_STEPS)..];
         (!last.is_empty()).then(|| last.iter().map(|point| point.value).sum::<f64>() / last.len() as f64)
     }
 

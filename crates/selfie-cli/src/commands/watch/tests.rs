@@ -59,7 +59,8 @@ fn the_screen_shows_progress_curves_time_left_and_the_last_events() {
         let screen = screen(&state, width, height);
         for part in [
             "step 40 of 100, ETA 0:02:00",
-            "loss 1.3",
+            "means of 20 steps:  loss 1.3695",
+            " at step 40 ",
             "(chance 0.250)",
             "32.0 images/s",
             "last events",

@@ -7,6 +7,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Wrap};
 use selfie_eval::record::Outcome;
+use selfie_train::progress::MEAN_STEPS;
 
 use super::state::State;
 
@@ -102,7 +103,9 @@ fn figures(state: &State) -> Vec<String> {
     let recent = |name: &str, of: &dyn Fn(f64) -> String| state.recent(name).map(of);
     let chance =
         state.series.last("chance").map_or_else(String::new, |chance| format!(" (chance {:.3})", chance.value));
+    let n = state.series.get("loss").len().min(MEAN_STEPS);
     let parts = [
+        (n > 1).then(|| format!("means of {n} steps:")),
         recent("loss", &|value| format!("loss {value:.4}")),
         recent("accuracy", &|value| format!("accuracy {value:.3}{chance}")),
         recent("collapse", &|value| format!("collapse {value:.4}")),
@@ -184,7 +187,8 @@ fn draw_chart(frame: &mut Frame<'_>, area: Rect, state: &State, (name, title): (
     let room = if low == high { low.abs().max(1e-3) / 2.0 } else { (high - low) / 20.0 };
     // What is never negative has no axis below 0.
     let bounds = [if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room];
-    let newest = state.series.last(name).map_or(0.0, |point| point.value);
+    let newest =
+        state.series.last(name).map_or_else(String::new, |last| format!("{} at step {}", short(last.value), last.step));
     let levels: Vec<(f64, f64)> = level.into_iter().flat_map(|level| [(first, level), (last, level)]).collect();
     let curve = |style: Style| Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line).style(style);
     let datasets = vec![curve(quiet()).data(&levels), curve(Style::new().fg(Color::Cyan)).data(&points)];
@@ -192,8 +196,8 @@ fn draw_chart(frame: &mut Frame<'_>, area: Rect, state: &State, (name, title): (
         .bounds([first, last.max(first + 1.0)])
         .labels([format!("{first}"), format!("{last}")])
         .style(quiet());
-    let y = Axis::default().bounds(bounds).labels(bounds.map(short)).style(quiet());
-    let title = format!(" {title} {} ", short(newest));
+    let y = Axis::default().bounds(bounds).labels(ends(bounds)).style(quiet());
+    let title = format!(" {title} {newest} ");
     frame.render_widget(Chart::new(datasets).block(Block::bordered().title(title)).x_axis(x).y_axis(y), area);
 }
 
@@ -216,6 +220,16 @@ fn points(state: &State, name: &str) -> Vec<(f64, f64)> {
         points.last().map(|last| (last.step as f64, sum / points.len() as f64))
     };
     points.chunks(points.len().div_ceil(MAX_POINTS).max(1)).filter_map(mean).collect()
+}
+
+/// The ends of an axis, with more digits where they would read the same.
+fn ends(bounds: [f64; 2]) -> [String; 2] {
+    let [low, high] = bounds.map(short);
+    if low != high {
+        return [low, high];
+    }
+    let decimals = (1.0 - (bounds[1] - bounds[0]).log10().floor()).clamp(0.0, 9.0) as usize;
+    bounds.map(|value| format!("{value:.decimals$}"))
 }
 
 /// A number in few characters.
