@@ -41,11 +41,7 @@ pub fn batch_norm(x: &Tensor, parameters: &Tensor, mode: NormMode<'_>, with_relu
     if runs_composed(x.device()) {
         return composed::batch_norm(x, parameters, mode, with_relu);
     }
-    let running = match mode {
-        NormMode::Batch => None,
-        NormMode::Running(statistics) => Some(statistics.detach()),
-    };
-    apply(BatchNormUnit { running, with_relu }, x, Some(parameters))
+    apply(BatchNormUnit { running: mode.running().map(Tensor::detach), with_relu }, x, Some(parameters))
 }
 
 /// A class of pixels is known by a bit for each tap.
@@ -118,13 +114,13 @@ impl Unit for BatchNormUnit {
     type Saved<T: Real> = Norm<T>;
 
     fn output_shape(&self, x: &[usize], n_parameters: usize) -> Result<Vec<usize>> {
-        let n_running = self.running.as_ref().map_or(n_parameters, Tensor::elem_count);
-        match x.last() {
-            Some(&channels) if n_running != n_parameters && n_parameters == 2 * channels => {
-                bail!("batch_norm: expected 2 · {channels} running statistics, got {n_running}")
-            }
-            Some(&channels) if n_parameters == 2 * channels && channels > 0 => Ok(x.to_vec()),
-            _ => bail!("batch_norm: expected […, C] and 2 · C parameters, got {x:?} and {n_parameters}"),
+        let channels = x.last().copied().unwrap_or(0);
+        if channels == 0 || n_parameters != 2 * channels {
+            bail!("batch_norm: expected […, C] and 2 · C parameters, got {x:?} and {n_parameters}")
+        }
+        match self.running.as_ref().map(Tensor::elem_count) {
+            Some(n) if n != n_parameters => bail!("batch_norm: expected 2 · {channels} running statistics, got {n}"),
+            _ => Ok(x.to_vec()),
         }
     }
 

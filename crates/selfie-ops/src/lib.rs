@@ -80,11 +80,15 @@ pub enum NormMode<'a> {
     Running(&'a Tensor),
 }
 
-impl NormMode<'_> {
-    fn running_values(self) -> Result<Option<Vec<f64>>> {
+impl<'a> NormMode<'a> {
+    fn running(self) -> Option<&'a Tensor> {
         match self {
-            NormMode::Batch => Ok(None),
-            NormMode::Running(statistics) => statistics.to_dtype(DType::F64)?.to_vec1().map(Some),
+            NormMode::Batch => None,
+            NormMode::Running(statistics) => Some(statistics),
         }
+    }
+
+    fn running_values(self) -> Result<Option<Vec<f64>>> {
+        self.running().map(|statistics| statistics.to_dtype(DType::F64)?.to_vec1()).transpose()
     }
 }

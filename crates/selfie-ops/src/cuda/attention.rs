@@ -27,7 +27,7 @@ pub(super) enum Projections<T> {
 }
 
 /// Where queries, keys and values lie, and how far apart the rows of queries and of the others begin.
-struct Parts<'a, T> {
+pub(super) struct Parts<'a, T> {
     q: View<'a, T>,
     k: View<'a, T>,
     v: View<'a, T>,
@@ -52,7 +52,7 @@ impl<T: Element> Projections<T> {
         })
     }
 
-    fn parts(&self, d: usize) -> Parts<'_, T> {
+    pub(super) fn parts(&self, d: usize) -> Parts<'_, T> {
         match self {
             Self::Packed(qkv) => Parts::packed(qkv.view(), d),
             Self::Asking { q, kv } => {
@@ -61,12 +61,7 @@ impl<T: Element> Projections<T> {
             }
         }
     }
-}
 
-/// Pooled values, as products multiply them, and probabilities.
-type Pooled<M> = (Array<<M as Numbers>::Stored>, Array<<M as Numbers>::Sum>);
-
-impl<T> Projections<T> {
     /// Where queries, keys and values are written.
     fn written(&mut self, d: usize) -> [KernelArgument; 3] {
         match self {
@@ -82,9 +77,12 @@ impl<T> Projections<T> {
     }
 }
 
+/// Pooled values, as products multiply them, and probabilities.
+type Pooled<M> = (Array<<M as Numbers>::Stored>, Array<<M as Numbers>::Sum>);
+
 impl Cuda {
     /// The pooled values `[B, Q, D]`, as products multiply them, and the probabilities `[B, heads, Q, S]` before dropout.
-    fn attention<M: CudaNumbers>(
+    pub(super) fn attention<M: CudaNumbers>(
         &self,
         (sizes, batch): (Heads, usize),
         parts: &Parts<'_, M::Sum>,
@@ -102,17 +100,8 @@ impl Cuda {
         Ok((pooled, probs))
     }
 
-    /// As [`Self::attention`], of projections.
-    pub(super) fn attend<M: CudaNumbers>(
-        &self,
-        (sizes, batch): (Heads, usize),
-        projections: &Projections<M::Sum>,
-        dropout: Option<Dropout>,
-    ) -> Result<Pooled<M>> {
-        self.attention::<M>((sizes, batch), &projections.parts(sizes.width()), dropout)
-    }
-
-    fn attention_backward<M: CudaNumbers>(
+    /// The gradients of projections.
+    pub(super) fn attention_backward<M: CudaNumbers>(
         &self,
         (sizes, batch): (Heads, usize),
         (parts, probs): (&Parts<'_, M::Sum>, View<'_, M::Sum>),
@@ -135,18 +124,6 @@ impl Cuda {
         let of_queries = grid(sizes, batch, 2 * sizes.queries * size_of::<M::Sum>())?;
         self.launch::<M>("attention_backward_tokens", of_queries, &arguments)?;
         Ok(gradients)
-    }
-
-    /// The gradients of projections.
-    pub(super) fn attend_backward<M: CudaNumbers>(
-        &self,
-        (sizes, batch): (Heads, usize),
-        (projections, probs): (&Projections<M::Sum>, View<'_, M::Sum>),
-        d_pooled: View<'_, M::Sum>,
-        dropout: Option<Dropout>,
-    ) -> Result<Projections<M::Stored>> {
-        let parts = projections.parts(sizes.width());
-        self.attention_backward::<M>((sizes, batch), (&parts, probs), d_pooled, dropout)
     }
 }
 

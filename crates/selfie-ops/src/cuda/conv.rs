@@ -40,10 +40,6 @@ impl Conv {
         self.batch * self.out_height * self.out_width
     }
 
-    fn out_len(self) -> usize {
-        self.out_rows() * self.spec.out_channels
-    }
-
     /// The sizes of the product `columns · weight`.
     fn sizes(self) -> (usize, usize, usize) {
         (self.out_rows(), self.spec.depth(), self.spec.out_channels)
@@ -81,15 +77,14 @@ impl Conv {
         let mut columns = cuda.alloc(self.out_rows() * self.spec.depth())?;
         let norm = KernelArgument::optional(norm.map(Norm::view));
         let (rows, n) = (self.out_rows(), columns.len());
-        let (kernel, grid, mut arguments) = if channels.is_wide() {
+        let mut arguments = vec![x.into(), norm, columns.view_mut().into()];
+        let (kernel, grid) = if channels.is_wide() {
             let pieces = channels.pieces_of_threads(rows);
-            let extents = [rows, channels.packs(), pieces.rows_of_piece].map(KernelArgument::from);
-            let arguments = [vec![x.into(), norm, columns.view_mut().into()], extents.to_vec()].concat();
-            ("unfold_wide", pieces.grid, arguments)
+            arguments.extend([rows, channels.packs(), pieces.rows_of_piece].map(KernelArgument::from));
+            ("unfold_wide", pieces.grid)
         } else {
-            let extents = [n, channels.channels].map(KernelArgument::from);
-            let arguments = [vec![x.into(), norm, columns.view_mut().into()], extents.to_vec()].concat();
-            ("unfold_single", Grid::over(n), arguments)
+            arguments.extend([n, channels.channels].map(KernelArgument::from));
+            ("unfold_single", Grid::over(n))
         };
         arguments.extend(self.window());
         cuda.launch::<M>(kernel, grid, &arguments)?;
@@ -115,14 +110,7 @@ impl Conv {
         added: Option<Array<M::Stored>>,
     ) -> Result<Array<M::Stored>> {
         let _span = cuda.span(OpClass::ConvolutionForward, self.work::<M::Stored>(1))?;
-        let onto = added.is_some();
-        let mut y = match added {
-            Some(added) => added,
-            None => cuda.alloc(self.out_len())?,
-        };
-        let factors = (Factor::plain(columns), Factor::plain(weight));
-        cuda.product::<M, _>(self.sizes(), factors, y.view_mut(), onto)?;
-        Ok(y)
+        cuda.product_onto::<M>(self.sizes(), (Factor::plain(columns), Factor::plain(weight)), added)
     }
 
     /// Writes the gradient of the weight.
@@ -151,16 +139,9 @@ impl Conv {
         let (rows, depth, out) = self.sizes();
         let factors = (Factor::plain(dy), Factor::transposed(weight));
         if self.spec.is_direct() {
-            let onto = added.is_some();
-            let mut dx = match added {
-                Some(added) => added,
-                None => cuda.alloc(rows * depth)?,
-            };
-            cuda.product::<M, _>((rows, out, depth), factors, dx.view_mut(), onto)?;
-            return Ok(dx);
+            return cuda.product_onto::<M>((rows, out, depth), factors, added);
         }
-        let mut columns = cuda.alloc::<M::Stored>(rows * depth)?;
-        cuda.product::<M, _>((rows, out, depth), factors, columns.view_mut(), false)?;
+        let columns = cuda.product_onto::<M>((rows, out, depth), factors, None)?;
         let len = self.batch * self.height * self.width * self.spec.in_channels;
         let channels = Channels::of::<M>(len, self.spec.in_channels, true);
         let mut dx = cuda.alloc(len)?;

@@ -3,13 +3,14 @@
 #![expect(unsafe_code, reason = "kernels take addresses")]
 
 use super::{Cuda, CudaNumbers, CudaReal, View, ViewMut};
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaModule, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
-use candle_core::cuda_backend::{CudaDevice, DeviceId, WrapErr};
+use candle_core::cuda_backend::{DeviceId, WrapErr};
 use candle_core::{Result, bail};
 use selfie_random::Purpose;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// The kernels, in the order in which they read each other.
 const SOURCE: &str = concat!(
@@ -133,35 +134,31 @@ impl Cuda {
     /// The kernel `name` of the number types `M`, compiled and loaded at its first use.
     fn function<M: CudaNumbers>(&self, name: &str) -> Result<CudaFunction> {
         type Key = (DeviceId, &'static str, bool);
-        static LOADED: LazyLock<Mutex<HashMap<Key, HashMap<String, CudaFunction>>>> = LazyLock::new(Mutex::default);
-        let key = (self.device.id(), <M::Sum as CudaReal>::NAME, M::BF16);
+        static LOADED: LazyLock<Mutex<HashMap<Key, Loaded>>> = LazyLock::new(Mutex::default);
+        let sum = <M::Sum as CudaReal>::NAME;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let functions = loaded.entry(key).or_default();
+        let Loaded { module, functions } = match loaded.entry((self.device.id(), sum, M::BF16)) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => {
+                let stream = self.device.cuda_stream();
+                let (major, minor) = stream.context().compute_capability().w()?;
+                let compiled = compile(sum, M::BF16, &format!("compute_{major}{minor}"))?;
+                place.insert(Loaded { module: stream.context().load_module(compiled).w()?, functions: HashMap::new() })
+            }
+        };
         if let Some(function) = functions.get(name) {
             return Ok(function.clone());
         }
-        let (module, source) = module::<M>(&self.device)?;
-        let function = self.device.get_or_load_custom_func(name, &module, source)?.into_cuda_function();
+        let function = module.load_function(name).w()?;
         functions.insert(name.to_owned(), function.clone());
         Ok(function)
     }
 }
 
-/// Name and compiled source of the kernels for the number types `M`.
-fn module<M: CudaNumbers>(device: &CudaDevice) -> Result<(String, &'static str)> {
-    static COMPILED: Mutex<BTreeMap<String, &'static str>> = Mutex::new(BTreeMap::new());
-    let sum = <M::Sum as CudaReal>::NAME;
-    let (major, minor) = device.cuda_stream().context().compute_capability().w()?;
-    let name = format!("selfie_{sum}{}_{major}{minor}", if M::BF16 { "_bf16" } else { "" });
-    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(source) = compiled.get(&name) {
-        return Ok((name, source));
-    }
-    let source = compile(sum, M::BF16, &format!("compute_{major}{minor}"))?;
-    // A handful in a process's life, each as long as that.
-    let source: &'static str = Box::leak(source.to_src().into_boxed_str());
-    compiled.insert(name.clone(), source);
-    Ok((name, source))
+/// The kernels of a device for one pair of number types, and those of them that were used.
+struct Loaded {
+    module: Arc<CudaModule>,
+    functions: HashMap<String, CudaFunction>,
 }
 
 /// For `architecture`, or where NVRTC is older than that, for what it thinks of by itself, which newer GPUs run too.

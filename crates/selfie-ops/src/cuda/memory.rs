@@ -61,6 +61,12 @@ impl<T: CudaDType> Array<T> {
         CudaStorage::wrap_cuda_slice(self.0, cuda.device.clone())
     }
 
+    /// A tensor of one axis, without history.
+    pub(crate) fn into_vector(self, cuda: &Cuda) -> Tensor {
+        let len = self.len();
+        self.into_tensor(cuda, len)
+    }
+
     /// A tensor without history.
     pub(crate) fn into_tensor(self, cuda: &Cuda, shape: impl Into<Shape>) -> Tensor {
         Tensor::from_storage(Storage::Cuda(self.into_storage(cuda)), shape, BackpropOp::none(), false)

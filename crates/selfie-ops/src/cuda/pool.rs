@@ -1,10 +1,17 @@
 //! Pools.
 
-use super::{Argument, Array, Context, Cuda, CudaReal, CudaUnit, Forward, Gradients, Grid, View};
+use super::{Argument, Array, Context, Cuda, CudaReal, CudaUnit, Forward, Gradients, Grid, KernelArgument, View};
 use crate::kernels::numbers::Exact;
+use crate::kernels::pool::Maps;
 use crate::pool::{AveragePool, MaxPool, maps};
 use crate::profile::{OpClass, Work};
 use candle_core::Result;
+
+/// The sizes of max-pooling's maps as its kernels take them.
+fn extents(before: Maps) -> [KernelArgument; 5] {
+    let after = before.halved();
+    [before.channels, before.height, before.width, after.height, after.width].map(KernelArgument::from)
+}
 
 impl CudaUnit for MaxPool {
     /// Which of its window each output came from.
@@ -17,17 +24,8 @@ impl CudaUnit for MaxPool {
         let n = x.dims[0] * after.height * after.width * after.channels;
         let mut y = cuda.alloc(n)?;
         let mut places = cuda.alloc::<u8>(n)?;
-        let arguments = [
-            x.values.into(),
-            y.view_mut().into(),
-            places.view_mut().into(),
-            n.into(),
-            before.channels.into(),
-            before.height.into(),
-            before.width.into(),
-            after.height.into(),
-            after.width.into(),
-        ];
+        let mut arguments = vec![x.values.into(), y.view_mut().into(), places.view_mut().into(), n.into()];
+        arguments.extend(extents(before));
         cuda.launch::<Exact<T>>("max_pool", Grid::over(n), &arguments)?;
         Ok(Forward::new(y, places))
     }
@@ -38,20 +36,10 @@ impl CudaUnit for MaxPool {
         }
         let _span = cuda.span(OpClass::Pool, Work::elementwise::<T>(context.x.values.len(), 9, 2))?;
         let before = maps("max_pool", context.x.dims)?;
-        let after = before.halved();
         let n = context.x.values.len();
         let mut dx = cuda.alloc(n)?;
-        let arguments = [
-            context.dy.into(),
-            context.saved.view().into(),
-            dx.view_mut().into(),
-            n.into(),
-            before.channels.into(),
-            before.height.into(),
-            before.width.into(),
-            after.height.into(),
-            after.width.into(),
-        ];
+        let mut arguments = vec![context.dy.into(), context.saved.view().into(), dx.view_mut().into(), n.into()];
+        arguments.extend(extents(before));
         cuda.launch::<Exact<T>>("max_pool_backward", Grid::over(n), &arguments)?;
         Ok(Gradients { x: Some(dx), parameters: None })
     }

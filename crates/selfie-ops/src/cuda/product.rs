@@ -72,6 +72,22 @@ impl Cuda {
         self.gemm::<M::Sum, M::Stored, C>(sizes, factors, c, onto)
     }
 
+    /// `a · b` as maps are kept, added to a map that nobody else reads, where there is one.
+    pub(crate) fn product_onto<M: CudaNumbers>(
+        &self,
+        (m, k, n): (usize, usize, usize),
+        factors: (Factor<'_, M::Stored>, Factor<'_, M::Stored>),
+        added: Option<Array<M::Stored>>,
+    ) -> Result<Array<M::Stored>> {
+        let onto = added.is_some();
+        let mut c = match added {
+            Some(added) => added,
+            None => self.alloc(m * n)?,
+        };
+        self.product::<M, _>((m, k, n), factors, c.view_mut(), onto)?;
+        Ok(c)
+    }
+
     fn gemm<T: CudaReal, A: Element, C: Element>(
         &self,
         (m, k, n): (usize, usize, usize),

@@ -6,10 +6,11 @@ mod post;
 mod pre;
 
 use super::conv::Conv;
-use super::norm::{GainAndBias, Moments, Norm, NormGradients};
+use super::norm::{GainAndBias, Moments, Norm, NormGradients, Through};
 use super::numbers::Held;
 use super::unit::not_here;
 use super::{Array, Cuda, CudaNumbers, View};
+use crate::kernels::numbers::Numbers;
 use crate::layout::NormAt;
 use crate::map::{Beside, Gradient, Inner, token_on};
 use crate::stage::{BlockAt, ConvAt, Stage};
@@ -20,9 +21,9 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDTyp
 use std::sync::{Mutex, PoisonError};
 
 /// A map of a block: the stage's input, or an array of the stage's own.
-type Map<'a, M> = View<'a, <M as crate::kernels::numbers::Numbers>::Stored>;
-type Owned<M> = Array<<M as crate::kernels::numbers::Numbers>::Stored>;
-type Sums<M> = Array<<M as crate::kernels::numbers::Numbers>::Sum>;
+type Map<'a, M> = View<'a, <M as Numbers>::Stored>;
+type Owned<M> = Array<<M as Numbers>::Stored>;
+type Sums<M> = Array<<M as Numbers>::Sum>;
 
 /// What a block keeps.
 struct Saved<M: CudaNumbers> {
@@ -36,29 +37,23 @@ struct Saved<M: CudaNumbers> {
     active: Vec<Owned<M>>,
 }
 
-/// What a block reads; its own where nobody else does.
-type Input<'a, M> = Held<'a, <M as crate::kernels::numbers::Numbers>::Stored>;
+/// What a block or a convolution reads; its own where nobody else does.
+type Input<'a, M> = Held<'a, <M as Numbers>::Stored>;
 
 /// What a block's forward makes: its output, the output's sums where they were taken, and what it keeps.
-type Made<M> = (Owned<M>, Option<Moments<<M as crate::kernels::numbers::Numbers>::Sum>>, Saved<M>);
+type Made<M> = (Owned<M>, Option<Moments<<M as Numbers>::Sum>>, Saved<M>);
 
 /// Reads a block's parts.
 struct Block<'a, M: CudaNumbers> {
-    cuda: &'a Cuda,
+    pass: &'a Pass<'a, M>,
     at: &'a BlockAt,
-    parameters: View<'a, M::Sum>,
-    /// The parameters as products multiply them.
-    weights: View<'a, M::Stored>,
-    running: Option<View<'a, M::Sum>>,
-    /// Whether a backward may follow.
-    keeps: bool,
     convs: [Conv; 3],
     downsample: Option<Conv>,
 }
 
 impl<'a, M: CudaNumbers> Block<'a, M> {
     fn weight(&self, conv: &ConvAt) -> View<'a, M::Stored> {
-        self.weights.slice(conv.weight.clone())
+        self.pass.weights.slice(conv.weight.clone())
     }
 
     /// The norm at `at` of `map`, by running statistics where there are some, else by the map's moments.
@@ -69,24 +64,45 @@ impl<'a, M: CudaNumbers> Block<'a, M> {
         moments: Option<Moments<M::Sum>>,
         statistics: &mut Option<Sums<M>>,
     ) -> Result<Norm<M::Sum>> {
+        let Pass { cuda, parameters, running, .. } = *self.pass;
         let parameters =
-            GainAndBias { gain: self.parameters.slice(at.gain.clone()), bias: self.parameters.slice(at.bias.clone()) };
-        if let Some(running) = self.running {
-            return Norm::running::<M>(self.cuda, running.slice(at.statistics.clone()), parameters);
+            GainAndBias { gain: parameters.slice(at.gain.clone()), bias: parameters.slice(at.bias.clone()) };
+        if let Some(running) = running {
+            return Norm::running::<M>(cuda, running.slice(at.statistics.clone()), parameters);
         }
         let moments = match moments {
             Some(moments) => moments,
-            None => self.cuda.moments::<M>(map, at.gain.len())?,
+            None => cuda.moments::<M>(map, at.gain.len())?,
         };
         let statistics = statistics.as_mut().map(|all| all.view_mut().slice(at.statistics.clone()));
-        self.cuda.norm::<M>(&moments, parameters, statistics)
+        cuda.norm::<M>(&moments, parameters, statistics)
     }
-}
 
-/// Where the gradients of a norm's parameters go.
-fn norm_gradients<'a, M: CudaNumbers>(gradients: &'a mut Sums<M>, at: &NormAt) -> NormGradients<'a, M::Sum> {
-    let [gain, bias] = gradients.view_mut().disjoint([at.gain.clone(), at.bias.clone()]);
-    NormGradients { gain, bias }
+    /// The gradient of what a convolution read, from its columns and its output's gradient, with `added` added; writes
+    /// that of its weight.
+    fn through_conv(
+        &self,
+        (conv, at): (Conv, &ConvAt),
+        (columns, dy): (Input<'_, M>, Map<'_, M>),
+        added: Option<Owned<M>>,
+        gradients: &mut Sums<M>,
+    ) -> Result<Owned<M>> {
+        let cuda = self.pass.cuda;
+        conv.backward_weight::<M>(cuda, columns.view(), dy, gradients.view_mut().slice(at.weight.clone()))?;
+        drop(columns);
+        conv.backward_input::<M>(cuda, self.weight(at), dy, added)
+    }
+
+    /// The gradient of what a norm read; writes those of its parameters.
+    fn through_norm(
+        &self,
+        (norm, at): (&Norm<M::Sum>, &NormAt),
+        through: Through<'_, M::Stored>,
+        gradients: &mut Sums<M>,
+    ) -> Result<Owned<M>> {
+        let [gain, bias] = gradients.view_mut().disjoint([at.gain.clone(), at.bias.clone()]);
+        self.pass.cuda.norm_backward::<M>(norm, through, NormGradients { gain, bias })
+    }
 }
 
 /// A stage's pass on a device.
@@ -94,6 +110,7 @@ struct Pass<'a, M: CudaNumbers> {
     cuda: &'a Cuda,
     stage: &'a Stage,
     parameters: View<'a, M::Sum>,
+    /// The parameters as products multiply them.
     weights: View<'a, M::Stored>,
     running: Option<View<'a, M::Sum>>,
     /// Whether a backward may follow.
@@ -107,12 +124,8 @@ impl<M: CudaNumbers> Pass<'_, M> {
         let [one, two, three] = &at.convs;
         let conv2 = conv(two, sides)?;
         Ok(Block {
-            cuda: self.cuda,
+            pass: self,
             at,
-            parameters: self.parameters,
-            weights: self.weights,
-            running: self.running,
-            keeps: self.keeps,
             convs: [conv(one, sides)?, conv2, conv(three, conv2.out_sides())?],
             downsample: at.downsample.as_ref().map(|(at, _)| conv(at, sides)).transpose()?,
         })
@@ -206,10 +219,7 @@ pub(crate) fn run<M: CudaNumbers>(
         };
         pass.forward(cuda.view(&x_storage, x_layout)?, &mut statistics)?
     };
-    let statistics = statistics.map(|statistics| {
-        let len = statistics.len();
-        statistics.into_tensor(&cuda, len)
-    });
+    let statistics = statistics.map(|statistics| statistics.into_vector(&cuda));
     let values = y.into_tensor(&cuda, &dims);
     let gradient = Gradient::default();
     let op = StageOp::<M> {

@@ -163,7 +163,7 @@ impl<M: CudaNumbers> Pass<'_, M> {
         let (cuda, d) = (self.cuda, self.sizes.width());
         let projections = self.project(x)?;
         let dropout = self.layer.dropout(Place::Attention);
-        let (pooled, probs) = cuda.attend::<M>((self.sizes, self.batch), &projections, dropout)?;
+        let (pooled, probs) = cuda.attention::<M>((self.sizes, self.batch), &projections.parts(d), dropout)?;
         let range = &self.at.out_projection;
         let mut out = cuda.linear::<M>(Widths { input: d, output: d }, pooled.view(), self.weight(range, d))?;
         let dropout = self.layer.dropout(Place::AttentionOutput);
@@ -186,9 +186,10 @@ impl<M: CudaNumbers> Pass<'_, M> {
         let into = gradients.view_mut().disjoint([range.start..range.end - d, range.end - d..range.end]);
         cuda.linear_backward_parameters::<M>(widths, saved.pooled.view(), d_out.view(), into)?;
         let d_pooled = cuda.linear_backward_input::<M>(widths, d_out.view(), self.weight(range, d))?;
-        let of = (&saved.projections, saved.probs.view());
+        let parts = saved.projections.parts(d);
+        let of = (&parts, saved.probs.view());
         let dropout = self.layer.dropout(Place::Attention);
-        let d_projections = cuda.attend_backward::<M>((self.sizes, self.batch), of, d_pooled.view(), dropout)?;
+        let d_projections = cuda.attention_backward::<M>((self.sizes, self.batch), of, d_pooled.view(), dropout)?;
         self.project_backward(x, d_projections, gradients)
     }
 

@@ -97,10 +97,7 @@ fn apply_typed<U: CudaUnit, T: CudaReal>(unit: U, x: &Tensor, parameters: Option
         Some(parameters) => x.apply_op2(parameters, op)?,
         None => x.apply_op1(op)?,
     };
-    let statistics = statistics.map(|statistics| {
-        let len = statistics.len();
-        statistics.into_tensor(&cuda, len)
-    });
+    let statistics = statistics.map(|statistics| statistics.into_vector(&cuda));
     Ok(Normalised { y, statistics })
 }
 

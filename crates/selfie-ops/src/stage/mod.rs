@@ -120,12 +120,8 @@ pub fn stage(x: &StageMap, parameters: &Tensor, spec: StageSpec, mode: NormMode<
         }
         #[cfg(feature = "cuda")]
         Inner::Beside(x) if x.precision() == spec.precision && x.values.device().is_cuda() => {
-            let running = match mode {
-                NormMode::Batch => None,
-                NormMode::Running(running) => Some(running),
-            };
             let stage = Stage { spec, running: None, dims: x.values.dims4()?.into() };
-            with_numbers!(x.token.dtype(), spec.precision, M => crate::cuda::run_stage::<M>(stage, x, parameters, running))
+            with_numbers!(x.token.dtype(), spec.precision, M => crate::cuda::run_stage::<M>(stage, x, parameters, mode.running()))
         }
         Inner::Beside(x) if x.precision() == spec.precision => {
             let stage = Stage { spec, running: mode.running_values()?, dims: x.values.dims4()?.into() };

@@ -1,8 +1,9 @@
 //! The post-activation bottleneck of ResNet v1.5: convolution, norm, ReLU, three times; the last ReLU after the shortcut.
 
-use super::{Block, Input, Made, Map, Owned, Saved, Sums, norm_gradients};
+use super::{Block, Input, Made, Map, Owned, Saved, Sums};
 use crate::cuda::CudaNumbers;
 use crate::cuda::norm::Through;
+use crate::cuda::numbers::Held;
 use candle_core::{Result, bail};
 
 pub(super) fn forward<M: CudaNumbers>(
@@ -10,7 +11,7 @@ pub(super) fn forward<M: CudaNumbers>(
     input: Input<'_, M>,
     statistics: &mut Option<Sums<M>>,
 ) -> Result<Made<M>> {
-    let (cuda, x) = (block.cuda, input.view());
+    let (cuda, x) = (block.pass.cuda, input.view());
     let [conv1, conv2, conv3] = block.convs;
     let [at1, at2, at3] = &block.at.norms;
     let weights = block.at.convs.each_ref().map(|conv| block.weight(conv));
@@ -55,11 +56,10 @@ pub(super) fn backward<M: CudaNumbers>(
     dy: Map<'_, M>,
     gradients: &mut Sums<M>,
 ) -> Result<Owned<M>> {
-    let cuda = block.cuda;
+    let cuda = block.pass.cuda;
     let [conv1, conv2, conv3] = block.convs;
     let [at1, at2, at3] = &block.at.norms;
     let convs = &block.at.convs;
-    let weights = convs.each_ref().map(|conv| block.weight(conv));
     let ([norm1, norm2, norm3, ..], [raw1, raw2, raw3, ..], [active2]) =
         (&saved.norms[..], &saved.raw[..], &saved.active[..])
     else {
@@ -68,36 +68,29 @@ pub(super) fn backward<M: CudaNumbers>(
 
     let d_sum = cuda.mask_by_output::<M>(dy, out)?;
     let through = Through { x: raw3.view(), dy: d_sum.view(), residual: None, relu: false };
-    let d_raw3 = cuda.norm_backward::<M>(norm3, through, norm_gradients::<M>(gradients, at3))?;
-    let d_weight = gradients.view_mut().slice(convs[2].weight.clone());
-    conv3.backward_weight::<M>(cuda, active2.view(), d_raw3.view(), d_weight)?;
-    let d_active = conv3.backward_input::<M>(cuda, weights[2], d_raw3.view(), None)?;
+    let d_raw3 = block.through_norm((norm3, at3), through, gradients)?;
+    let columns = Held::Borrowed(active2.view());
+    let d_active = block.through_conv((conv3, &convs[2]), (columns, d_raw3.view()), None, gradients)?;
     drop(d_raw3);
     let through = Through { x: raw2.view(), dy: d_active.view(), residual: None, relu: true };
-    let d_raw2 = cuda.norm_backward::<M>(norm2, through, norm_gradients::<M>(gradients, at2))?;
+    let d_raw2 = block.through_norm((norm2, at2), through, gradients)?;
     drop(d_active);
 
     let columns = conv2.columns::<M>(cuda, raw1.view(), Some(norm1))?;
-    let d_weight = gradients.view_mut().slice(convs[1].weight.clone());
-    conv2.backward_weight::<M>(cuda, columns.view(), d_raw2.view(), d_weight)?;
-    drop(columns);
-    let d_active = conv2.backward_input::<M>(cuda, weights[1], d_raw2.view(), None)?;
+    let d_active = block.through_conv((conv2, &convs[1]), (columns, d_raw2.view()), None, gradients)?;
     drop(d_raw2);
     let through = Through { x: raw1.view(), dy: d_active.view(), residual: None, relu: true };
-    let d_raw1 = cuda.norm_backward::<M>(norm1, through, norm_gradients::<M>(gradients, at1))?;
+    let d_raw1 = block.through_norm((norm1, at1), through, gradients)?;
     drop(d_active);
 
     let from_shortcut = match (block.downsample, &block.at.downsample, saved.norms.get(3), saved.raw.get(3)) {
         (Some(conv), Some((at, Some(norm_at))), Some(norm), Some(raw)) => {
             let through = Through { x: raw.view(), dy: d_sum.view(), residual: None, relu: false };
-            let d_raw = cuda.norm_backward::<M>(norm, through, norm_gradients::<M>(gradients, norm_at))?;
+            let d_raw = block.through_norm((norm, norm_at), through, gradients)?;
             let columns = conv.columns::<M>(cuda, x, None)?;
-            let d_weight = gradients.view_mut().slice(at.weight.clone());
-            conv.backward_weight::<M>(cuda, columns.view(), d_raw.view(), d_weight)?;
-            conv.backward_input::<M>(cuda, block.weight(at), d_raw.view(), None)?
+            block.through_conv((conv, at), (columns, d_raw.view()), None, gradients)?
         }
         _ => d_sum,
     };
-    conv1.backward_weight::<M>(cuda, x, d_raw1.view(), gradients.view_mut().slice(convs[0].weight.clone()))?;
-    conv1.backward_input::<M>(cuda, weights[0], d_raw1.view(), Some(from_shortcut))
+    block.through_conv((conv1, &convs[0]), (Held::Borrowed(x), d_raw1.view()), Some(from_shortcut), gradients)
 }

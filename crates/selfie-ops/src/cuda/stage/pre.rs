@@ -1,6 +1,6 @@
 //! The pre-activation bottleneck: norm, ReLU, convolution, three times, plus the shortcut.
 
-use super::{Block, Input, Made, Map, Owned, Saved, Sums, norm_gradients};
+use super::{Block, Input, Made, Map, Owned, Saved, Sums};
 use crate::cuda::CudaNumbers;
 use crate::cuda::norm::{Moments, Through};
 use crate::cuda::numbers::Held;
@@ -13,7 +13,7 @@ pub(super) fn forward<M: CudaNumbers>(
     moments: Option<Moments<M::Sum>>,
     statistics: &mut Option<Sums<M>>,
 ) -> Result<Made<M>> {
-    let cuda = block.cuda;
+    let cuda = block.pass.cuda;
     let [conv1, conv2, conv3] = block.convs;
     let [at1, at2, at3] = &block.at.norms;
     let weights = block.at.convs.each_ref().map(|conv| block.weight(conv));
@@ -40,7 +40,7 @@ pub(super) fn forward<M: CudaNumbers>(
         (Some(shortcut), input) => {
             (conv3.forward_onto::<M>(cuda, columns, weights[2], Some(shortcut))?, None, input.owned())
         }
-        (None, Held::Owned(x)) if !block.keeps => {
+        (None, Held::Owned(x)) if !block.pass.keeps => {
             (conv3.forward_onto::<M>(cuda, columns, weights[2], Some(x))?, None, None)
         }
         (None, input) => {
@@ -58,11 +58,11 @@ type Joined<M> = (Owned<M>, Option<Moments<<M as Numbers>::Sum>>);
 
 /// `y + shortcut`, with the moments of it where the next norm wants those.
 fn add_shortcut<M: CudaNumbers>(block: &Block<'_, M>, y: Map<'_, M>, shortcut: Map<'_, M>) -> Result<Joined<M>> {
-    if block.running.is_some() {
-        return Ok((block.cuda.add_maps::<M>(y, shortcut)?, None));
+    if block.pass.running.is_some() {
+        return Ok((block.pass.cuda.add_maps::<M>(y, shortcut)?, None));
     }
     let channels = block.at.convs[2].spec.out_channels;
-    let (y, moments) = block.cuda.add_with_moments::<M>(y, shortcut, channels)?;
+    let (y, moments) = block.pass.cuda.add_with_moments::<M>(y, shortcut, channels)?;
     Ok((y, Some(moments)))
 }
 
@@ -73,51 +73,37 @@ pub(super) fn backward<M: CudaNumbers>(
     dy: Map<'_, M>,
     gradients: &mut Sums<M>,
 ) -> Result<Owned<M>> {
-    let cuda = block.cuda;
+    let cuda = block.pass.cuda;
     let [conv1, conv2, conv3] = block.convs;
     let [at1, at2, at3] = &block.at.norms;
     let convs = &block.at.convs;
-    let weights = convs.each_ref().map(|conv| block.weight(conv));
     let (Ok([raw1, raw2]), Ok([norm1, norm2, norm3]), Ok([active1, active3])) =
         (<[_; 2]>::try_from(saved.raw), <[_; 3]>::try_from(saved.norms), <[_; 2]>::try_from(saved.active))
     else {
         bail!("stage: a block kept other maps than it needs")
     };
 
-    conv3.backward_weight::<M>(cuda, active3.view(), dy, gradients.view_mut().slice(convs[2].weight.clone()))?;
-    drop(active3);
-    let d_active = conv3.backward_input::<M>(cuda, weights[2], dy, None)?;
+    let d_active = block.through_conv((conv3, &convs[2]), (Held::Owned(active3), dy), None, gradients)?;
     let through = Through { x: raw2.view(), dy: d_active.view(), residual: None, relu: true };
-    let d_raw2 = cuda.norm_backward::<M>(&norm3, through, norm_gradients::<M>(gradients, at3))?;
+    let d_raw2 = block.through_norm((&norm3, at3), through, gradients)?;
     drop((raw2, d_active));
 
     let columns = conv2.columns::<M>(cuda, raw1.view(), Some(&norm2))?;
-    conv2.backward_weight::<M>(
-        cuda,
-        columns.view(),
-        d_raw2.view(),
-        gradients.view_mut().slice(convs[1].weight.clone()),
-    )?;
-    drop(columns);
-    let d_active = conv2.backward_input::<M>(cuda, weights[1], d_raw2.view(), None)?;
+    let d_active = block.through_conv((conv2, &convs[1]), (columns, d_raw2.view()), None, gradients)?;
     drop(d_raw2);
     let through = Through { x: raw1.view(), dy: d_active.view(), residual: None, relu: true };
-    let d_raw1 = cuda.norm_backward::<M>(&norm2, through, norm_gradients::<M>(gradients, at2))?;
+    let d_raw1 = block.through_norm((&norm2, at2), through, gradients)?;
     drop((raw1, d_active));
 
     let from_shortcut = match (block.downsample, &block.at.downsample) {
         (Some(conv), Some((at, _))) => {
-            let columns: Held<'_, M::Stored> = conv.columns::<M>(cuda, active1.view(), None)?;
-            let d_weight = gradients.view_mut().slice(at.weight.clone());
-            conv.backward_weight::<M>(cuda, columns.view(), dy, d_weight)?;
-            Some(conv.backward_input::<M>(cuda, block.weight(at), dy, None)?)
+            let columns = conv.columns::<M>(cuda, active1.view(), None)?;
+            Some(block.through_conv((conv, at), (columns, dy), None, gradients)?)
         }
         _ => None,
     };
     let residual = from_shortcut.is_none().then_some(dy);
-    let d_weight = gradients.view_mut().slice(convs[0].weight.clone());
-    conv1.backward_weight::<M>(cuda, active1.view(), d_raw1.view(), d_weight)?;
-    let d_active = conv1.backward_input::<M>(cuda, weights[0], d_raw1.view(), from_shortcut)?;
-    let through = Through { x, dy: d_active.view(), residual, relu: true };
-    cuda.norm_backward::<M>(&norm1, through, norm_gradients::<M>(gradients, at1))
+    let columns = Held::Owned(active1);
+    let d_active = block.through_conv((conv1, &convs[0]), (columns, d_raw1.view()), from_shortcut, gradients)?;
+    block.through_norm((&norm1, at1), Through { x, dy: d_active.view(), residual, relu: true }, gradients)
 }
