@@ -4,6 +4,7 @@
 //! One process at a time trains in a folder: it holds an advisory lock, which the system releases when the process
 //! ends, however it ends.
 
+use std::cmp::Reverse;
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -253,8 +254,8 @@ pub struct FinishedRun {
     pub result: ResultRecord,
 }
 
-/// The finished runs of a task among the folders in `runs`, the newest first. A folder whose records are damaged is
-/// passed over.
+/// The finished runs of a task among the folders in `runs`, the newest first; of those that finished in the same second,
+/// the one whose result was written last. A folder whose records are damaged is passed over.
 ///
 /// # Errors
 ///
@@ -267,8 +268,13 @@ pub fn finished_runs(runs: &Path, task: Task) -> Result<Vec<FinishedRun>, TrainE
         (record.task == task).then_some(FinishedRun { path, record, result })
     };
     let mut runs: Vec<FinishedRun> = Files::disk().names(runs)?.iter().filter_map(finished).collect();
-    runs.sort_by(|left, right| (&right.result.finished, &left.path).cmp(&(&left.result.finished, &right.path)));
+    runs.sort_by_cached_key(|run| Reverse((run.result.finished.clone(), modified(&run.path.join(RESULT)))));
     Ok(runs)
+}
+
+/// When a file was last written to, as far as the disk says.
+fn modified(file: &Path) -> Option<SystemTime> {
+    file.metadata().and_then(|found| found.modified()).ok()
 }
 
 /// The folders in `runs` of a task's runs that are not finished, of one recipe or of any, the one written to last at the end.
@@ -281,8 +287,7 @@ pub fn begun_runs(runs: &Path, task: Task, recipe: Option<&str>) -> Result<Vec<P
         let path = runs.join(name);
         let record = read_record(&path).ok()??;
         let is_it = record.task == task && recipe.is_none_or(|recipe| record.recipe == recipe);
-        (is_it && !path.join(RESULT).exists())
-            .then(|| (path.join(LOG).metadata().and_then(|log| log.modified()).ok(), path))
+        (is_it && !path.join(RESULT).exists()).then(|| (modified(&path.join(LOG)), path))
     };
     let mut runs: Vec<_> = Files::disk().names(runs)?.iter().filter_map(begun).collect();
     runs.sort();

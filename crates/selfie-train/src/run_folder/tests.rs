@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -222,14 +223,17 @@ fn non_finite_weights_finish_no_run() {
 #[test]
 fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones() {
     let runs = tempfile::tempdir().unwrap();
-    for (name, finished) in
-        [("a", "2025-01-02T00:00:00Z"), ("b", "2025-01-03T00:00:00Z"), ("c", "2025-01-01T00:00:00Z")]
+    let (second, later) = ("2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z");
+    for (name, finished, written) in
+        [("a", second, 1), ("b", later, 0), ("c", "2025-01-01T00:00:00Z", 9), ("d", second, 3), ("e", second, 2)]
     {
         let run = RunFolder::open(&runs.path().join(name)).unwrap();
         run.begin(&record(0), &[]).unwrap();
         let mut result = run.finish(&weights(1.0), finish()).unwrap();
         result.finished = finished.into();
         std::fs::write(run.path().join(RESULT), result.to_json().unwrap()).unwrap();
+        let file = std::fs::File::options().append(true).open(run.path().join(RESULT)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(written)).unwrap();
     }
     RunFolder::open(&runs.path().join("unfinished")).unwrap().begin(&record(0), &[]).unwrap();
     std::fs::create_dir(runs.path().join("damaged")).unwrap();
@@ -238,7 +242,7 @@ fn finished_runs_are_listed_newest_first_and_without_unfinished_or_damaged_ones(
         let finished = finished_runs(runs.path(), task).unwrap();
         finished.iter().map(|run| run.path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     };
-    assert_eq!(names(Task::Pretrain), ["b", "a", "c"]);
+    assert_eq!(names(Task::Pretrain), ["b", "d", "e", "a", "c"]);
     assert_eq!(names(Task::Finetune), Vec::<String>::new());
     assert_eq!(finished_runs(&runs.path().join("none"), Task::Pretrain).unwrap(), []);
 }
