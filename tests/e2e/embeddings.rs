@@ -82,6 +82,22 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
 }
 
 #[test]
+fn queries_are_embedded_in_the_number_type_of_the_index() {
+    let folder = pretrained();
+    folder.run("embed run pictures --dtype bf16 --out e.npy -q").ends_with(65);
+    let cosine = || {
+        let found = folder.run("search e.npy pictures/a.bmp --top 1 --json").ends_with(0).json();
+        found["nearest"][0]["cosine"].as_f64().unwrap()
+    };
+    let same = cosine();
+    assert!((same - 1.0).abs() < 1e-6, "{same}");
+    let list = String::from_utf8(folder.bytes("e.npy.names.jsonl")).unwrap();
+    fs::write(folder.path("e.npy.names.jsonl"), list.replacen(r#""dtype":"bf16","#, "", 1)).unwrap();
+    let other = cosine();
+    assert!(other < same, "a list of an older program has f32's: {other}, {same}");
+}
+
+#[test]
 fn probes_measure_a_run_and_say_what_they_measured() {
     let folder = pretrained();
     let probed = folder.run("probe run --at stage3,h,u --k 1,5").ends_with(0);
@@ -156,6 +172,8 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
         "# net\n",
         "| recipe | tiny |",
         "| warm-up | 2 steps |",
+        "- `model.safetensors`: the weights, under Selfie's own names",
+        "- `resnet.safetensors`: stem and stages 1 to 3 alone, under the names of timm's `resnetv2_50`",
     ] {
         assert!(card.contains(part), "no `{part}` in {card}");
     }
@@ -193,6 +211,27 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
 
     folder.run("export run/other.safetensors --out other").ends_with(0);
     assert!(String::from_utf8(folder.bytes("other/README.md")).unwrap().contains("## Training\n\nUnknown."));
+}
+
+#[test]
+fn a_classifiers_card_says_whose_names_its_weights_have() {
+    let folder = Folder::new();
+    let tune = "finetune tiny.toml --data cifar --from scratch --fraction 0.5 --steps 2 -q";
+    folder.run(&format!("{tune} --out whole")).ends_with(0);
+    folder.run("export whole --out whole-model --onnx").ends_with(0);
+    let card = String::from_utf8(folder.bytes("whole-model/README.md")).unwrap();
+    assert!(card.contains("- `model.safetensors`: the weights, under the names of timm's `resnetv2_50`"), "{card}");
+    assert!(!folder.exists("whole-model/resnet.safetensors"), "it is a whole network already");
+
+    for kind in ["attention_pooling", "patch_network"] {
+        folder.run(&format!("{tune} --set classifier={kind} --out {kind}")).ends_with(0);
+        folder.run(&format!("export {kind} --out {kind}-model")).ends_with(0);
+        let card = String::from_utf8(folder.bytes(&format!("{kind}-model/README.md"))).unwrap();
+        assert!(card.contains("- `model.safetensors`: the weights, under Selfie's own names"), "{card}");
+        assert!(folder.json(&format!("{kind}-model/config.json")).get("architecture").is_none());
+        let refused = folder.run(&format!("export {kind} --out {kind}-model --onnx")).ends_with(78);
+        refused.says(&["`kind`: expected stage4", &format!("got {kind}")]);
+    }
 }
 
 #[test]

@@ -84,8 +84,12 @@ impl InferenceModel {
     pub fn default_at(&self) -> EmbeddingAt {
         match &self.network {
             Network::Pretraining(_) => EmbeddingAt::Stage3,
-            Network::Classifier(network) if network.config().kind == ClassifierKind::AttentionPooling => EmbeddingAt::U,
-            Network::Classifier(_) | Network::Stages(_) => EmbeddingAt::Stage4,
+            Network::Classifier(network) => match network.config().kind {
+                ClassifierKind::Stage4 => EmbeddingAt::Stage4,
+                ClassifierKind::AttentionPooling => EmbeddingAt::U,
+                ClassifierKind::PatchNetwork => EmbeddingAt::Stage3,
+            },
+            Network::Stages(_) => EmbeddingAt::Stage4,
         }
     }
 

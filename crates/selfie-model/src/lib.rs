@@ -4,21 +4,24 @@
 //!
 //! # An embedding inside your program
 //!
-//! ```
+//! ```rust
+//! use selfie_model::{InferenceModel, ModelError, RgbImage};
+//!
+//! /// The embedding of a picture, whose pixels are three bytes each, row by row.
+//! fn embedding(weights: &str, width: u32, height: u32, rgb_bytes: Vec<u8>) -> Result<Vec<f32>, ModelError> {
+//!     let model = InferenceModel::load(weights)?; // `weights.safetensors` of a run folder; once for many pictures
+//!     let picture = RgbImage::new(width, height, rgb_bytes)?; // with the feature `image`, `RgbImage::open(path)?`
+//!     Ok(model.embed(&[picture])?.concat()) // an embedding a picture, here one
+//! }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use selfie_model::{InferenceModel, RgbImage, Selfie, SelfieConfig};
+//! # use selfie_model::{Selfie, SelfieConfig};
 //! # let folder = std::env::temp_dir().join(format!("selfie-model-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! # let weights = folder.join("weights.safetensors");
 //! # let small = SelfieConfig { width: 4, depths: [1, 1, 1, 1], heads: 4, ffn: 16, ..SelfieConfig::default() };
 //! # Selfie::new(&small, candle_core::DType::F32, &candle_core::Device::Cpu, 1)?.save(&weights)?;
-//!
-//! // `weights` is the path of a weights file: `weights.safetensors` of a run folder, say.
-//! let model = InferenceModel::load(&weights)?;
-//! // Decoded RGB pixels of any size; with the feature `image`, `RgbImage::open("cat.jpg")` decodes a file.
-//! let picture = RgbImage::new(2, 1, vec![255, 0, 0, 0, 0, 255])?;
-//! let embeddings = model.embed(&[picture])?;
-//! assert_eq!(embeddings[0].len(), model.embedding_width());
+//! # let embedding = embedding(&weights.to_string_lossy(), 2, 1, vec![255, 0, 0, 0, 0, 255])?;
+//! # assert_eq!(embedding.len(), InferenceModel::load(&weights)?.embedding_width());
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok(())
 //! # }

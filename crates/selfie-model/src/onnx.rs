@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 mod graph;
 mod proto;
+#[cfg(test)]
+mod tests;
 
 /// PyTorch's ε of batch norms.
 const EPSILON: f32 = 1e-5;
@@ -28,17 +30,15 @@ impl WeightsFile {
     ///
     /// # Errors
     ///
-    /// If a tensor is missing, or the classifier's last layer is the attention pooling.
+    /// If a tensor is missing, or a classifier is not of the whole ResNet.
     pub fn to_onnx(&self) -> Result<Vec<u8>, ModelError> {
         let (prefix, n_stages, n_classes) = match &self.metadata {
             Metadata::Pretraining(_) => (PATCH_NETWORK, 3, None),
-            Metadata::Classifier(config) if config.kind == ClassifierKind::Stage4 => {
-                ("", 4, Some(config.classes.len()))
-            }
-            Metadata::Classifier(_) => {
-                let (key, expected) = ("kind", "a classifier of four stages, for ONNX".to_owned());
-                return Err(ModelError::Config { key, expected, got: "attention_pooling".to_owned() });
-            }
+            Metadata::Classifier(config) => match config.kind {
+                ClassifierKind::Stage4 => ("", 4, Some(config.classes.len())),
+                ClassifierKind::AttentionPooling => return Err(no_graph_of("attention_pooling")),
+                ClassifierKind::PatchNetwork => return Err(no_graph_of("patch_network")),
+            },
         };
         let config = self.metadata.network();
         let mut network = Network { tensors: &self.tensors, prefix, config, graph: Graph::default() };
@@ -205,6 +205,12 @@ impl Network<'_> {
             problems: vec![format!("`{}{name}` is missing", self.prefix)],
         })
     }
+}
+
+/// The error of a classifier that ONNX does not get.
+fn no_graph_of(kind: &str) -> ModelError {
+    let expected = "stage4, the only classifier with an ONNX graph (leave the graph out for others)".to_owned();
+    ModelError::Config { key: "kind", expected, got: kind.to_owned() }
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {

@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use hf_hub::{HFClientBuilder, HFClientSync, HFError, RepoTypeModel};
-use selfie_data::DataError;
 
 use crate::TrainError;
 use crate::checkpoint::{EXPORTED_FILES, EXPORTED_WEIGHTS};
@@ -19,6 +18,8 @@ mod tests;
 const NEEDED: [&str; 1] = [EXPORTED_WEIGHTS];
 
 /// The hub, or what stands in for it.
+///
+/// Its client sends files that the hub wants by LFS through Xet, the hub's own store, and no other way.
 pub struct Hub {
     client: HFClientSync,
 }
@@ -110,5 +111,5 @@ fn parts(repository: &str) -> Result<(&str, &str), TrainError> {
 }
 
 fn hub_error(repository: &str, action: &'static str, error: &HFError) -> TrainError {
-    DataError::Hub { set: repository.to_owned(), action, reason: error.to_string() }.into()
+    TrainError::Hub { repository: repository.to_owned(), action, reason: error.to_string() }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use selfie_eval::card::Card;
-use selfie_model::{Architecture, Metadata, Stem, WeightsFile};
+use selfie_model::{Architecture, ClassifierKind, Metadata, SelfieConfig, Stem, WeightsFile};
 use selfie_train::checkpoint::{EXPORTED_FILES, EXPORTED_WEIGHTS};
 use selfie_train::run_folder::{read_record, read_result};
 use selfie_train::{TrainError, hash_bytes, hash_file, write_atomic};
@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::context;
 use crate::output;
+
+#[cfg(test)]
+mod tests;
 
 /// The model card.
 const CARD: &str = "README.md";
@@ -52,7 +55,7 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
 
     let mut files = files(&file, &weights, arguments.onnx)?;
     let default_name = run.file_name().map_or_else(|| "selfie".to_owned(), |name| name.to_string_lossy().into_owned());
-    let listed: Vec<(String, String)> = files.iter().map(|file| (file.name.to_owned(), file.what.to_owned())).collect();
+    let listed: Vec<(String, String)> = files.iter().map(|file| (file.name.to_owned(), file.what.clone())).collect();
     let card = Card {
         name: arguments.name.as_ref().unwrap_or(&default_name),
         metadata: &file.metadata,
@@ -65,8 +68,8 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     };
     let card = card.text();
     let config = serde_json::to_string_pretty(&config(&file, &card))? + "\n";
-    files.push(File { name: CONFIG, what: "", bytes: config.into_bytes() });
-    files.push(File { name: CARD, what: "", bytes: card.into_bytes() });
+    files.push(File { name: CONFIG, what: String::new(), bytes: config.into_bytes() });
+    files.push(File { name: CARD, what: String::new(), bytes: card.into_bytes() });
 
     make_folder(&arguments.out)?;
     if !arguments.replace {
@@ -89,26 +92,46 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
 struct File {
     name: &'static str,
     /// What the card says of it.
-    what: &'static str,
+    what: String,
     bytes: Vec<u8>,
 }
 
 /// The files that hold the network.
 fn files(file: &WeightsFile, weights: &Path, onnx: bool) -> anyhow::Result<Vec<File>> {
-    let what = match is_v2(file) {
-        true => "the weights, named as timm names them",
-        false => "the weights, named as torchvision names them",
-    };
+    let what = about_weights(&file.metadata);
     let mut files = vec![File { name: EXPORTED_WEIGHTS, what, bytes: std::fs::read(weights)? }];
     if let Some(bytes) = file.convolutional().map_err(output::model)? {
-        let what = "stem and stages 1 to 3 alone under those names, for `load_state_dict(…, strict=False)`";
-        files.push(File { name: "resnet.safetensors", what, bytes });
+        files.push(File { name: "resnet.safetensors", what: about_stages(file.metadata.network()), bytes });
     }
     if onnx {
-        let what = "from u8 pixels `[B, H, W, 3]` to the embedding, for any runtime";
+        let what = "from u8 pixels `[B, H, W, 3]` to the embedding, for any runtime".to_owned();
         files.push(File { name: "model.onnx", what, bytes: file.to_onnx().map_err(output::model)? });
     }
     Ok(files)
+}
+
+/// Whose names the weights have, and who loads them.
+fn about_weights(metadata: &Metadata) -> String {
+    let network = metadata.network();
+    if is_whole(metadata) {
+        let into = if has_their_shapes(network) { "which loads them" } else { "in other shapes than its own" };
+        return format!("the weights, under the names of {}, {into}", theirs(network));
+    }
+    let ours = "the weights, under Selfie's own names, for `selfie` and its crate selfie-model alone";
+    match metadata {
+        Metadata::Pretraining(_) => format!("{ours}; `selfie finetune --from model.safetensors` goes on from them"),
+        Metadata::Classifier(_) => ours.to_owned(),
+    }
+}
+
+/// Whose names the stem and stages 1 to 3 have once they are alone.
+fn about_stages(network: &SelfieConfig) -> String {
+    // PyTorch refuses other shapes even where it is not strict.
+    let of = if has_their_shapes(network) { "" } else { " of a network with this width, these depths and this stem" };
+    format!(
+        "stem and stages 1 to 3 alone, under the names of {}, for `load_state_dict(…, strict=False)`{of}",
+        theirs(network)
+    )
 }
 
 /// Refuses to replace the export of another network, and a card that is not as an export wrote it.
@@ -161,11 +184,26 @@ fn parent(file: &Path) -> PathBuf {
     std::path::absolute(file).ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default()
 }
 
-fn is_v2(file: &WeightsFile) -> bool {
-    file.metadata.network().architecture == Architecture::Resnet50V2
+/// Whether every tensor is named as in another program's network: only the whole ResNet is one of theirs.
+fn is_whole(metadata: &Metadata) -> bool {
+    matches!(metadata, Metadata::Classifier(classifier) if classifier.kind == ClassifierKind::Stage4)
 }
 
-/// What timm's `hf-hub:` loader reads, where the network is one of timm's, and our own metadata.
+/// Whether the network has the width, the depths and the stem of timm's and torchvision's.
+fn has_their_shapes(network: &SelfieConfig) -> bool {
+    network.width == 64 && network.depths == [3, 4, 6, 3] && network.stem == Stem::SevenBySeven
+}
+
+/// The network whose names ours are.
+fn theirs(network: &SelfieConfig) -> &'static str {
+    match network.architecture {
+        Architecture::Resnet50V2 => "timm's `resnetv2_50`",
+        Architecture::Resnet50V15 => "torchvision's `resnet50`",
+    }
+}
+
+/// What timm's `hf-hub:` loader reads, and our own metadata. That loader is strict: where it would fail, there is no
+/// `architecture` for it.
 fn config(file: &WeightsFile, card: &str) -> Value {
     let network = file.metadata.network();
     let (size, constants) = (network.image_size, network.normalization);
@@ -186,9 +224,11 @@ fn config(file: &WeightsFile, card: &str) -> Value {
         "selfie": file.metadata,
         CARD_HASH: hash_bytes(card.as_bytes()),
     });
-    let theirs = network.width == 64 && network.depths == [3, 4, 6, 3] && network.stem == Stem::SevenBySeven;
-    if theirs {
-        config["architecture"] = if is_v2(file) { "resnetv2_50".into() } else { "resnet50".into() };
+    if is_whole(&file.metadata) && has_their_shapes(network) {
+        config["architecture"] = match network.architecture {
+            Architecture::Resnet50V2 => "resnetv2_50".into(),
+            Architecture::Resnet50V15 => "resnet50".into(),
+        };
     }
     config
 }

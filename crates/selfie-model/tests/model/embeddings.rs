@@ -79,9 +79,11 @@ fn a_weights_file_gives_the_embeddings_of_its_network_at_each_place_it_has() {
 fn a_classifier_embeds_where_its_last_layer_reads() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    for (kind, at) in
-        [(ClassifierKind::Stage4, EmbeddingAt::Stage4), (ClassifierKind::AttentionPooling, EmbeddingAt::U)]
-    {
+    for (kind, at) in [
+        (ClassifierKind::Stage4, EmbeddingAt::Stage4),
+        (ClassifierKind::AttentionPooling, EmbeddingAt::U),
+        (ClassifierKind::PatchNetwork, EmbeddingAt::Stage3),
+    ] {
         let config = ClassifierConfig { network: tiny(), kind, classes: vec!["cat".into(), "dog".into()] };
         let network = Classifier::new(&config, DType::F32, &Device::Cpu, 1).unwrap();
         network.save(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Against a stand-in on this machine that answers as the hub does, for files that are kept in the repository itself.
+//! Against a stand-in on this machine that answers as the hub does, but for Xet, its store of large files: it refuses those.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -16,6 +16,8 @@ struct Seen {
     authorized: bool,
     commit: Vec<Value>,
     files: BTreeMap<String, Vec<u8>>,
+    /// Whether `.safetensors` files are to go into the store.
+    has_store: bool,
 }
 
 /// Starts a stand-in that has these files; it ends with the test's process.
@@ -79,9 +81,19 @@ fn respond(seen: &mut Seen, method: &str, path: &str, body: &[u8]) -> (&'static 
         ("POST", "/api/models/me/net/preupload/main") => {
             let asked: Value = serde_json::from_slice(body).unwrap();
             let files = asked["files"].as_array().unwrap().iter();
-            let regular =
-                |file: &Value| json!({ "path": file["path"], "uploadMode": "regular", "shouldIgnore": false });
-            of_json(json!({ "files": files.map(regular).collect::<Vec<_>>() }))
+            let mode = |file: &Value| {
+                let is_large = seen.has_store && file["path"].as_str().unwrap().ends_with(".safetensors");
+                let mode = if is_large { "lfs" } else { "regular" };
+                json!({ "path": file["path"], "uploadMode": mode, "shouldIgnore": false })
+            };
+            of_json(json!({ "files": files.map(mode).collect::<Vec<_>>() }))
+        }
+        ("POST", "/me/net.git/info/lfs/objects/batch") => {
+            let asked: Value = serde_json::from_slice(body).unwrap();
+            of_json(json!({ "transfer": "xet", "objects": asked["objects"] }))
+        }
+        ("GET", "/api/models/me/net/xet-write-token/main") => {
+            ("403 Forbidden", br#"{"error": "no Xet today"}"#.to_vec())
         }
         ("POST", "/api/models/me/net/commit/main") => {
             let text = String::from_utf8(body.to_vec()).unwrap();
@@ -110,6 +122,22 @@ fn an_exported_folder_is_sent_in_one_commit_and_nothing_else_of_it() {
     let weights = seen.commit.iter().find(|line| line["value"]["path"] == "model.safetensors").unwrap();
     // "weights" in base64.
     assert_eq!(weights["value"]["content"], "d2VpZ2h0cw==");
+}
+
+#[test]
+fn a_large_file_that_the_hubs_store_refuses_is_named_and_nothing_is_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), "weights").unwrap();
+    let (address, seen) = stand_in(&[]);
+    seen.lock().unwrap().has_store = true;
+    let error = Hub::at(&address, "secret").unwrap().push(folder.path(), "me/net", true).unwrap_err();
+    assert_eq!(error.exit_code(), 74);
+    let message = error.to_string();
+    assert!(message.contains("me/net: sending the files failed") && message.contains("no Xet today"), "{message}");
+    let seen = seen.lock().unwrap();
+    let asked = |path: &str| seen.requests.iter().any(|request| request.contains(path));
+    assert!(asked("/xet-write-token/") && !asked("/commit/"), "{:?}", seen.requests);
+    assert!(seen.authorized, "every request carries the token: {:?}", seen.requests);
 }
 
 #[test]
