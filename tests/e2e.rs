@@ -31,6 +31,8 @@ mod memory;
 mod mistakes;
 #[path = "e2e/network.rs"]
 mod network;
+#[path = "e2e/page.rs"]
+mod page;
 #[path = "e2e/program.rs"]
 mod program;
 #[path = "e2e/resume.rs"]
@@ -43,3 +45,5 @@ mod soak;
 mod study;
 #[path = "e2e/torture.rs"]
 mod torture;
+#[path = "e2e/watch.rs"]
+mod watch;

@@ -1,16 +1,13 @@
-//! Studies: by several processes at once, killed, watched, reported.
+//! Studies: by several processes at once, and killed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::program::Folder;
 
 /// Ten runs of twelve steps or fewer.
-const STUDY: &str = "study tiny.toml --data cifar --fractions 0.3,0.5 --seeds 2 --learning-rates 0.05";
+pub(crate) const STUDY: &str = "study tiny.toml --data cifar --fractions 0.3,0.5 --seeds 2 --learning-rates 0.05";
 
 /// The rows of a study's table.
 fn fractions(folder: &Folder, study: &str) -> Value {
@@ -112,138 +109,4 @@ fn a_study_starts_from_a_pretraining_that_is_there() {
     assert!(study["pretrained_from"][0]["path"].as_str().unwrap().ends_with("run/weights.safetensors"));
     assert_eq!(study["fractions"][0]["arms"][0]["trials"].as_array().unwrap().len(), 2);
     assert!(!folder.exists("study/pretrain-s1"));
-}
-
-#[test]
-fn watch_needs_a_terminal_and_a_run() {
-    let folder = Folder::new();
-    folder.run("watch nothing").ends_with(2).says(&["expected a terminal", "report"]);
-}
-
-/// The dashboard in a real terminal: tmux's.
-#[test]
-fn watch_draws_in_tmux_and_quits_by_q() {
-    let folder = Folder::new();
-    let tmux = |arguments: &[&str]| {
-        Command::new("tmux").args(["-L", "selfie-test", "-f", "/dev/null"]).args(arguments).output()
-    };
-    if tmux(&["-V"]).is_err() {
-        println!("skipped: tmux is not installed");
-        return;
-    }
-    folder.run("pretrain tiny.toml --data cifar --out run").ends_with(0);
-    let session = format!("watch-{}", std::process::id());
-    let watch = format!(
-        "cd {} && {} watch run; echo ended with $?; sleep 60",
-        folder.path(".").display(),
-        env!("CARGO_BIN_EXE_selfie")
-    );
-    let started = tmux(&["new-session", "-d", "-s", &session, "-x", "100", "-y", "30", &watch]).unwrap();
-    assert!(started.status.success(), "{started:?}");
-    let screen = || String::from_utf8(tmux(&["capture-pane", "-p", "-t", &session]).unwrap().stdout).unwrap();
-    let wait_for = |part: &str| {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while !screen().contains(part) {
-            assert!(std::time::Instant::now() < deadline, "no `{part}` in\n{}", screen());
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    };
-    wait_for("step 20 of 20");
-    wait_for("finished: pretext accuracy");
-    tmux(&["send-keys", "-t", &session, "q"]).unwrap();
-    wait_for("ended with 0");
-    tmux(&["kill-session", "-t", &session]).unwrap();
-}
-
-/// A Chromium, where there is one.
-fn chromium() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&path)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|program| program.is_file())
-}
-
-/// Moves the pointer over the first chart, then writes down what only a browser knows.
-const PROBE: &str = "<script>
-    const svg = document.querySelector('figure.chart svg'); const box = svg.getBoundingClientRect();
-    svg.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
-    const root = document.documentElement;
-    root.dataset.overflow = root.scrollWidth - root.clientWidth;
-    root.dataset.broken = [...document.images].filter((image) => !image.naturalWidth).length;
-    const outside = (text) => {
-        const [box, frame] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
-        return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
-    };
-    root.dataset.cut = [...document.querySelectorAll('svg text')].filter(outside).length;
-    const figures = [...document.querySelectorAll('table.cards td')].filter((cell) => cell.textContent);
-    root.dataset.figures = figures.length > 20;
-    root.dataset.beside = figures.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length;
-    root.dataset.requests = performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length;
-</script></body>";
-
-#[test]
-fn report_writes_one_page_that_chromium_shows_without_an_error() {
-    let folder = Folder::new();
-    folder.run(&format!("{STUDY} --out study")).ends_with(0);
-    fs::create_dir(folder.path("study/pretrain-s1/pictures")).unwrap();
-    fs::copy(
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../selfie-report/tests/golden/pixel.png"),
-        folder.path("study/pretrain-s1/pictures/<img src=x onerror=alert(1)>.png"),
-    )
-    .unwrap();
-    folder.run("report study --csv --tensorboard").ends_with(0).prints(&[
-        "study/pretrain-s1/metrics.csv",
-        "study/0.3-scratch-s1/metrics.csv",
-        "study/pretrain-s1/pictures/",
-    ]);
-    folder.run("report study --title <b>Ours</b>").ends_with(0).prints(&["study/report.html"]);
-    folder.run("report study study/pretrain-s1 --csv --tensorboard").ends_with(0).prints(&[
-        "metrics.csv",
-        "tfevents",
-        "report.html",
-    ]);
-    folder.run("report nothing").ends_with(66).says(&["expected a run folder"]);
-
-    let Some(chromium) = chromium() else {
-        println!("skipped: no Chromium in PATH");
-        return;
-    };
-    let page = String::from_utf8(folder.bytes("study/report.html")).unwrap().replace("</body>", PROBE);
-    fs::write(folder.path("probed.html"), page).unwrap();
-    let shown = Command::new(chromium)
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=3000",
-        ])
-        .args(["--window-size=500,900", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.path("chromium").display()))
-        .arg(format!("file://{}", folder.path("probed.html").display()))
-        .output()
-        .unwrap();
-    let (dom, log) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
-    assert!(dom.contains("</html>"), "Chromium showed nothing: {log}");
-    assert!(!log.contains("CONSOLE"), "the page logs: {log}");
-    let root = dom.split('>').find(|part| part.contains("data-overflow")).unwrap();
-    for part in [
-        "data-overflow=\"0\"",
-        "data-broken=\"0\"",
-        "data-cut=\"0\"",
-        "data-figures=\"true\"",
-        "data-beside=\"0\"",
-        "data-requests=\"0\"",
-    ] {
-        assert!(root.contains(part), "no {part} in {root}");
-    }
-    let tooltip = dom.split("id=\"tooltip\"").nth(1).unwrap();
-    assert!(
-        tooltip.contains("<div>step ") && !tooltip.starts_with(" role=\"status\" hidden"),
-        "no values under the pointer"
-    );
-    assert!(dom.contains("&lt;b&gt;Ours&lt;/b&gt;") && !dom.contains("<b>Ours"), "the title is text");
-    assert!(!dom.contains("<img src=\"x\""), "a picture's name is text");
-    assert_eq!(dom.matches("class=\"catch\"").count(), 6, "two fractions × two arms, and two differences");
 }

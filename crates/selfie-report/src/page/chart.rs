@@ -51,9 +51,11 @@ pub(super) struct Chart {
     pub(super) from_zero: bool,
 }
 
-/// Some neighbouring points of a line: the last of their steps, their mean, the least and the most.
+/// Some neighbouring points of a line: the first and the last of their steps, their mean, the least and the most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Piece {
+    pub(super) first: f64,
+    /// The last of their steps, where the piece is drawn.
     pub(super) step: f64,
     pub(super) mean: f64,
     pub(super) low: f64,
@@ -65,6 +67,7 @@ pub(super) fn pieces(points: &[Point]) -> Vec<Piece> {
     let piece = |points: &[&Point]| {
         let values = points.iter().map(|point| point.value);
         Piece {
+            first: points.first().map_or(0.0, |point| point.step as f64),
             step: points.last().map_or(0.0, |point| point.step as f64),
             mean: values.clone().sum::<f64>() / points.len() as f64,
             low: values.clone().fold(f64::INFINITY, f64::min),
@@ -121,6 +124,7 @@ impl Chart {
             json!({
                 "label": line.label,
                 "colour": line.colour % N_COLOURS,
+                "firsts": pieces.iter().map(|piece| piece.first).collect::<Vec<_>>(),
                 "steps": pieces.iter().map(|piece| piece.step).collect::<Vec<_>>(),
                 // Six digits are more than a chart shows.
                 "values": pieces.iter().map(|piece| format!("{:.5e}", piece.mean).parse().unwrap_or(piece.mean)).collect::<Vec<f64>>(),
@@ -207,7 +211,7 @@ mod tests {
         let points: Vec<Point> = (1..=1600).map(|step| Point { step, value: (step % 10) as f64 }).collect();
         let pieces = pieces(&points);
         assert_eq!(pieces.len(), MAX_POINTS);
-        assert_eq!(pieces[0], Piece { step: 10.0, mean: 4.5, low: 0.0, high: 9.0 });
+        assert_eq!(pieces[0], Piece { first: 1.0, step: 10.0, mean: 4.5, low: 0.0, high: 9.0 });
     }
 
     #[test]

@@ -15,13 +15,21 @@
     return low > 0 && step - steps[low - 1] < steps[low] - step ? low - 1 : low;
   };
 
+  // The value of the point that a line's steps around `step` were drawn as; none before the line begins, after it ends and
+  // between rare steps.
+  const valueAt = (line, step) => {
+    const idx = line.steps.findIndex((last) => last >= step);
+    return idx >= 0 && line.firsts[idx] <= step ? line.values[idx] : undefined;
+  };
+
   const fill = (chart, step) => {
     const list = document.createElement("ul");
+    const there = chart.lines.map((line) => [line, valueAt(line, step)]).filter(([, value]) => value !== undefined);
     // Runs that are drawn alike would be alike in a list too: a few are enough.
-    for (const line of chart.lines.slice(0, 12)) {
+    for (const [line, value] of there.slice(0, 12)) {
       const item = document.createElement("li");
       item.className = `c${line.colour}`;
-      item.textContent = `${line.label}: ${shown(line.values[nearest(line.steps, step)])}`;
+      item.textContent = `${line.label}: ${shown(value)}`;
       list.append(item);
     }
     const head = document.createElement("div");
@@ -41,13 +49,12 @@
     const chart = JSON.parse(figure.dataset.chart);
     const svg = figure.querySelector("svg");
     const pointer = figure.querySelector(".pointer");
+    const steps = [...new Set(chart.lines.flatMap((line) => line.steps))].sort((a, b) => a - b);
     const move = (event) => {
       const box = svg.getBoundingClientRect();
       const x = ((event.clientX - box.left) / box.width) * chart.width;
       const share = Math.min(1, Math.max(0, (x - chart.left) / (chart.right - chart.left)));
       const wanted = chart.low + share * (chart.high - chart.low);
-      // The chart's longest line decides which steps there are.
-      const steps = chart.lines.reduce((longest, line) => (line.steps.length > longest.length ? line.steps : longest), []);
       const step = steps[nearest(steps, wanted)];
       const at = chart.left + ((step - chart.low) / (chart.high - chart.low)) * (chart.right - chart.left);
       pointer.setAttribute("x1", at);

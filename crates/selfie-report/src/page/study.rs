@@ -76,11 +76,7 @@ fn of_labels(row: &FractionRow) -> String {
 }
 
 fn accuracy(cell: Option<&ArmCell>) -> String {
-    match cell.map(|cell| (cell.mean, cell.std, cell.runs.len())) {
-        Some((Some(mean), Some(std), n)) => format!("{:.2} ± {:.2} (n = {n})", 100.0 * mean, 100.0 * std),
-        Some((Some(mean), None, _)) => format!("{:.2}", 100.0 * mean),
-        _ => "not run".to_owned(),
-    }
+    cell.map_or_else(|| "not run".to_owned(), ArmCell::accuracy)
 }
 
 fn paper(row: &FractionRow, of_selfie: bool) -> String {
@@ -145,7 +141,8 @@ fn accuracy_plot(table: &StudyTable) -> Intervals {
     let interval = |(category, row): (usize, &FractionRow), arm: Arm| {
         let cell = row.arm(arm)?;
         let mean = 100.0 * cell.mean?;
-        let words = format!("{}, {} % of the labels: {} %", arm.title(), percent(row.fraction), accuracy(Some(cell)));
+        let of = format!("{}, {} % of the labels", arm.title(), percent(row.fraction));
+        let words = format!("{of}: {}, accuracy in %", cell.accuracy());
         let bar = cell.std.map(|std| (mean - 100.0 * std, mean + 100.0 * std));
         let values = cell.runs.iter().map(|run| 100.0 * run.top1_accuracy).collect();
         Some(Interval { category, mean, bar, values, words })

@@ -1,4 +1,5 @@
 use selfie_eval::paper;
+use selfie_eval::record::{Machine, PretrainedFrom, Split};
 use selfie_eval::table::{About, Measurement, Runs, Trial, Variance};
 use serde_json::json;
 
@@ -35,7 +36,7 @@ fn table() -> StudyTable {
                 Trial { learning_rate: 0.05, top1_accuracy: Some(0.4) },
                 Trial { learning_rate: 0.15, top1_accuracy: None },
             ];
-            all.push(Runs { fraction, arm, learning_rate: 0.05, trials, runs: runs.collect() });
+            all.push(Runs { fraction, arm, learning_rate: 0.05, trials, runs: runs.collect(), diverged: Vec::new() });
         }
     }
     let about = About {
@@ -117,6 +118,78 @@ fn a_study_shows_its_table_its_plots_and_the_papers_figures() {
     assert!(html.contains(&format!("{:.1} ± {:.1}", selfie.mean, selfie.std)));
     // Four arms and fractions, and two differences.
     assert_eq!(html.matches("class=\"catch\"").count(), 6);
+}
+
+#[test]
+fn a_mean_of_one_run_says_so_as_in_the_markdown() {
+    let runs = vec![Measurement { seed: 1, top1_accuracy: 0.5 }];
+    let (arm, trials, diverged) = (Arm::Scratch, Vec::new(), Vec::new());
+    let all = vec![Runs { fraction: 0.05, arm, learning_rate: 0.05, trials, runs, diverged }];
+    let table = StudyTable::new(table().about, all).unwrap();
+    assert!(table.to_markdown().contains("| 50.00 (n = 1) |"), "{}", table.to_markdown());
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table, runs: Vec::new() }]);
+    assert!(html.contains(">50.00 (n = 1)<"), "the cell has no n");
+    assert!(html.contains("from scratch, 5 % of the labels: 50.00 (n = 1), accuracy in %"), "the plot has no n");
+}
+
+/// A fine-tuning whose record says where and with what it was made.
+fn made() -> RunView {
+    let mut made = run("a", Task::Finetune, 3);
+    made.record = RunRecord {
+        version: "0.1.0".into(),
+        device: "cuda:0".into(),
+        dtype: "bf16".into(),
+        created: "2026-11-26T01:02:03Z".into(),
+        data_dir: Some("/photos".into()),
+        data_hashes: [("train".to_owned(), "aa11".to_owned()), ("test".to_owned(), "bb22".to_owned())].into(),
+        subset_hash: Some("cc33".into()),
+        pretrained_from: Some(PretrainedFrom { path: "/runs/p".into(), hash: "dd44".into() }),
+        machine: Machine {
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            cpu: "A & B".into(),
+            n_cores: 2,
+            memory_mib: Some(1024),
+        },
+        ..made.record
+    };
+    let (split, per_class) = (Split::Test, Vec::new());
+    made.result = Some(ResultRecord {
+        steps: 3,
+        outcome: Outcome::Classification { split, top1_accuracy: 0.5, loss: 1.0, n_examples: 20, per_class },
+        weights_hash: "ee55".into(),
+        wall_s: 60.0,
+        images_per_s: 10.0,
+        finished: "2026-11-26T01:03:03Z".into(),
+    });
+    made
+}
+
+#[test]
+fn the_page_has_the_hashes_and_the_environment_of_a_run() {
+    let html = page(vec![made()], Vec::new());
+    for (name, value) in [
+        ("started", "2026-11-26T01:02:03Z"),
+        ("finished", "2026-11-26T01:03:03Z"),
+        ("program", "selfie 0.1.0"),
+        ("device", "cuda:0, bf16"),
+        ("machine", "A &amp; B, 2 cores, 1024 MiB, linux x86_64"),
+        ("data", "/photos"),
+        ("labelled subset", "cc33"),
+        ("starts from", "/runs/p (dd44)"),
+        ("weights", "ee55"),
+        ("hash of test", "bb22"),
+        ("hash of train", "aa11"),
+        ("model.width", "16"),
+    ] {
+        let row = format!("<th scope=\"row\">{name}</th><td>{value}</td>");
+        assert!(html.contains(&row), "no {row}");
+    }
+    let html = page(vec![run("b", Task::Pretrain, 3)], Vec::new());
+    assert!(!html.contains(">labelled subset<") && !html.contains("hash of"), "what is not there has no row");
+    // Of two runs each has its column, also where one has nothing.
+    let html = page(vec![made(), run("b", Task::Pretrain, 3)], Vec::new());
+    assert!(html.contains("<th scope=\"row\">hash of train</th><td>aa11</td><td></td>"), "no column of the second run");
 }
 
 #[test]
