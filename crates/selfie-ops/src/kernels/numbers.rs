@@ -43,7 +43,7 @@ pub(crate) trait Kept<M: Numbers>: Unwritten {
     fn rows_tile(tiles: &Tiles<M>) -> RowsFn<M, Self>;
 }
 
-impl<T: Real> Kept<Exact<T>> for T {
+impl<T: Real, M: Numbers<Sum = T>> Kept<M> for T {
     #[inline(always)]
     fn sum(self) -> T {
         self
@@ -52,21 +52,7 @@ impl<T: Real> Kept<Exact<T>> for T {
     fn keep(sum: T) -> T {
         sum
     }
-    fn rows_tile(tiles: &Tiles<Exact<T>>) -> RowsFn<Exact<T>, T> {
-        tiles.rows_to_sums
-    }
-}
-
-impl<T: Real> Kept<Bf16<T>> for T {
-    #[inline(always)]
-    fn sum(self) -> T {
-        self
-    }
-    #[inline(always)]
-    fn keep(sum: T) -> T {
-        sum
-    }
-    fn rows_tile(tiles: &Tiles<Bf16<T>>) -> RowsFn<Bf16<T>, T> {
+    fn rows_tile(tiles: &Tiles<M>) -> RowsFn<M, T> {
         tiles.rows_to_sums
     }
 }

@@ -8,6 +8,13 @@ struct Heads {
 #define HEADS_PARAMETERS u32 heads, u32 queries, u32 tokens, u32 width, u32 step_q, u32 step_kv
 #define HEADS_ARGUMENTS Heads{heads, queries, tokens, width, step_q, step_kv}
 
+// The product of two rows, by a whole warp.
+__device__ inline SUM dot_of_warp(SumIn a, SumIn b, u32 width) {
+    SUM sum = 0;
+    for (u32 c = threadIdx.x; c < width; c += 32) sum += a[c] * b[c];
+    return sum_over_warp(sum);
+}
+
 // The image and the head that a block is for; its warps take the tokens in turns.
 struct Place {
     u32 image, head;
@@ -25,14 +32,25 @@ struct Place {
     __device__ SUM kept(SUM value, const Dropout& dropout, u32 i, u32 j) const {
         return dropped(value, dropout, ((u64)(image * h.heads + head) * h.tokens + i) * h.tokens + j);
     }
+    // For each token, the product of its key or value in `rows` with `row`, times `scale`. By a whole warp.
+    __device__ void dots(SumIn row, SumIn rows, SUM scale, SUM* numbers) const {
+        for (u32 j = 0; j < h.tokens; j++) {
+            SUM dot = dot_of_warp(row, rows + key(j), h.width);
+            if (threadIdx.x == 0) numbers[j] = dot * scale;
+        }
+        __syncwarp();
+    }
+    // The tokens' keys or values in `rows`, each times its number. By a whole warp.
+    __device__ void mix(const SUM* numbers, SumIn rows, StoredOut mixed) const {
+        __syncwarp();
+        for (u32 c = threadIdx.x; c < h.width; c += 32) {
+            SUM total = 0;
+            for (u32 j = 0; j < h.tokens; j++) total += numbers[j] * rows[key(j) + c];
+            mixed[c] = store(total);
+        }
+        __syncwarp();
+    }
 };
-
-// The product of two rows, by a whole warp.
-__device__ inline SUM dot_of_warp(SumIn a, SumIn b, u32 width) {
-    SUM sum = 0;
-    for (u32 c = threadIdx.x; c < width; c += 32) sum += a[c] * b[c];
-    return sum_over_warp(sum);
-}
 
 // Shared: a number for each token, for every warp.
 extern "C" __global__ void attention(SumIn q, SumIn k, SumIn v, SumOut probs, StoredOut pooled, HEADS_PARAMETERS,
@@ -43,11 +61,7 @@ extern "C" __global__ void attention(SumIn q, SumIn k, SumIn v, SumOut probs, St
     SUM* scores = reinterpret_cast<SUM*>(memory) + threadIdx.y * h.tokens;
     SUM scale = 1 / root((SUM)h.width);
     for (u32 i = threadIdx.y; i < h.queries; i += blockDim.y) {
-        for (u32 j = 0; j < h.tokens; j++) {
-            SUM dot = dot_of_warp(q + at.query(i), k + at.key(j), h.width);
-            if (threadIdx.x == 0) scores[j] = dot * scale;
-        }
-        __syncwarp();
+        at.dots(q + at.query(i), k, scale, scores);
         SUM largest = scores[0], sum = 0;
         for (u32 j = threadIdx.x; j < h.tokens; j += 32) largest = larger(scores[j], largest);
         largest = largest_of_warp(largest);
@@ -58,13 +72,7 @@ extern "C" __global__ void attention(SumIn q, SumIn k, SumIn v, SumOut probs, St
             probs[at.probs(i) + j] = prob;
             scores[j] = at.kept(prob, dropout, i, j);
         }
-        __syncwarp();
-        for (u32 c = threadIdx.x; c < h.width; c += 32) {
-            SUM total = 0;
-            for (u32 j = 0; j < h.tokens; j++) total += scores[j] * v[at.key(j) + c];
-            pooled[at.pooled(i) + c] = store(total);
-        }
-        __syncwarp();
+        at.mix(scores, v, pooled + at.pooled(i));
     }
 }
 
@@ -77,11 +85,7 @@ extern "C" __global__ void attention_backward_queries(SumIn k, SumIn v, SumIn pr
     SUM* scores = reinterpret_cast<SUM*>(memory) + threadIdx.y * h.tokens;
     SUM scale = 1 / root((SUM)h.width);
     for (u32 i = threadIdx.y; i < h.queries; i += blockDim.y) {
-        for (u32 j = 0; j < h.tokens; j++) {
-            SUM dot = dot_of_warp(d_pooled + at.pooled(i), v + at.key(j), h.width);
-            if (threadIdx.x == 0) scores[j] = dot;
-        }
-        __syncwarp();
+        at.dots(d_pooled + at.pooled(i), v, 1, scores);
         SUM along = 0;
         for (u32 j = threadIdx.x; j < h.tokens; j += 32) {
             scores[j] = at.kept(scores[j], dropout, i, j);
@@ -93,13 +97,7 @@ extern "C" __global__ void attention_backward_queries(SumIn k, SumIn v, SumIn pr
             d_scores[at.probs(i) + j] = d_score;
             scores[j] = d_score;
         }
-        __syncwarp();
-        for (u32 c = threadIdx.x; c < h.width; c += 32) {
-            SUM total = 0;
-            for (u32 j = 0; j < h.tokens; j++) total += scores[j] * k[at.key(j) + c];
-            dq[at.query(i) + c] = store(total);
-        }
-        __syncwarp();
+        at.mix(scores, k, dq + at.query(i));
     }
 }
 
