@@ -44,6 +44,23 @@ impl Splits {
         validation.sort_unstable();
         Self { train, validation }
     }
+
+    /// Checks that there is something to measure on; `class_counts` are the training set's.
+    ///
+    /// # Errors
+    ///
+    /// If no class has enough images for a tenth of them to be one.
+    pub fn require_validation(&self, class_counts: &[usize]) -> Result<(), DataError> {
+        if !self.validation.is_empty() {
+            return Ok(());
+        }
+        let expected = format!(
+            "{} training images or more of a class, a tenth of which are held out; without them give one learning rate, and leave out --validate",
+            VALIDATION_ONE_OF / 2
+        );
+        let got = format!("at most {} of a class", class_counts.iter().max().unwrap_or(&0));
+        Err(DataError::setting("validation images", expected, got))
+    }
 }
 
 /// Deals the training examples into `n_folds` parts, class by class in a random but fixed order, so that every part has a

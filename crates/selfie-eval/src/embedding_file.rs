@@ -54,12 +54,19 @@ pub struct NamesHeader {
     pub weights_hash: String,
     /// Where in the network the embeddings were read.
     pub at: EmbeddingAt,
+    /// The number type they were computed in, as in a run's record.
+    #[serde(default = "f32_of_older_lists")]
+    pub dtype: String,
     /// Numbers in an embedding.
     pub width: usize,
     /// Rows.
     pub n_rows: usize,
     /// What the names are names in.
     pub source: NamesSource,
+}
+
+fn f32_of_older_lists() -> String {
+    "f32".to_owned()
 }
 
 /// What names are names in.

@@ -110,8 +110,11 @@ pub fn sign_flip_p_value(treated: &[f64], control: &[f64]) -> Result<Option<f64>
         return Ok(None);
     }
     let observed = differences.iter().sum::<f64>().abs();
-    // The same numbers in another order may sum to a little less.
-    let least = observed - 100.0 * f64::EPSILON * observed;
+    // Each difference is rounded by the size of what it is of, and so is each step of a sum: flips that are as far as the
+    // one observed may come out a little below it, however small that is.
+    let largest = treated.iter().chain(control).fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let n_pairs = differences.len() as f64;
+    let least = observed - n_pairs * (n_pairs + 1.0) * f64::EPSILON * largest;
     let n_as_far = n_flips_as_far(&differences, 0.0, least);
     Ok(Some(n_as_far as f64 / (1u64 << differences.len()) as f64))
 }

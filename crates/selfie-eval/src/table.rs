@@ -98,6 +98,8 @@ pub struct Runs {
     pub trials: Vec<Trial>,
     /// The runs that are finished.
     pub runs: Vec<Measurement>,
+    /// The seeds whose run ended in a number that is not finite.
+    pub diverged: Vec<u64>,
 }
 
 /// `table.json`
@@ -132,6 +134,9 @@ pub struct ArmCell {
     pub trials: Vec<Trial>,
     /// The finished runs, by seed.
     pub runs: Vec<Measurement>,
+    /// The seeds whose run ended in a number that is not finite: they are in no mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<u64>,
     /// Mean test accuracy; `None` of no runs.
     pub mean: Option<f64>,
     /// Sample standard deviation; `None` of fewer than two runs.
@@ -200,10 +205,20 @@ impl StudyTable {
         Arm::ALL.into_iter().filter(has).collect()
     }
 
-    /// Finished runs.
+    /// Finished runs, with those that diverged.
     #[must_use]
     pub fn n_finished(&self) -> usize {
-        self.fractions.iter().flat_map(|row| &row.arms).map(|cell| cell.runs.len()).sum()
+        self.cells().map(|cell| cell.runs.len() + cell.diverged.len()).sum()
+    }
+
+    /// Runs that diverged.
+    #[must_use]
+    pub fn n_diverged(&self) -> usize {
+        self.cells().map(|cell| cell.diverged.len()).sum()
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &ArmCell> {
+        self.fractions.iter().flat_map(|row| &row.arms)
     }
 }
 
@@ -225,10 +240,35 @@ impl ArmCell {
             learning_rate: runs.learning_rate,
             trials: runs.trials.clone(),
             runs: runs.runs.clone(),
+            diverged: runs.diverged.clone(),
             mean: summary.map(|summary| summary.mean),
             std: summary.and_then(|summary| summary.std),
             difference: control.map(|control| Difference::new(runs, control)).transpose()?.flatten(),
         })
+    }
+
+    /// Mean ± sample standard deviation in per cent, with the runs behind them: `64.50 ± 0.14 (n = 2, 1 diverged)`.
+    #[must_use]
+    pub fn accuracy(&self) -> String {
+        let diverged = match self.diverged.len() {
+            0 => String::new(),
+            n => format!("{n} diverged"),
+        };
+        let spread = self.std.map_or_else(String::new, |std| format!(" ± {:.2}", 100.0 * std));
+        match self.mean {
+            None if diverged.is_empty() => "not run".to_owned(),
+            None => diverged,
+            Some(mean) => {
+                let comma = if diverged.is_empty() { "" } else { ", " };
+                format!("{:.2}{spread} (n = {}{comma}{diverged})", 100.0 * mean, self.runs.len())
+            }
+        }
+    }
+
+    /// Whether every learning rate that was tried ended in a number that is not finite.
+    #[must_use]
+    pub fn all_diverged(&self) -> bool {
+        !self.trials.is_empty() && self.trials.iter().all(|trial| trial.top1_accuracy.is_none())
     }
 
     /// Whether every learning rate that was tried did as well as any other.

@@ -126,7 +126,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
             run.progress.note(&started_from);
             let classifier = Some((plan.classifier.kind(), images.n_classes()));
             let network = &network.config().network;
-            run.note_if_long(too_long(network, classifier, training, session.number_type, &session.device));
+            run.note_hints(too_long(network, classifier, training, session.number_type, &session.device));
             Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
         }
     }
@@ -262,6 +262,9 @@ pub(crate) type Chosen = (Subset, Option<Arc<[u32]>>);
 pub(crate) fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chosen, TrainError> {
     let splits = Splits::new(images.labels());
     let validates = labels.split == Split::Validation;
+    if validates {
+        splits.require_validation(&images.class_counts())?;
+    }
     let drawn = |fraction| labelled_subset(images.labels(), &splits.train, images.len(), fraction, seed);
     let subset = match &labels.subset {
         Some(file) => file.of(images, if validates { &splits.validation } else { &[] })?,

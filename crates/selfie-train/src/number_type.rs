@@ -33,7 +33,11 @@ impl fmt::Display for NumberType {
 
 impl NumberType {
     /// The number type of that name in a record.
-    pub(crate) fn named(name: &str) -> Result<Self, TrainError> {
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that name.
+    pub fn named(name: &str) -> Result<Self, TrainError> {
         match [Self::F32, Self::Tf32, Self::Bf16].into_iter().find(|number_type| number_type.to_string() == name) {
             Some(number_type) => Ok(number_type),
             None => Err(TrainError::bad_flag("dtype", "f32, tf32 or bf16", name)),

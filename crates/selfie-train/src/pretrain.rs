@@ -48,7 +48,10 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
     match &resumed {
         Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
             .map_err(|error| run.misfit(error))?,
-        None => run.note_if_long(too_long(&config, None, training, session.number_type, &session.device)),
+        None => {
+            let too_long = too_long(&config, None, training, session.number_type, &session.device);
+            run.note_hints(too_long.into_iter().chain(probe.why_none()));
+        }
     }
     let mut loader =
         Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);

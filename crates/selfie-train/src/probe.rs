@@ -51,6 +51,12 @@ impl Probe {
         Ok(Self { every_steps: plan.every_steps, at: plan.at, images, parts, device: device.clone() })
     }
 
+    /// What to tell someone who asked for probes that cannot be made.
+    pub(crate) fn why_none(&self) -> Option<String> {
+        let asked = self.every_steps > 0 && self.parts[1].is_empty();
+        asked.then(|| "no probes: too few training images of any class to hold a tenth of them out".to_owned())
+    }
+
     /// Adds what the probes find after `step`, and how long they took, to its measurements.
     pub(crate) fn measure_when_due(
         &self,

@@ -278,9 +278,9 @@ impl Run {
         Ok(Opened::Ready(Box::new(run), loaded))
     }
 
-    /// Tells who begins it what makes a long run shorter.
-    pub(crate) fn note_if_long(&mut self, hint: Option<String>) {
-        hint.iter().for_each(|hint| self.progress.note(hint));
+    /// Tells who begins it what there is to know, such as what makes a long run shorter.
+    pub(crate) fn note_hints(&mut self, hints: impl IntoIterator<Item = String>) {
+        hints.into_iter().for_each(|hint| self.progress.note(&hint));
     }
 
     /// The error of a checkpoint that does not fit, with the keys that were changed.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use selfie_data::{DataSet, Splits, labelled_subset};
-use selfie_eval::record::{Arm, PretrainedFrom, Task, from_json, to_pretty_json};
+use selfie_data::DataSet;
+use selfie_eval::record::{Arm, PretrainedFrom, Split, Task, from_json, to_pretty_json};
 use selfie_eval::table::StudyTable;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::TrainError;
 use crate::config::{Base, FlagValue, Overrides, Resolved, resolve};
 use crate::files::{Files, require_no_file};
-use crate::finetune::Pretrained;
+use crate::finetune::{self, Labels, Pretrained};
 use crate::plan::{FinetunePlan, PretrainPlan, Request};
 use crate::progress::{Mode, Progress};
 use crate::report;
@@ -138,7 +138,7 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
-    /// What the finished runs of a study depend on. Fractions, seeds and arms may be added to later.
+    /// What the finished runs of a study depend on. Fractions, seeds and arms may be added to: [`Self::add`].
     fn fixed(&self) -> Value {
         json!({
             "learning_rates": self.learning_rates,
@@ -146,6 +146,17 @@ impl StudyRecord {
             "pretrain_seeds": self.pretrain_seeds,
             "config": self.settings,
         })
+    }
+
+    /// Adds the fractions, seeds and arms that the folder was asked for before.
+    fn add(&mut self, before: &Self) {
+        self.fractions.extend(&before.fractions);
+        self.fractions.sort_by(f64::total_cmp);
+        self.fractions.dedup();
+        self.arms.extend(&before.arms);
+        self.arms.sort();
+        self.arms.dedup();
+        self.n_seeds = self.n_seeds.max(before.n_seeds);
     }
 }
 
@@ -190,14 +201,19 @@ pub fn n_finished(study: &Study, data: &DataSet, session: &Session) -> Result<(u
 
 fn run_with(study: &Study, data: &DataSet, session: &Session, patience: Patience) -> Result<StudyEnded, TrainError> {
     let mut grid = Grid::new(study, data, session, patience)?;
-    grid.open_folder()?;
+    Files::disk().create_folder(&session.out)?;
     // A report can be made from the beginning.
     grid.write_table()?;
     loop {
         match grid.next_cell()? {
             Next::Compute(cell, claim) => {
-                let ended = grid.compute(&cell, &claim)?;
+                let computed = grid.compute(&cell, &claim);
                 drop(claim);
+                let ended = match computed {
+                    // Whoever lost its claim on the cell still holds the run folder, until it sees that.
+                    Err(TrainError::Locked { .. }) => grid.wait(&cell),
+                    computed => computed?,
+                };
                 grid.write_table()?;
                 if let Some(ended @ Ended::Stopped { .. }) = ended {
                     return Ok(StudyEnded::Stopped { folder: grid.folder(&cell), ended });
@@ -272,9 +288,10 @@ impl<'a> Grid<'a> {
         if self.study.needs_pretraining() {
             PretrainPlan::new(&self.resolved, request)?;
         }
-        let rest = Splits::new(images.labels()).train;
+        let split = if self.learning_rates.len() > 1 { Split::Validation } else { Split::Test };
         for &fraction in &self.study.fractions {
-            labelled_subset(images.labels(), &rest, images.len(), fraction, TRIAL_SEED)?;
+            let labels = Labels { fraction, subset: None, pretrained: None, split };
+            finetune::chosen(images, &labels, TRIAL_SEED)?;
             for &arm in &self.study.arms {
                 for &learning_rate in &self.learning_rates {
                     FinetunePlan::new(&self.configuration(arm, learning_rate)?, request, fraction)?;
@@ -284,14 +301,8 @@ impl<'a> Grid<'a> {
         Ok(())
     }
 
-    /// Makes the study's folder, or checks that it is one, and writes down what is asked.
-    fn open_folder(&self) -> Result<(), TrainError> {
-        Files::disk().create_folder(&self.session.out)?;
-        Files::disk().write_shared(&self.session.out.join(STUDY), self.record()?.as_bytes())
-    }
-
-    /// What is asked, as it is written down; refused where the folder is another study's or none.
-    fn record(&self) -> Result<String, TrainError> {
+    /// What the folder is asked for, now and before; refused where it is another study's or none.
+    fn record(&self) -> Result<StudyRecord, TrainError> {
         let folder = &self.session.out;
         let foreign = Files::disk().names(folder)?.into_iter().find(|name| !name.starts_with('.'));
         if let (Some(found), false) = (foreign, folder.join(STUDY).exists()) {
@@ -308,16 +319,16 @@ impl<'a> Grid<'a> {
             pretrain_seeds: self.study.pretrain_seeds,
             settings: self.settings(),
         };
-        let text = to_pretty_json(STUDY, &record)?;
+        // Through its text, so that a stored number and a computed one compare equal.
+        let mut record: StudyRecord = from_json(STUDY, &to_pretty_json(STUDY, &record)?)?;
         if let Some(was) = read_json::<StudyRecord>(&folder.join(STUDY))? {
-            // Through its text, so that a stored number and a computed one compare equal.
-            let now: StudyRecord = from_json(STUDY, &text)?;
-            let differences = differences_of(&was.fixed(), &now.fixed(), &self.resolved.sources());
+            let differences = differences_of(&was.fixed(), &record.fixed(), &self.resolved.sources());
             if !was.settings.is_null() && !differences.is_empty() {
                 return Err(TrainError::StudyChanged { folder: folder.clone(), differences });
             }
+            record.add(&was);
         }
-        Ok(text)
+        Ok(record)
     }
 
     fn settings(&self) -> Value {

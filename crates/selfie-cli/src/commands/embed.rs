@@ -89,6 +89,7 @@ pub(crate) fn run(arguments: &Embed) -> anyhow::Result<u8> {
         weights: weights.display().to_string(),
         weights_hash: hash_file(&weights)?,
         at,
+        dtype: arguments.dtype.number_type().to_string(),
         width,
         n_rows: 0,
         source,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use candle_core::{DType, Device};
 use clap::Args;
 use selfie_data::decode::Rgb;
 use selfie_data::{Map, Pictures};
@@ -12,7 +13,7 @@ use selfie_eval::record::from_json;
 use selfie_eval::{EmbeddedBatch, Matrix, embed};
 use selfie_model::InferenceModel;
 use selfie_pictures::{Heading, NeighbourRow, Tile, neighbour_sheet};
-use selfie_train::{TrainError, hash_file};
+use selfie_train::{NumberType, TrainError, hash_file};
 use serde_json::json;
 
 use crate::arguments::Compute;
@@ -67,7 +68,8 @@ pub(crate) fn run(arguments: &Search) -> anyhow::Result<u8> {
         let got = format!("{} rows of {}", rows.n_rows(), rows.width());
         return Err(output::eval(selfie_eval::EvalError::Embeddings { what, expected, got }));
     }
-    let model = InferenceModel::load_on(weights(arguments, &header)?, &device).map_err(output::model)?;
+    let dtype = dtype(&header, &device)?;
+    let model = InferenceModel::load_as(weights(arguments, &header)?, &device, dtype).map_err(output::model)?;
     let queries = choice::files(&arguments.queries)?;
     let mut embedded = EmbeddedBatch::default();
     embed(&model, &queries, header.at, 0..queries.len(), |batch| {
@@ -155,6 +157,17 @@ fn weights(arguments: &Search, header: &NamesHeader) -> anyhow::Result<PathBuf> 
         return Err(Usage(format!("{path}: expected the index's weights, BLAKE3 {expected}, got {got}; {hint}")).into());
     }
     Ok(path)
+}
+
+/// The number type of the index, so that an image finds itself at a cosine of 1; f32 on a device that lacks it.
+fn dtype(header: &NamesHeader, device: &Device) -> anyhow::Result<DType> {
+    Ok(match NumberType::named(&header.dtype)?.on(device) {
+        Ok(dtype) => dtype,
+        Err(error) => {
+            output::note(&format!("the queries are embedded in f32, the index was in {}: {error}", header.dtype));
+            NumberType::F32.on(device)?
+        }
+    })
 }
 
 /// Draws each query and its nearest images. An image that is no longer there leaves its place grey.

@@ -104,3 +104,42 @@ fn too_many_pairs_to_flip_have_no_p_value_and_one_pair_is_refused() {
     assert_eq!(sign_flip_p_value(&values, &[0.0; 25]).unwrap(), None);
     assert!(matches!(sign_flip_p_value(&[1.0], &[0.0]), Err(EvalError::TooFew { expected: 2, got: 1, .. })));
 }
+
+/// Differences of +1, −1 and −1 of 600 images: every flip is as far from 0 as the one observed, though in floating point some
+/// sums are not.
+#[test]
+fn flips_that_tie_with_the_observed_one_are_counted() {
+    let shares = |counts: [u32; 3]| counts.map(|count| f64::from(count) / 600.0);
+    let p_value = |treated, control| sign_flip_p_value(&shares(treated), &shares(control)).unwrap();
+    assert_eq!(p_value([351, 334, 372], [350, 335, 373]), Some(1.0));
+    assert_eq!(p_value([352, 337, 374], [350, 335, 372]), Some(0.25));
+    assert_eq!(p_value([352, 337, 373], [350, 335, 372]), Some(0.25));
+}
+
+/// Against counting flips of whole numbers, which sum exactly: 4,000 tables of 3 to 10 pairs.
+#[test]
+fn sign_flips_of_shares_are_those_of_the_counts_behind_them() {
+    // Knuth's MMIX generator.
+    let mut state = 7u64;
+    let mut draw = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for table in 0..4000 {
+        let n_images = [600, 2000, 10_000][table % 3];
+        let n_pairs = 3 + table % 8;
+        let counts: Vec<(u64, u64)> =
+            (0..n_pairs).map(|_| (n_images / 2 + draw(40), n_images / 2 + draw(30))).collect();
+        let differences: Vec<i64> = counts.iter().map(|&(treated, control)| treated as i64 - control as i64).collect();
+        let flipped = |signs: u32| -> i64 {
+            let term = |(i, difference): (usize, &i64)| if signs >> i & 1 == 1 { -difference } else { *difference };
+            differences.iter().enumerate().map(term).sum()
+        };
+        let n_as_far = (0..1u32 << n_pairs).filter(|&signs| flipped(signs).abs() >= flipped(0).abs()).count();
+        let share = |count: u64| count as f64 / n_images as f64;
+        let (treated, control): (Vec<f64>, Vec<f64>) =
+            counts.iter().map(|&(treated, control)| (share(treated), share(control))).unzip();
+        let expected = n_as_far as f64 / f64::from(1u32 << n_pairs);
+        assert_eq!(sign_flip_p_value(&treated, &control).unwrap(), Some(expected), "{counts:?} of {n_images}");
+    }
+}

@@ -6,7 +6,7 @@ use super::{StudyTable, Test};
 use crate::paper::Published;
 use crate::record::Arm;
 
-const HEADER: &str = "fraction,arm,n_runs,mean,std,learning_rate,n_pairs,difference,low,high,p_value,sign_flip_p_value,\
+const HEADER: &str = "fraction,arm,n_runs,n_diverged,mean,std,learning_rate,n_pairs,difference,low,high,p_value,sign_flip_p_value,\
                       spread_ratio,paper_mean,paper_std";
 
 impl StudyTable {
@@ -28,6 +28,7 @@ impl StudyTable {
                     row.fraction.to_string(),
                     cell.arm.name().to_owned(),
                     cell.runs.len().to_string(),
+                    cell.diverged.len().to_string(),
                     number(cell.mean),
                     number(cell.std),
                     cell.learning_rate.to_string(),

@@ -39,7 +39,8 @@ impl StudyTable {
         }
         let _ = write!(text, "\n|---|{}", "---:|".repeat(self.fractions.len()));
         for arm in self.arms() {
-            let cells = self.fractions.iter().map(|row| row.arm(arm).map_or_else(|| "not run".to_owned(), accuracy));
+            let cells =
+                self.fractions.iter().map(|row| row.arm(arm).map_or_else(|| "not run".to_owned(), ArmCell::accuracy));
             let _ = write!(text, "\n| {} | {} |", arm.title(), cells.collect::<Vec<_>>().join(" | "));
         }
         if self.fractions.iter().any(|row| row.paper.is_some()) {
@@ -77,10 +78,11 @@ impl StudyTable {
             for cell in row.arms.iter().filter(|cell| !cell.trials.is_empty()) {
                 let tried: Vec<String> =
                     cell.trials.iter().map(|trial| trial_cell(trial.learning_rate, trial.top1_accuracy)).collect();
-                let end = match (cell.chose_an_end(), cell.all_tied()) {
-                    (true, _) => " (an end of what was tried)",
-                    (false, true) => " (all did the same)",
-                    (false, false) => "",
+                let end = match cell {
+                    cell if cell.all_diverged() => " (the lowest: every one diverged)",
+                    cell if cell.all_tied() => " (all did the same)",
+                    cell if cell.chose_an_end() => " (an end of what was tried)",
+                    _ => "",
                 };
                 let (share, arm, tried) = (percent(row.fraction), cell.arm.title(), tried.join(", "));
                 let _ = write!(rows, "\n| {share} % | {arm} | {}{end} | {tried} |", cell.learning_rate);
@@ -94,6 +96,12 @@ impl StudyTable {
 
     fn notes(&self) -> String {
         let mut text = format!("\n± is the sample standard deviation over {}.", self.about.variance.sentence());
+        if self.n_diverged() > 0 {
+            text.push_str(
+                " Runs that diverged, whose numbers were no longer finite (diverged.json in their folder says which), are in no mean \
+                 and no difference: those that are left are the better ones.",
+            );
+        }
         if let Some(test_set) = self.about.test_set {
             let _ = write!(text, " {}", test_set.sentence());
         }
@@ -116,14 +124,6 @@ impl StudyTable {
             let _ = write!(text, "\n{finished} of {all} runs are finished.\n");
         }
         text
-    }
-}
-
-fn accuracy(cell: &ArmCell) -> String {
-    match (cell.mean, cell.std) {
-        (None, _) => "not run".to_owned(),
-        (Some(mean), None) => format!("{:.2} (n = {})", mean * 100.0, cell.runs.len()),
-        (Some(mean), Some(std)) => format!("{:.2} ± {:.2} (n = {})", mean * 100.0, std * 100.0, cell.runs.len()),
     }
 }
 

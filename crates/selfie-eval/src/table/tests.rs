@@ -2,7 +2,7 @@ use super::*;
 
 fn runs(arm: Arm, fraction: f64, accuracies: &[(u64, f64)]) -> Runs {
     let runs = accuracies.iter().map(|&(seed, top1_accuracy)| Measurement { seed, top1_accuracy }).collect();
-    Runs { fraction, arm, learning_rate: 0.05, trials: Vec::new(), runs }
+    Runs { fraction, arm, learning_rate: 0.05, trials: Vec::new(), runs, diverged: Vec::new() }
 }
 
 fn about(set: &str, n_runs: usize) -> About {
@@ -45,7 +45,7 @@ fn a_table_shows_mean_spread_paired_difference_and_the_papers_cells() {
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines.len(), 5);
     assert!(lines.iter().all(|values| values.len() == lines[0].len()), "{csv}");
-    assert_eq!(lines[1][..4], ["0.05", "pretrained", "2", "0.645"]);
+    assert_eq!(lines[1][..5], ["0.05", "pretrained", "2", "0", "0.645"]);
     assert_eq!(lines[4][..2], ["0.08", "scratch"]);
 }
 
@@ -121,4 +121,26 @@ fn learning_rates_that_all_did_the_same_are_no_end_of_what_was_tried() {
     };
     assert!(table(0.25).contains("| 0.05 (all did the same) |"), "{}", table(0.25));
     assert!(table(0.2).contains("| 0.05 (an end of what was tried) |"), "{}", table(0.2));
+}
+
+#[test]
+fn runs_that_diverged_are_counted_and_are_in_no_mean() {
+    let diverged = |runs: Runs, diverged: &[u64]| Runs { diverged: diverged.to_vec(), ..runs };
+    let all = vec![
+        diverged(runs(Arm::Pretrained, 0.2, &[(1, 0.5), (2, 0.7), (3, 0.6)]), &[]),
+        diverged(runs(Arm::Scratch, 0.2, &[(1, 0.4), (3, 0.5)]), &[2]),
+        diverged(runs(Arm::LinearProbe, 0.2, &[]), &[1, 2, 3]),
+    ];
+    let mut table = StudyTable::new(about("photos", 9), all).unwrap();
+    let row = &table.fractions[0];
+    assert_eq!(row.arm(Arm::Scratch).unwrap().accuracy(), "45.00 ± 7.07 (n = 2, 1 diverged)");
+    assert_eq!(row.arm(Arm::LinearProbe).unwrap().accuracy(), "3 diverged");
+    assert_eq!(row.arm(Arm::Pretrained).unwrap().difference.unwrap().n_pairs, 2);
+    assert_eq!((table.n_finished(), table.n_diverged()), (9, 4));
+    assert!(table.to_markdown().contains("are in no mean"), "{}", table.to_markdown());
+    assert!(table.to_csv().contains("0.2,scratch,2,1,0.45,"), "{}", table.to_csv());
+
+    let trials = [0.01, 0.1].map(|learning_rate| Trial { learning_rate, top1_accuracy: None });
+    table.fractions[0].arms[0].trials = trials.to_vec();
+    assert!(table.to_markdown().contains("0.05 (the lowest: every one diverged)"), "{}", table.to_markdown());
 }

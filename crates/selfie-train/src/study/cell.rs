@@ -15,7 +15,7 @@ use crate::pretrain;
 use crate::run_folder::read_result;
 use crate::session::{Ended, Session};
 
-/// The record of a learning rate that ended in a number that is not finite.
+/// The record of a fine-tuning that ended in a number that is not finite.
 pub(super) const DIVERGED: &str = "diverged.json";
 
 /// One run of a study.
@@ -72,8 +72,12 @@ impl Grid<'_> {
     }
 
     pub(super) fn is_finished(&self, cell: &Cell) -> Result<bool, TrainError> {
-        let folder = self.folder(cell);
-        Ok(read_result(&folder)?.is_some() || (matches!(cell, Cell::Trial { .. }) && folder.join(DIVERGED).exists()))
+        Ok(read_result(&self.folder(cell))?.is_some() || self.has_diverged(cell))
+    }
+
+    /// Whether the cell ended in a number that is not finite. A pretraining that does ends the study.
+    pub(super) fn has_diverged(&self, cell: &Cell) -> bool {
+        !matches!(cell, Cell::Pretrain { .. }) && self.folder(cell).join(DIVERGED).exists()
     }
 
     /// Whether what the cell depends on is finished.
@@ -97,30 +101,30 @@ impl Grid<'_> {
         if self.study.pretrain_seeds { seed } else { 1 }
     }
 
-    /// Computes a cell from where its folder stands; `None` for a learning rate that diverged.
+    /// Computes a cell from where its folder stands; `None` for a fine-tuning that diverged.
     pub(super) fn compute(&mut self, cell: &Cell, claim: &Claim) -> Result<Option<Ended>, TrainError> {
         claim.stops(self.session.signals.clone());
         let session = |seed| Session { out: self.folder(cell), seed, ..self.session.clone() };
-        match *cell {
-            Cell::Pretrain { seed } => pretrain::run(&self.resolved, self.data, &session(seed)).map(Some),
+        let (fraction, arm, learning_rate, seed, split) = match *cell {
+            Cell::Pretrain { seed } => return pretrain::run(&self.resolved, self.data, &session(seed)).map(Some),
             Cell::Trial { fraction, arm, learning_rate } => {
-                let session = session(TRIAL_SEED);
-                let labels = self.labels(fraction, arm, TRIAL_SEED, Split::Validation)?;
-                match finetune::run(&self.configuration(arm, learning_rate)?, self.data, &labels, &session) {
-                    Err(error @ (TrainError::Fault { .. } | TrainError::NonFinite { .. })) => {
-                        write_diverged(&session.out, &error).map(|()| None)
-                    }
-                    ended => ended.map(Some),
-                }
+                (fraction, arm, learning_rate, TRIAL_SEED, Split::Validation)
             }
             Cell::Test { fraction, arm, seed } => {
-                let session = session(seed);
-                let Some(learning_rate) = self.choice(fraction, arm)? else {
-                    return Err(TrainError::Internal(format!("{} before its learning rate", cell.name())));
-                };
-                let labels = self.labels(fraction, arm, seed, Split::Test)?;
-                finetune::run(&self.configuration(arm, learning_rate)?, self.data, &labels, &session).map(Some)
+                let learning_rate = self.choice(fraction, arm)?;
+                let before = || TrainError::Internal(format!("{} before its learning rate", cell.name()));
+                (fraction, arm, learning_rate.ok_or_else(before)?, seed, Split::Test)
             }
+        };
+        let session = session(seed);
+        let labels = self.labels(fraction, arm, seed, split)?;
+        match finetune::run(&self.configuration(arm, learning_rate)?, self.data, &labels, &session) {
+            // The others go on: what diverges here would diverge again.
+            Err(error @ (TrainError::Fault { .. } | TrainError::NonFinite { .. })) => {
+                self.progress.warn(&format!("{} counts as diverged: {error}", cell.name()));
+                write_diverged(&session.out, &error).map(|()| None)
+            }
+            ended => ended.map(Some),
         }
     }
 
@@ -142,7 +146,7 @@ impl Grid<'_> {
         Ok(read)
     }
 
-    /// The accuracy that a finished cell measured, in 0–1; `None` where a learning rate diverged.
+    /// The accuracy that a finished cell measured, in 0–1; `None` where it diverged.
     pub(super) fn accuracy(&self, cell: &Cell) -> Result<Option<f64>, TrainError> {
         match read_result(&self.folder(cell))?.map(|result| result.outcome) {
             Some(Outcome::Classification { top1_accuracy, .. }) => Ok(Some(top1_accuracy)),

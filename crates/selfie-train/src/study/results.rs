@@ -5,7 +5,7 @@ use selfie_eval::record::{Arm, PretrainedFrom, to_pretty_json};
 use selfie_eval::table::{About, Measurement, Runs, StudyTable, TestSet, Trial, Variance};
 
 use super::cell::Cell;
-use super::{Grid, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN};
+use super::{Grid, STUDY, StudyRecord, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN};
 use crate::TrainError;
 use crate::checkpoint::WEIGHTS;
 use crate::files::Files;
@@ -28,48 +28,48 @@ impl Grid<'_> {
         Ok(Some(trials))
     }
 
-    /// The learning rate of an arm on a fraction: of the best validation accuracy, of equal ones the lowest. `None` while a
-    /// trial is not finished.
+    /// The learning rate of an arm on a fraction: of the best validation accuracy, of equal ones the lowest; the lowest too
+    /// where every one diverged. `None` while a trial is not finished.
     pub(super) fn choice(&self, fraction: f64, arm: Arm) -> Result<Option<f64>, TrainError> {
-        let Some(trials) = self.trials(fraction, arm)? else { return Ok(None) };
-        if trials.is_empty() {
-            return Ok(self.learning_rates.first().copied());
-        }
-        best(&trials).map(Some).ok_or_else(|| TrainError::NonFinite {
-            what: format!("the loss of {} at {fraction} of the labels with every learning rate tried", arm.title()),
-            step: None,
-        })
+        let trials = self.trials(fraction, arm)?;
+        Ok(trials.and_then(|trials| best(&trials).or_else(|| self.learning_rates.first().copied())))
     }
 
-    /// Writes the table of the cells that are finished.
+    /// Writes down what the folder is asked for, and the table of those cells of it that are finished.
     pub(super) fn write_table(&self) -> Result<StudyTable, TrainError> {
-        let table = StudyTable::new(self.about()?, self.runs()?)?;
+        let record = self.record()?;
+        let table = StudyTable::new(self.about(&record)?, self.runs(&record)?)?;
         let folder = &self.session.out;
+        Files::disk().write_shared(&folder.join(STUDY), to_pretty_json(STUDY, &record)?.as_bytes())?;
         Files::disk().write_shared(&folder.join(TABLE_CSV), table.to_csv().as_bytes())?;
         Files::disk().write_shared(&folder.join(TABLE_MARKDOWN), table.to_markdown().as_bytes())?;
         Files::disk().write_shared(&folder.join(TABLE_JSON), to_pretty_json(TABLE_JSON, &table)?.as_bytes())?;
         Ok(table)
     }
 
-    fn runs(&self) -> Result<Vec<Runs>, TrainError> {
+    fn runs(&self, record: &StudyRecord) -> Result<Vec<Runs>, TrainError> {
         let mut all = Vec::new();
-        for &fraction in &self.study.fractions {
-            for &arm in &self.study.arms {
+        for &fraction in &record.fractions {
+            for &arm in &record.arms {
                 let Some(learning_rate) = self.choice(fraction, arm)? else { continue };
                 let trials = self.trials(fraction, arm)?.unwrap_or_default();
-                let mut runs = Vec::new();
-                for seed in 1..=self.study.n_seeds {
-                    let accuracy = self.accuracy(&Cell::Test { fraction, arm, seed })?;
-                    runs.extend(accuracy.map(|top1_accuracy| Measurement { seed, top1_accuracy }));
+                let (mut runs, mut diverged) = (Vec::new(), Vec::new());
+                for seed in 1..=record.n_seeds {
+                    let cell = Cell::Test { fraction, arm, seed };
+                    match self.accuracy(&cell)? {
+                        Some(top1_accuracy) => runs.push(Measurement { seed, top1_accuracy }),
+                        None if self.has_diverged(&cell) => diverged.push(seed),
+                        None => {}
+                    }
                 }
-                all.push(Runs { fraction, arm, learning_rate, trials, runs });
+                all.push(Runs { fraction, arm, learning_rate, trials, runs, diverged });
             }
         }
         Ok(all)
     }
 
-    fn about(&self) -> Result<About, TrainError> {
-        let several = self.study.pretrain_seeds && self.study.n_seeds > 1;
+    fn about(&self, record: &StudyRecord) -> Result<About, TrainError> {
+        let several = record.pretrain_seeds && record.n_seeds > 1;
         let variance = if several { Variance::PretrainingAndFinetuningSeeds } else { Variance::FinetuningSeeds };
         Ok(About {
             recipe: self.resolved.recipe.clone(),
@@ -77,20 +77,21 @@ impl Grid<'_> {
             test_set: Some(test_set(&self.data.test)),
             variance,
             steps: self.resolved.config.finetune.training.steps,
-            pretrained_from: self.pretrained_from()?,
-            n_runs: self.study.n_runs().tests,
+            pretrained_from: self.pretrained_from(record)?,
+            n_runs: record.fractions.len() * record.arms.len() * record.n_seeds as usize,
         })
     }
 
     /// The weights that the study starts from; none while they are not there.
-    fn pretrained_from(&self) -> Result<Vec<PretrainedFrom>, TrainError> {
+    fn pretrained_from(&self, record: &StudyRecord) -> Result<Vec<PretrainedFrom>, TrainError> {
         if let Some(given) = &self.study.pretrained {
             return Ok(vec![given.from().clone()]);
         }
         let mut all = Vec::new();
-        for cell in self.cells().iter().filter(|cell| matches!(cell, Cell::Pretrain { .. })) {
-            if let Some(result) = read_result(&self.folder(cell))? {
-                let path = self.folder(cell).join(WEIGHTS).display().to_string();
+        for seed in 1..=record.n_seeds {
+            let folder = self.folder(&Cell::Pretrain { seed });
+            if let Some(result) = read_result(&folder)? {
+                let path = folder.join(WEIGHTS).display().to_string();
                 all.push(PretrainedFrom { path, hash: result.weights_hash });
             }
         }
@@ -112,8 +113,6 @@ pub(super) fn best(trials: &[Trial]) -> Option<f64> {
 }
 
 fn test_set(images: &Images) -> TestSet {
-    let mut counts = vec![0usize; images.n_classes()];
-    images.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
-    let most = counts.into_iter().max().unwrap_or(0);
+    let most = images.class_counts().into_iter().max().unwrap_or(0);
     TestSet { n_images: images.len(), chance: most as f64 / images.len().max(1) as f64 }
 }

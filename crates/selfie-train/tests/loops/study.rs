@@ -1,15 +1,16 @@
 //! A study of a few drawn images: every arm, interrupted after every step or not, gives one table.
 
 use std::path::Path;
+use std::time::Duration;
 
-use selfie_data::DataSet;
-use selfie_eval::record::{Arm, Split};
+use selfie_data::{DataSet, Splits, shapes32};
+use selfie_eval::record::{Arm, Outcome, Split};
 use selfie_eval::table::StudyTable;
 use selfie_model::WeightsFile;
 use selfie_train::checkpoint::WEIGHTS;
 use selfie_train::config::{Base, Overrides};
 use selfie_train::finetune::{self, Labels, Pretrained};
-use selfie_train::run_folder::{read_metrics, read_record};
+use selfie_train::run_folder::{RunFolder, read_metrics, read_record, read_result};
 use selfie_train::session::Ended;
 use selfie_train::signals::{Signals, StopSignal};
 use selfie_train::study::{self, Study, StudyEnded};
@@ -79,7 +80,7 @@ fn a_study_of_every_arm_interrupted_after_every_step_ends_with_the_table_of_one_
 }
 
 #[test]
-fn pairs_share_the_subset_and_the_budget_and_smaller_fractions_are_part_of_larger_ones() {
+fn pairs_share_the_subset_and_the_budget() {
     let data = images(200);
     let out = tempfile::tempdir().unwrap();
     table_of(&small_study(&[Arm::Pretrained, Arm::Scratch], &[0.05]), &data, out.path());
@@ -95,7 +96,7 @@ fn pairs_share_the_subset_and_the_budget_and_smaller_fractions_are_part_of_large
 }
 
 #[test]
-fn a_learning_rate_that_diverges_loses_and_all_of_them_are_an_error() {
+fn what_diverges_is_told_and_the_other_cells_go_on() {
     let data = images(200);
     let out = tempfile::tempdir().unwrap();
     let study = Study { fractions: vec![0.2], ..small_study(&[Arm::Scratch], &[0.01, 1e39]) };
@@ -105,8 +106,49 @@ fn a_learning_rate_that_diverges_loses_and_all_of_them_are_an_error() {
 
     let out = tempfile::tempdir().unwrap();
     let study = Study { learning_rates: vec![1e39, 2e39], ..study };
-    let error = study::run(&study, &data, &session(out.path(), None)).unwrap_err();
-    assert!(matches!(error, TrainError::NonFinite { .. }), "{error}");
+    let table = table_of(&study, &data, out.path());
+    let cell = &table.fractions[0].arms[0];
+    assert!(cell.all_diverged(), "{cell:?}");
+    assert_eq!(
+        (cell.learning_rate, cell.runs.len(), cell.diverged.as_slice(), cell.mean),
+        (1e39, 0, &[1, 2][..], None)
+    );
+    assert_eq!(table.n_finished(), table.about.n_runs);
+    assert!(out.path().join("0.2-scratch-s2").join("diverged.json").is_file());
+    assert_eq!(table_of(&study, &data, out.path()), table, "nothing is tried again");
+}
+
+#[test]
+fn learning_rates_are_chosen_on_validation_images_and_the_table_is_of_test_images() {
+    let data = shapes32::draw(200, 32);
+    let out = tempfile::tempdir().unwrap();
+    let study = Study { fractions: vec![0.2], ..small_study(&[Arm::Scratch], &[]) };
+    let table = table_of(&study, &data, out.path());
+    let measured = |name: &str| {
+        let folder = out.path().join(name);
+        let record = read_record(&folder).unwrap().unwrap();
+        match read_result(&folder).unwrap().unwrap().outcome {
+            Outcome::Classification { split, top1_accuracy, n_examples, .. } => {
+                assert_eq!(record.split, Some(split), "{name}");
+                (record.seed, split, top1_accuracy, n_examples)
+            }
+            pretext @ Outcome::Pretext { .. } => panic!("{name} is a fine-tuning, got {pretext:?}"),
+        }
+    };
+    let n_validation = Splits::new(data.train.labels()).validation.len() as u64;
+    assert_ne!(n_validation, data.test.len() as u64, "which images were read shows in how many");
+    let cell = &table.fractions[0].arms[0];
+    assert_eq!(cell.trials.len(), 3);
+    for trial in &cell.trials {
+        let (seed, split, accuracy, n_images) = measured(&format!("0.2-scratch-learning-rate-{}", trial.learning_rate));
+        assert_eq!((seed, split, n_images), (1, Split::Validation, n_validation));
+        assert_eq!(Some(accuracy), trial.top1_accuracy);
+    }
+    for run in &cell.runs {
+        let (seed, split, accuracy, n_images) = measured(&format!("0.2-scratch-s{}", run.seed));
+        assert_eq!((seed, split, n_images), (run.seed, Split::Test, data.test.len() as u64));
+        assert_eq!(accuracy, run.top1_accuracy);
+    }
 }
 
 #[test]
@@ -130,8 +172,37 @@ fn a_study_with_other_settings_than_its_finished_runs_is_refused_and_one_with_mo
         assert!(error.exit_code() == 78 && error.to_string().contains(key), "{error}");
     }
     assert_eq!(record(), before);
-    let more = Study { n_seeds: 2, ..study };
-    assert_eq!(table_of(&more, &data, out.path()).fractions[0].arms[0].runs.len(), 2);
+    let more = Study { n_seeds: 2, ..study.clone() };
+    let of_two = table_of(&more, &data, out.path());
+    assert_eq!(of_two.fractions[0].arms[0].runs.len(), 2);
+    assert_eq!(table_of(&study, &data, out.path()), of_two, "what was asked before stays in the table");
+
+    let other = Study { arms: vec![Arm::Pretrained], fractions: vec![0.2, 0.5], ..study };
+    let table = table_of(&other, &data, out.path());
+    let arms =
+        |row: usize| -> Vec<_> { table.fractions[row].arms.iter().map(|cell| (cell.arm, cell.runs.len())).collect() };
+    assert_eq!(
+        (arms(0), arms(1)),
+        (vec![(Arm::Pretrained, 1), (Arm::Scratch, 2)], vec![(Arm::Pretrained, 1), (Arm::Scratch, 0)])
+    );
+    assert!(table.fractions[0].arms[0].difference.is_some(), "the control of before is still there");
+    assert_eq!((table.about.pretrained_from.len(), table.n_finished(), table.about.n_runs), (1, 4, 8));
+}
+
+#[test]
+fn a_cell_whose_folder_another_process_still_holds_is_waited_for() {
+    let out = tempfile::tempdir().unwrap();
+    let data = images(200);
+    let study = Study { fractions: vec![0.2], n_seeds: 1, ..small_study(&[Arm::Scratch], &[0.05]) };
+    table_of(&study, &data, out.path());
+    let held = RunFolder::open(&out.path().join("0.2-scratch-s2")).unwrap();
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(held);
+    });
+    let table = table_of(&Study { n_seeds: 2, ..study }, &data, out.path());
+    assert!(holder.is_finished(), "the run folder was held until then");
+    assert_eq!(table.fractions[0].arms[0].runs.len(), 2);
 }
 
 #[test]
@@ -146,6 +217,11 @@ fn what_cannot_be_run_is_refused_before_the_folder_is_made() {
     let study = small_study(&[Arm::Scratch], &[0.05]);
     let error = study::run(&study, &data, &session(out.path(), None)).unwrap_err();
     assert!(matches!(error, TrainError::NotARunFolder { .. }), "{error}");
+    // Three images a class, and nothing to choose a learning rate on.
+    let choice = Study { learning_rates: vec![0.01, 0.05], ..study.clone() };
+    let error = study::run(&choice, &images(12), &session(&folder, None)).unwrap_err();
+    assert!(error.exit_code() == 78 && error.to_string().contains("validation"), "{error}");
+    assert!(!folder.exists());
 }
 
 #[test]
