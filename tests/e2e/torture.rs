@@ -123,14 +123,19 @@ fn a_run_killed_twenty_times_ends_with_the_bytes_of_one_that_was_not() {
         let (command, mut draws) = (command.replace("--steps 60", "--steps 240"), Draws(i as u32 + 20));
         let begun = Instant::now();
         folder.run(&format!("{command} --out twin")).ends_with(0);
-        // So short that twenty such lives do not reach the end.
-        let life = begun.elapsed().mul_f64(0.08).max(Duration::from_millis(30));
+        // So short that twenty such lives do not reach the end, unless the machine has become faster since.
+        let mut life = begun.elapsed().mul_f64(0.08);
         let (mut n_kills, mut n_inside) = (0, 0);
         while n_kills < 20 {
             let killed = start_and_kill(&folder, &format!("{command} --out run"), life, n_kills % 2 == 1, &mut draws);
-            assert_ne!(killed, Killed::TooLate, "the run ended after {n_kills} kills");
             n_kills += 1;
             n_inside += usize::from(killed == Killed::InsideAWrite);
+            if killed == Killed::TooLate {
+                folder.require_same("run", "twin");
+                std::fs::remove_dir_all(folder.path("run")).unwrap();
+                life = life.mul_f64(0.7);
+                (n_kills, n_inside) = (0, 0);
+            }
         }
         folder.run(&format!("{command} --out run")).ends_with(0);
         folder.require_same("run", "twin");
