@@ -168,3 +168,14 @@ fn a_network_that_computes_no_numbers_ends_with_70_and_writes_none() {
     }
     assert!(!folder.exists("e.jsonl"));
 }
+
+#[test]
+fn a_finished_run_that_lost_its_weights_says_so_when_it_is_run_again() {
+    let folder = Folder::new();
+    let command = "pretrain tiny.toml --data cifar --steps 4 --out run";
+    folder.run(command).ends_with(0).prints(&["weights in run"]);
+    folder.run(command).ends_with(0).prints(&["finished before", "weights in run"]);
+    fs::remove_file(folder.path("run/weights.safetensors")).unwrap();
+    let gone = folder.run(command).ends_with(66).prints(&["finished before"]).says(&["its weights are gone"]);
+    assert!(!gone.stdout.contains("weights in"), "{}", gone.stdout);
+}

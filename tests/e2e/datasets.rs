@@ -130,6 +130,42 @@ fn files_that_are_no_images_are_listed_once_and_replaced_the_same_after_a_resume
 }
 
 #[test]
+fn a_run_that_saved_nothing_begins_again_once_its_bad_images_are_gone() {
+    let folder = with_pictures(Some(7));
+    let pretrain =
+        format!("pretrain tiny.toml {SET} --steps 30 --data pictures --set loader.max_bad_share=0 --out run");
+    folder.run(&pretrain).ends_with(65);
+    let log = String::from_utf8(folder.bytes("run/train.log")).unwrap();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains(" ended by an error: ") && last.contains("07.bmp"), "{log}");
+    for class in ["cat", "dog"] {
+        fs::remove_file(folder.path(&format!("pictures/{class}/07.bmp"))).unwrap();
+    }
+    folder.run(&pretrain).ends_with(0);
+    assert!(!folder.exists("run/bad_samples.jsonl"));
+    let log = String::from_utf8(folder.bytes("run/train.log")).unwrap();
+    assert!(log.ends_with(" finished\n"), "{log}");
+}
+
+#[test]
+fn classes_too_small_for_test_images_are_refused_before_the_first_step() {
+    let folder = with_pictures(None);
+    for class in ["cat", "dog"] {
+        (4..40).for_each(|i| fs::remove_file(folder.path(&format!("pictures/{class}/{i:02}.bmp"))).unwrap());
+    }
+    let finetune = format!("finetune tiny.toml {SET} --data pictures --from scratch --fraction 1 --steps 2 --out run");
+    for command in [finetune.clone(), format!("{finetune} --dry-run")] {
+        folder.run(&command).ends_with(65).says(&["expected test images, got none", "no class has 5 images", "`val`"]);
+    }
+    let validation = folder.run(&format!("{finetune} --validate")).ends_with(78);
+    validation.says(&["validation images: expected 5 training images or more of a class", "got at most 4 of a class"]);
+    let study = format!("study tiny.toml {SET} --data pictures --fractions 0.5 --seeds 2 --out run");
+    folder.run(&study).ends_with(65).says(&["expected test images"]);
+    assert!(!folder.exists("run"));
+    folder.run(&format!("pretrain tiny.toml {SET} --data pictures --steps 2 --out run")).ends_with(0);
+}
+
+#[test]
 fn images_without_labels_are_pretrained_on_and_cannot_be_classified() {
     let folder = Folder::new();
     fs::create_dir(folder.path("loose")).unwrap();

@@ -124,6 +124,10 @@ fn probes_measure_a_run_and_say_what_they_measured() {
 fn a_pretraining_that_is_probed_computes_the_same_and_writes_what_was_found() {
     let folder = pretrained();
     folder.run("pretrain tiny.toml --data cifar --out probed -q --set probe.every_steps=8").ends_with(0);
+    let log = String::from_utf8(folder.bytes("probed/train.log")).unwrap();
+    for part in [" step 8: nearest neighbours 0.", ", linear probe 0.", " (chance 0.1", "participation ratio"] {
+        assert!(log.contains(part), "no `{part}` in {log}");
+    }
     assert_eq!(folder.bytes("run/weights.safetensors"), folder.bytes("probed/weights.safetensors"));
     let (plain, probed) = (folder.metrics("run"), folder.metrics("probed"));
     for (step, (plain, probed)) in plain.iter().zip(&probed).enumerate() {

@@ -1,7 +1,7 @@
 //! From the bytes of an image file to its pixels, with limits that no file can pass.
 //!
 //! JPEG, PNG, WebP and BMP, told apart by their content. Grey, CMYK, 16 bits and palettes become 8-bit RGB; alpha is
-//! dropped, and so is the orientation that a camera notes. What becomes of pixels afterwards is not here.
+//! dropped; an image is turned as its camera notes. What becomes of pixels afterwards is not here.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -10,6 +10,7 @@ use std::path::Path;
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::caught::caught;
@@ -57,7 +58,11 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Rgb<'static>, DataError> {
 ///
 /// As [`decode`], as far as the header tells.
 pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError> {
-    let (width, height) = read(path, || checked_dimensions(&decoder(bytes)?.1))?;
+    let (width, height) = read(path, || {
+        let mut decoder = decoder(bytes)?.1;
+        let (width, height) = checked_dimensions(&decoder)?;
+        Ok(if lies_on_its_side(orientation(&mut decoder)) { (height, width) } else { (width, height) })
+    })?;
     Ok((width as usize, height as usize))
 }
 
@@ -65,7 +70,8 @@ pub fn dimensions(bytes: &[u8], path: &Path) -> Result<(usize, usize), DataError
 fn read<T>(path: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T, DataError> {
     caught(decode)
         .unwrap_or_else(|| Err("one that its decoder fails on".to_owned()))
-        .map_err(|reason| DataError::image(path, reason))
+        // Decoders say some things in several lines.
+        .map_err(|reason| DataError::image(path, reason.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 fn decode_limited(bytes: &[u8]) -> Result<Rgb<'static>, String> {
@@ -77,9 +83,22 @@ fn decode_limited(bytes: &[u8]) -> Result<Rgb<'static>, String> {
         // The decoder fills what is missing with grey.
         jpeg::require_end(bytes)?;
     }
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?.into_rgb8();
+    let orientation = orientation(&mut decoder);
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
+    decoded.apply_orientation(orientation);
+    let decoded = decoded.into_rgb8();
     let (width, height) = decoded.dimensions();
     Ok(Rgb { width: width as usize, height: height as usize, pixels: decoded.into_raw().into() })
+}
+
+/// How the camera was held; as it lies where the note cannot be read.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+fn lies_on_its_side(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
 }
 
 /// Limits of memory alone: [`checked_dimensions`] compares the sides, and says what they are.
@@ -94,7 +113,11 @@ fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), String> {
         return Err("an empty file".to_owned());
     }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-    let format = reader.format().ok_or_else(|| "neither JPEG, PNG, WebP nor BMP".to_owned())?;
+    let format = match reader.format() {
+        Some(known @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => known,
+        Some(other) => return Err(format!("a file of the format {other:?}, none of JPEG, PNG, WebP and BMP")),
+        None => return Err("neither JPEG, PNG, WebP nor BMP".to_owned()),
+    };
     reader.limits(limits(MAX_EXTRA_BYTES));
     Ok((format, reader.into_decoder().map_err(|error| error.to_string())?))
 }
@@ -106,7 +129,9 @@ fn checked_dimensions(decoder: &impl ImageDecoder) -> Result<(u32, u32), String>
         return Err(format!("one of {width} × {height} pixels"));
     }
     if width > MAX_SIDE || height > MAX_SIDE || n_pixels > MAX_PIXELS {
-        return Err(format!("one of {width} × {height} pixels, above {MAX_SIDE} a side or {MAX_PIXELS} in all"));
+        return Err(format!(
+            "one of {width} × {height} pixels, above {MAX_SIDE} a side or {MAX_PIXELS} in all: make it smaller"
+        ));
     }
     Ok((width, height))
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::SetName;
+use crate::listing::TEST_ONE_OF;
 
 #[cfg(test)]
 mod tests;
@@ -176,6 +177,15 @@ pub enum DataError {
         expected: &'static str,
         /// Files that are something else.
         n_other: usize,
+    },
+    /// A set without a test split, and with too few images to hold some out.
+    #[error(
+        "data set {set}: expected test images, got none, for no class has {} images, of which a tenth would be held out; put images of every class \
+         into `val`, beside a folder `train` with the others", TEST_ONE_OF / 2
+    )]
+    NoTest {
+        /// The set.
+        set: String,
     },
     /// A set whose images have no classes, where classes are needed.
     #[error(
@@ -353,6 +363,7 @@ impl DataError {
             | Self::Image { .. }
             | Self::TooManyBad { .. }
             | Self::Checksum { .. }
+            | Self::NoTest { .. }
             | Self::Unlabelled { .. }
             | Self::Inconsistent { .. } => DataErrorKind::BadData,
             Self::UnknownSet { .. } | Self::Setting { .. } | Self::TooLargeForMemory { .. } => {

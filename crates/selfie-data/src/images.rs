@@ -56,6 +56,15 @@ impl DataSet {
         }
         Ok(())
     }
+
+    /// Refuses a set without test images.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NoTest`] if it has none.
+    pub fn require_test(&self) -> Result<(), DataError> {
+        if self.test.is_empty() { Err(DataError::NoTest { set: self.name.clone() }) } else { Ok(()) }
+    }
 }
 
 /// Square labelled images of one size.

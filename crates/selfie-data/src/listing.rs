@@ -26,7 +26,7 @@ pub const UNLABELLED: &str = "unlabelled";
 /// No image file is as large; what is larger is not read.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// One of so many images of a class is held out where a folder has no test split of its own.
-const TEST_ONE_OF: usize = 10;
+pub(crate) const TEST_ONE_OF: usize = 10;
 /// The seed of that split, which belongs to the data and not to a run. Not the validation split's.
 const TEST_SEED: u64 = 1;
 

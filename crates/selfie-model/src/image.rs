@@ -48,7 +48,7 @@ impl RgbImage {
         })
     }
 
-    /// Decodes the bytes of a file.
+    /// Decodes the bytes of a file, turned as its camera notes; alpha is dropped.
     ///
     /// # Errors
     ///
@@ -61,7 +61,12 @@ impl RgbImage {
         let reader = image::ImageReader::new(std::io::Cursor::new(bytes));
         let mut reader = reader.with_guessed_format().map_err(|source| error(source.to_string()))?;
         reader.limits(limits);
-        let decoded = reader.decode().map_err(|source| error(source.to_string()))?.into_rgb8();
+        let failed = |source: image::ImageError| error(source.to_string());
+        let mut decoder = reader.into_decoder().map_err(failed)?;
+        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+        let mut decoded = image::DynamicImage::from_decoder(decoder).map_err(failed)?;
+        decoded.apply_orientation(orientation);
+        let decoded = decoded.into_rgb8();
         let (width, height) = decoded.dimensions();
         Self::new(width, height, decoded.into_raw())
     }

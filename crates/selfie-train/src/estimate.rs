@@ -121,7 +121,7 @@ pub fn finetune(
     let (n_examples, n_total) = match (data, &labels.subset) {
         (Some(data), _) => {
             data.require_classes()?;
-            let (subset, _) = chosen(&data.train, labels, at.seed)?;
+            let (subset, _) = chosen(data, labels, at.seed)?;
             (subset.examples.len() as u64, data.train.len() as u64)
         }
         (None, Some(subset)) => (subset.len() as u64, *published),

@@ -101,7 +101,7 @@ impl Pretrained {
 pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Result<Ended, TrainError> {
     data.require_classes()?;
     let images = &data.train;
-    let (subset, measured_on) = chosen(images, labels, session.seed)?;
+    let (subset, measured_on) = chosen(data, labels, session.seed)?;
     let n_examples = subset.examples.len();
     let plan = plan(resolved, labels, images, (&subset, session))?;
     require_side(resolved, images)?;
@@ -115,63 +115,65 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(record(resolved, data, labels, (&plan, &subset)));
-    let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
+    let (run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
-    match &resumed {
-        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
-            .map_err(|error| run.misfit(error))?,
-        None => {
-            run.progress.note(&started_from);
-            let classifier = Some((plan.classifier.kind(), images.n_classes()));
-            let network = &network.config().network;
-            run.note_hints(too_long(network, classifier, training, session.number_type, &session.device));
-            Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
-        }
-    }
-    let mut loader =
-        Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
-
-    run.bad_samples.allow(plan.loader.max_bad_share, images.len());
-    run.start()?;
-    for step_idx in run.remaining() {
-        let Some(batch) = loader.next_batch() else { break };
-        let batch = batch?;
-        run.bad_samples.note(&batch.bad, &mut run.progress)?;
-        let step = step_idx + 1;
-        let at = At { step_idx, device: &session.device, injected: session.injected(step) };
-        let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
-        if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
-            optimizer.drop_gradients();
-            let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, n_examples, fault, at));
-            if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
-                go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
+    run.to_its_end(|run| {
+        match &resumed {
+            Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
+                .map_err(|error| run.misfit(error))?,
+            None => {
+                run.progress.note(&started_from);
+                let classifier = Some((plan.classifier.kind(), images.n_classes()));
+                let network = &network.config().network;
+                run.note_hints(too_long(network, classifier, training, session.number_type, &session.device));
+                Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
             }
-        } else {
-            optimizer.update(measured.lr, measured.grad_norm, step)?;
-            passes.iter().try_for_each(|pass| network.follow(pass))?;
-            optimizer.average(step)?;
-            run.record(step, &batch.examples, &measured, loader.waited())?;
         }
-        let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
-        if let Some(ended) = run.save_when_due(step, snapshot)? {
-            return Ok(ended);
+        let mut loader =
+            Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
+
+        run.bad_samples.allow(plan.loader.max_bad_share, images.len());
+        run.start()?;
+        for step_idx in run.remaining() {
+            let Some(batch) = loader.next_batch() else { break };
+            let batch = batch?;
+            run.bad_samples.note(&batch.bad, &mut run.progress)?;
+            let step = step_idx + 1;
+            let at = At { step_idx, device: &session.device, injected: session.injected(step) };
+            let (measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+            if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
+                optimizer.drop_gradients();
+                let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, n_examples, fault, at));
+                if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
+                    go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
+                }
+            } else {
+                optimizer.update(measured.lr, measured.grad_norm, step)?;
+                passes.iter().try_for_each(|pass| network.follow(pass))?;
+                optimizer.average(step)?;
+                run.record(step, &batch.examples, &measured, loader.waited())?;
+            }
+            let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
+            if let Some(ended) = run.save_when_due(step, snapshot)? {
+                return Ok(ended);
+            }
         }
-    }
-    if let Some(stopped) = run.stopped_before() {
-        return Ok(stopped);
-    }
-    let weights = optimizer.averaged(network.weights()?)?;
-    network.load(&weights)?;
-    let evaluated = match measured_on {
-        Some(validation) => evaluate(&network, images, Some(validation), &session.device)?,
-        None => evaluate(&network, &data.test, None, &session.device)?,
-    };
-    let n_measured = evaluated.meter.n_examples() as usize + evaluated.bad.len();
-    run.bad_samples.allow(plan.loader.max_bad_share, n_measured);
-    run.bad_samples.note_left_out(&evaluated.bad, labels.split, &mut run.progress)?;
-    run.finish(&weights, outcome(&evaluated.meter, data.train.class_names(), labels.split)?, training.batch)
+        if let Some(stopped) = run.stopped_before() {
+            return Ok(stopped);
+        }
+        let weights = optimizer.averaged(network.weights()?)?;
+        network.load(&weights)?;
+        let evaluated = match measured_on {
+            Some(validation) => evaluate(&network, images, Some(validation), &session.device)?,
+            None => evaluate(&network, &data.test, None, &session.device)?,
+        };
+        let n_measured = evaluated.meter.n_examples() as usize + evaluated.bad.len();
+        run.bad_samples.allow(plan.loader.max_bad_share, n_measured);
+        run.bad_samples.note_left_out(&evaluated.bad, labels.split, &mut run.progress)?;
+        run.finish(&weights, outcome(&evaluated.meter, data.train.class_names(), labels.split)?, training.batch)
+    })
 }
 
 /// How the batches of a plan are made.
@@ -259,11 +261,15 @@ pub(crate) fn replay(
 /// The examples to train on, and the validation examples where those are what is measured.
 pub(crate) type Chosen = (Subset, Option<Arc<[u32]>>);
 
-pub(crate) fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chosen, TrainError> {
+pub(crate) fn chosen(data: &DataSet, labels: &Labels, seed: u64) -> Result<Chosen, TrainError> {
+    let images = &data.train;
     let splits = Splits::new(images.labels());
     let validates = labels.split == Split::Validation;
+    // Here, and not after all steps.
     if validates {
         splits.require_validation(&images.class_counts())?;
+    } else {
+        data.require_test()?;
     }
     let drawn = |fraction| labelled_subset(images.labels(), &splits.train, images.len(), fraction, seed);
     let subset = match &labels.subset {
@@ -280,7 +286,7 @@ pub(crate) fn chosen(images: &Images, labels: &Labels, seed: u64) -> Result<Chos
 pub fn standing(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Session) -> Standing {
     let planned = || {
         data.require_classes()?;
-        let (subset, _) = chosen(&data.train, labels, session.seed)?;
+        let (subset, _) = chosen(data, labels, session.seed)?;
         let plan = plan(resolved, labels, &data.train, (&subset, session))?;
         require_side(resolved, &data.train)?;
         start_from(&classifier(&plan, &data.train, labels, session)?, &plan, labels)?;

@@ -15,7 +15,10 @@ pub(crate) fn require_side(resolved: &Resolved, images: &Images) -> Result<(), T
     }
     let key = "data.image_size".to_owned();
     let origin = resolved.source(&key);
-    let expected = format!("{}, the side of the data set's images", images.side());
+    let side = images.side();
+    let expected = format!(
+        "{side}, the side of the data set's images (--set {key}={side}, with a data.patch_size that divides it)"
+    );
     Err(TrainError::BadValue { key, origin, expected, got: configured.to_string() })
 }
 

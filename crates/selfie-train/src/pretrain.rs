@@ -41,53 +41,55 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
 
     // What can be refused was refused above: no run folder is left by a run that cannot be.
     let record = session.record(record(resolved, data));
-    let (mut run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
+    let (run, resumed) = match Run::open(session, &record, &plan.training, plan.checkpoint)? {
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
-    match &resumed {
-        Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
-            .map_err(|error| run.misfit(error))?,
-        None => {
-            let too_long = too_long(&config, None, training, session.number_type, &session.device);
-            run.note_hints(too_long.into_iter().chain(probe.why_none()));
-        }
-    }
-    let mut loader =
-        Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
-
-    run.bad_samples.allow(plan.loader.max_bad_share, images.len());
-    run.start()?;
-    for step_idx in run.remaining() {
-        let Some(batch) = loader.next_batch() else { break };
-        let batch = batch?;
-        run.bad_samples.note(&batch.bad, &mut run.progress)?;
-        let step = step_idx + 1;
-        let at = At { step_idx, device: &session.device, injected: session.injected(step) };
-        let (mut measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
-        if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
-            optimizer.drop_gradients();
-            let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, images.len(), fault, at));
-            if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
-                go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
+    run.to_its_end(|run| {
+        match &resumed {
+            Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
+                .map_err(|error| run.misfit(error))?,
+            None => {
+                let too_long = too_long(&config, None, training, session.number_type, &session.device);
+                run.note_hints(too_long.into_iter().chain(probe.why_none()));
             }
-        } else {
-            optimizer.update(measured.lr, measured.grad_norm, step)?;
-            passes.iter().try_for_each(|pass| network.follow(pass))?;
-            optimizer.average(step)?;
-            probe.measure_when_due(step, &network, &mut measured)?;
-            run.record(step, &batch.examples, &measured, loader.waited())?;
         }
-        let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
-        if let Some(ended) = run.save_when_due(step, snapshot)? {
-            return Ok(ended);
+        let mut loader =
+            Loader::new(move |step| source.batch(step), run.remaining(), plan.loader.workers, plan.loader.queue);
+
+        run.bad_samples.allow(plan.loader.max_bad_share, images.len());
+        run.start()?;
+        for step_idx in run.remaining() {
+            let Some(batch) = loader.next_batch() else { break };
+            let batch = batch?;
+            run.bad_samples.note(&batch.bad, &mut run.progress)?;
+            let step = step_idx + 1;
+            let at = At { step_idx, device: &session.device, injected: session.injected(step) };
+            let (mut measured, passes) = passes(&network, &mut optimizer, &batch, &plan, at)?;
+            if let Some(fault) = fault::find(step, &measured, &passes, &optimizer, &batch.examples)? {
+                optimizer.drop_gradients();
+                let capture = |fault: &Fault| capture(&network, &batch, About::new(&record, images.len(), fault, at));
+                if let Some(checkpoint) = run.go_past(fault, training.on_non_finite, capture)? {
+                    go_on_from(&checkpoint, |weights| network.load(weights), &mut optimizer)?;
+                }
+            } else {
+                optimizer.update(measured.lr, measured.grad_norm, step)?;
+                passes.iter().try_for_each(|pass| network.follow(pass))?;
+                optimizer.average(step)?;
+                probe.measure_when_due(step, &network, &mut measured)?;
+                run.record(step, &batch.examples, &measured, loader.waited())?;
+            }
+            let snapshot = || Ok((network.weights()?.to_bytes()?, optimizer.to_bytes()?));
+            if let Some(ended) = run.save_when_due(step, snapshot)? {
+                return Ok(ended);
+            }
         }
-    }
-    if let Some(stopped) = run.stopped_before() {
-        return Ok(stopped);
-    }
-    let outcome = run.pretext_outcome()?;
-    run.finish(&optimizer.averaged(network.weights()?)?, outcome, training.batch)
+        if let Some(stopped) = run.stopped_before() {
+            return Ok(stopped);
+        }
+        let outcome = run.pretext_outcome()?;
+        run.finish(&optimizer.averaged(network.weights()?)?, outcome, training.batch)
+    })
 }
 
 /// What [`run`] would do in the session's folder, which is left as it is.

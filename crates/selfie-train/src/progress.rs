@@ -17,6 +17,10 @@ mod tests;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// The first steps each get a line, so that a run shows soon that it works.
 const N_FIRST_STEPS: u64 = 3;
+/// How the line of a log begins that says that a run stopped, to go on later.
+pub const STOPPED: &str = "stopped after step ";
+/// How the line begins that says that it ended by an error.
+pub const FAILED: &str = "ended by an error: ";
 /// Steps whose means are shown; fewer at the start and after a resume.
 pub const MEAN_STEPS: usize = 20;
 
@@ -56,6 +60,8 @@ pub struct Progress {
     /// Steps shown in this process.
     n_seen: u64,
     last_line: Option<Duration>,
+    /// The step that the last line was of.
+    shown: u64,
     /// The last steps of this process.
     last: VecDeque<StepMetrics>,
 }
@@ -77,8 +83,8 @@ impl Progress {
             bar.set_position(first_step);
             bar
         });
-        let (started, n_seen, last_line, last) = (Instant::now(), 0, None, VecDeque::new());
-        Self { mode, bar, stderr, log, steps, started, n_seen, last_line, last }
+        let (started, n_seen, last_line, shown, last) = (Instant::now(), 0, None, first_step, VecDeque::new());
+        Self { mode, bar, stderr, log, steps, started, n_seen, last_line, shown, last }
     }
 
     /// Shows a step.
@@ -99,11 +105,23 @@ impl Progress {
         let first = self.n_seen <= N_FIRST_STEPS || metrics.step == self.steps;
         if first || self.last_line.is_none_or(|last| elapsed.saturating_sub(last) >= INTERVAL) {
             self.last_line = Some(elapsed);
-            let line = format!("step {}/{} {}", metrics.step, self.steps, self.figures(metrics));
-            self.log(&line);
-            if self.mode == Mode::Plain {
-                self.print(&line);
-            }
+            self.line(metrics);
+        }
+    }
+
+    /// Shows the last step, where no line is of it yet: a run that stops says where it stood.
+    pub(crate) fn show_last(&mut self) {
+        if let Some(metrics) = self.last.back().copied().filter(|metrics| metrics.step != self.shown) {
+            self.line(&metrics);
+        }
+    }
+
+    fn line(&mut self, metrics: &StepMetrics) {
+        self.shown = metrics.step;
+        let line = format!("step {}/{} {}", metrics.step, self.steps, self.figures(metrics));
+        self.log(&line);
+        if self.mode == Mode::Plain {
+            self.print(&line);
         }
     }
 

@@ -305,7 +305,8 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<O
     }
 }
 
-/// What a run finds in a folder, but for the keys in `allowed` the one that is there or none.
+/// What a run finds in a folder, but for the keys in `allowed` the one that is there or none. What was begun with other values
+/// and has saved nothing is none.
 pub(crate) fn find(folder: &Path, record: &RunRecord, allowed: &[String]) -> Result<Begin, TrainError> {
     let Some(was) = read_record(folder)? else { return Ok(Begin::Fresh) };
     let differences = resume::differences(&was, record)?;
@@ -314,6 +315,10 @@ pub(crate) fn find(folder: &Path, record: &RunRecord, allowed: &[String]) -> Res
     }
     if differences.iter().all(|difference| resume::is_allowed(difference, allowed)) {
         return Ok(Begin::Changed { was, differences });
+    }
+    let has_saved = folder.join(RESULT).exists() || !Files::disk().names(&folder.join(CHECKPOINTS))?.is_empty();
+    if !has_saved {
+        return Ok(Begin::Fresh);
     }
     let differences = differences.into_iter().filter(|difference| !resume::is_allowed(difference, allowed)).collect();
     Err(TrainError::ConfigChanged { folder: folder.to_owned(), differences })

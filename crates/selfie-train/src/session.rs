@@ -17,7 +17,7 @@ use crate::machine;
 use crate::number_type::NumberType;
 use crate::optimizer::Optimizer;
 use crate::plan::{CheckpointPlan, TrainingPlan};
-use crate::progress::{self, Progress};
+use crate::progress::{self, FAILED, Progress, STOPPED};
 use crate::resume::{self, accepted_hashes, changed, identity_hash};
 use crate::run_folder::{
     Begin, Finish, LineLog, RunFolder, TensorBoardLog, read_events, read_last_metrics, read_metrics, read_result,
@@ -234,6 +234,10 @@ impl Run {
         let start = snapshot.map_or(0, |snapshot| snapshot.step);
         let metrics = folder.metrics(snapshot.map_or(0, |snapshot| snapshot.metrics_len))?;
         let events = folder.events(snapshot.map_or(0, |snapshot| snapshot.events_len))?;
+        if begin == Begin::Fresh {
+            // Of a run that was begun here before and saved nothing.
+            BadSamples::remove(folder.path())?;
+        }
         let mut progress = Progress::new(session.progress, training.steps, start, Some(folder.train_log()?));
         for rejected in loaded.iter().flat_map(|loaded| &loaded.rejected) {
             progress.warn(&format!("passed over a checkpoint: {rejected}"));
@@ -276,6 +280,23 @@ impl Run {
             waited: Duration::ZERO,
         };
         Ok(Opened::Ready(Box::new(run), loaded))
+    }
+
+    /// Makes the run's steps, and writes into its log how they ended: the terminal that saw it may be closed.
+    pub(crate) fn to_its_end(
+        mut self,
+        steps: impl FnOnce(&mut Self) -> Result<Ended, TrainError>,
+    ) -> Result<Ended, TrainError> {
+        let ended = steps(&mut self);
+        self.progress.show_last();
+        self.progress.finish();
+        self.progress.log(&match &ended {
+            Ok(Ended::Finished { .. }) => "finished".to_owned(),
+            Ok(Ended::Stopped { step, signal: None }) => format!("{STOPPED}{step}, as asked"),
+            Ok(Ended::Stopped { step, signal: Some(signal) }) => format!("{STOPPED}{step} by {}", signal.name()),
+            Err(error) => format!("{FAILED}{}", error.to_string().replace('\n', " ")),
+        });
+        ended
     }
 
     /// Tells who begins it what there is to know, such as what makes a long run shorter.
@@ -344,6 +365,9 @@ impl Run {
             self.progress.warn(&format!("the loss spikes at step {step}: {loss:.4}, where {median:.4} is usual"));
         }
         self.progress.step(&metrics);
+        if let Some(probe) = &metrics.probe {
+            self.progress.note(&format!("step {step}: {}", in_words(probe)));
+        }
         Ok(())
     }
 
@@ -436,7 +460,12 @@ impl Run {
     }
 
     /// Writes the result: the run is finished.
-    pub(crate) fn finish(mut self, weights: &WeightsFile, outcome: Outcome, batch: usize) -> Result<Ended, TrainError> {
+    pub(crate) fn finish(
+        &mut self,
+        weights: &WeightsFile,
+        outcome: Outcome,
+        batch: usize,
+    ) -> Result<Ended, TrainError> {
         self.progress.finish();
         let metrics = read_metrics(self.folder.path())?;
         let wall_s: f64 = metrics.iter().map(|metrics| metrics.time.step_s).sum();
@@ -445,6 +474,19 @@ impl Run {
         let result = self.folder.finish(&weights.to_bytes()?, finish)?;
         Ok(Ended::Finished { result, earlier: false })
     }
+}
+
+/// What the probes found, for people.
+fn in_words(probe: &ProbeMetrics) -> String {
+    let accuracy = |name: &str, accuracy: Option<f64>| Some(format!("{name} {:.3}", accuracy?));
+    let accuracies =
+        [accuracy("nearest neighbours", probe.knn_accuracy), accuracy("linear probe", probe.linear_accuracy)];
+    let accuracies: Vec<String> = accuracies.into_iter().flatten().collect();
+    let spread = format!("mean cosine {:.3}, participation ratio {:.1}", probe.mean_cosine, probe.participation_ratio);
+    if accuracies.is_empty() {
+        return spread;
+    }
+    format!("{} (chance {:.3}), {spread}", accuracies.join(", "), probe.chance)
 }
 
 /// What is in a run folder, and its result; `compare` is told which keys may differ.

@@ -283,6 +283,7 @@ impl<'a> Grid<'a> {
     }
 
     fn check(&self) -> Result<(), TrainError> {
+        self.data.require_test()?;
         let images = &self.data.train;
         let request = Request { n_examples: images.len() as u64, seed: TRIAL_SEED, stop_after: None };
         if self.study.needs_pretraining() {
@@ -291,7 +292,7 @@ impl<'a> Grid<'a> {
         let split = if self.learning_rates.len() > 1 { Split::Validation } else { Split::Test };
         for &fraction in &self.study.fractions {
             let labels = Labels { fraction, subset: None, pretrained: None, split };
-            finetune::chosen(images, &labels, TRIAL_SEED)?;
+            finetune::chosen(self.data, &labels, TRIAL_SEED)?;
             for &arm in &self.study.arms {
                 for &learning_rate in &self.learning_rates {
                     FinetunePlan::new(&self.configuration(arm, learning_rate)?, request, fraction)?;

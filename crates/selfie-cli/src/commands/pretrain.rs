@@ -43,13 +43,16 @@ pub(super) fn say(estimate: &Estimate, run: Option<(&Path, &Standing)>, json: bo
     Ok(run.map_or(0, |(_, standing)| standing.exit_code()))
 }
 
-/// Prints how a run ended and returns the exit code.
+/// Prints how a run ended and returns the exit code. What ended before may have lost its weights since.
 pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8> {
     match ended {
         Ended::Finished { result, earlier } => {
-            let text = if json { result.to_json().map_err(output::eval)? } else { sentence(result, out, *earlier) };
-            output::print(text.trim_end())?;
-            Ok(0)
+            let weights = if *earlier { context::weights_file(out).map(drop) } else { Ok(()) };
+            let text = if json { result.to_json().map_err(output::eval)? } else { sentence(result, *earlier) };
+            let place =
+                if json || weights.is_err() { String::new() } else { format!("; weights in {}", out.display()) };
+            output::print(&format!("{}{place}", text.trim_end()))?;
+            weights.map(|()| 0)
         }
         Ended::Stopped { step, signal } => {
             let by = signal.map_or(String::new(), |signal| format!(" by {}", signal.name()));
@@ -71,7 +74,7 @@ pub(crate) fn finish(ended: &Ended, out: &Path, json: bool) -> anyhow::Result<u8
     }
 }
 
-fn sentence(result: &ResultRecord, out: &Path, earlier: bool) -> String {
+fn sentence(result: &ResultRecord, earlier: bool) -> String {
     let what = match &result.outcome {
         Outcome::Pretext { loss, accuracy, chance } => {
             let n = output::count(result.steps.min(PRETEXT_STEPS) as usize, "step");
@@ -85,5 +88,5 @@ fn sentence(result: &ResultRecord, out: &Path, earlier: bool) -> String {
     let was = if earlier { "finished before: " } else { "" };
     let (steps, minutes, speed) = (result.steps, result.wall_s / 60.0, result.images_per_s);
     let steps = output::count(steps as usize, "step");
-    format!("{was}{what}\n{steps}, {minutes:.1} min, {speed:.1} images/s; weights in {}", out.display())
+    format!("{was}{what}\n{steps}, {minutes:.1} min, {speed:.1} images/s")
 }

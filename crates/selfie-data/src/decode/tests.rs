@@ -53,6 +53,38 @@ fn every_format_is_known_by_its_content() {
     assert_eq!(decode(&jpeg, Path::new("x")).unwrap().pixels.len(), 70 * 50 * 3);
 }
 
+/// A JPEG whose note says how the camera was held: the eight orientations of Exif 2.3, 4.6.4.
+fn noted(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    // Big-endian TIFF with one directory of one entry: Orientation, a SHORT.
+    let tiff =
+        [b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(), &[orientation], b"\0\0\0\0\0\0"].concat();
+    let exif = [b"Exif\0\0".as_slice(), &tiff].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], b"\xff\xe1", &length, &exif, &jpeg[2..]].concat()
+}
+
+#[test]
+fn an_image_is_turned_as_its_camera_notes() {
+    // Red in the upper left corner, black elsewhere.
+    let drawn = RgbImage::from_fn(96, 64, |x, y| Pixel([if x < 32 && y < 32 { 255 } else { 0 }, 0, 0]));
+    let jpeg = encoded(&drawn.into(), ImageFormat::Jpeg);
+    // Where the corner comes to lie: at the right, at the bottom.
+    let corners = [(1, false, false), (2, true, false), (3, true, true), (4, false, true)];
+    let turned = [(5, false, false), (6, true, false), (7, true, true), (8, false, true)];
+    for (note, right, bottom) in corners.into_iter().chain(turned) {
+        let bytes = noted(&jpeg, note);
+        let sides = if note < 5 { (96, 64) } else { (64, 96) };
+        assert_eq!(dimensions(&bytes, Path::new("x")).unwrap(), sides, "{note}");
+        let Rgb { width, height, pixels } = decode(&bytes, Path::new("x")).unwrap();
+        assert_eq!((width, height), sides, "{note}");
+        for (x, y) in [(10, 10), (width - 10, 10), (10, height - 10), (width - 10, height - 10)] {
+            let is_red = pixels[(y * width + x) * 3] > 200;
+            assert_eq!(is_red, (x > width / 2, y > height / 2) == (right, bottom), "{note}: ({x}, {y})");
+        }
+    }
+    assert_eq!(decode(&noted(&jpeg, 9), Path::new("x")).unwrap().width, 96, "no such orientation");
+}
+
 #[test]
 fn grey_alpha_and_16_bits_become_8_bit_rgb() {
     let grey: DynamicImage = ImageBuffer::from_pixel(2, 2, Luma([77_u8])).into();

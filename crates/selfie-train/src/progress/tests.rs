@@ -56,6 +56,21 @@ fn plain_lines_come_first_at_once_then_every_ten_seconds_and_at_the_end() {
 }
 
 #[test]
+fn a_run_that_stops_between_two_lines_shows_its_last_step_once() {
+    let stderr = Capture::default();
+    let mut progress = Progress::with_stderr(Mode::Plain, 15, 0, None, Box::new(stderr.clone()));
+    for step in 1..=5 {
+        progress.step_at(&metrics(step), Duration::from_secs(step));
+    }
+    for _ in 0..2 {
+        progress.show_last();
+    }
+    let text = stderr.text();
+    let steps: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(steps, ["1/15", "2/15", "3/15", "5/15"]);
+}
+
+#[test]
 fn a_plain_line_tells_loss_chance_speed_wait_and_time_left() {
     let text = shown(Mode::Plain, 2000);
     assert!(

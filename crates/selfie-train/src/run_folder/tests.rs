@@ -109,10 +109,22 @@ fn the_same_command_resumes_and_another_one_is_refused_with_the_difference() {
     let run = RunFolder::open(folder.path()).unwrap();
     assert_eq!(run.begin(&record(0), &[]).unwrap(), Begin::Fresh);
     assert_eq!(run.begin(&record(0), &[]).unwrap(), Begin::Resumed(record(0)));
+    std::fs::create_dir_all(folder.path().join(CHECKPOINTS).join("step-00000001")).unwrap();
     let error = run.begin(&record(1), &[]).unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("seed: was 0, now 1"), "{error}");
     assert_eq!(read_record(folder.path()).unwrap(), Some(record(0)));
+}
+
+#[test]
+fn a_run_that_saved_nothing_gives_its_folder_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::open(folder.path()).unwrap();
+    assert_eq!(run.begin(&record(0), &[]).unwrap(), Begin::Fresh);
+    assert_eq!(run.begin(&record(1), &[]).unwrap(), Begin::Fresh);
+    assert_eq!(read_record(folder.path()).unwrap(), Some(record(1)));
+    run.finish(&weights(1.0), finish()).unwrap();
+    assert_eq!(run.begin(&record(2), &[]).unwrap_err().exit_code(), 78);
 }
 
 #[test]

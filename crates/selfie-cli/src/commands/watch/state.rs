@@ -3,14 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use selfie_eval::record::{ResultRecord, RunRecord};
 use selfie_eval::table::StudyTable;
 use selfie_report::Series;
 use selfie_train::TrainError;
-use selfie_train::progress::MEAN_STEPS;
+use selfie_train::progress::{FAILED, MEAN_STEPS, STOPPED};
 use selfie_train::run_folder::{LOG, METRICS, read_record, read_result};
 use selfie_train::study::{STUDY, TABLE_JSON};
+
+/// A run that writes down no step for so many seconds, nor for the time of so many steps, may not be running.
+const SILENCE_S: f64 = 120.0;
+const STEPS_OF_SILENCE: f64 = 10.0;
 
 /// Bytes of the log's end that are looked at.
 const LOG_BYTES: u64 = 16 << 10;
@@ -29,6 +34,8 @@ pub(super) struct State {
     pub(super) series: Series,
     /// The last lines of the log.
     pub(super) log: Vec<String>,
+    /// Time since the last step was written down.
+    pub(super) idle: Option<Duration>,
     /// Bytes of whole lines that were read.
     read: u64,
 }
@@ -42,7 +49,7 @@ impl State {
         };
         let record = read_record(&run)?.ok_or_else(missing)?;
         let (given, series, log) = (given.to_owned(), Series::default(), Vec::new());
-        let mut state = Self { given, run, record, result: None, study: None, series, log, read: 0 };
+        let mut state = Self { given, run, record, result: None, study: None, series, log, idle: None, read: 0 };
         state.refresh()?;
         Ok(state)
     }
@@ -61,7 +68,20 @@ impl State {
         let (metrics, log) = (self.run.join(METRICS), self.run.join(LOG));
         self.read_metrics(&metrics).map_err(|source| read(&metrics, source))?;
         self.log = last_lines(&log).map_err(|source| read(&log, source))?;
+        self.idle = metrics.metadata().and_then(|file| file.modified()).ok().and_then(|written| written.elapsed().ok());
         Ok(())
+    }
+
+    /// How the run ended without a result, as its log says.
+    pub(super) fn ended(&self) -> Option<&str> {
+        let said = self.log.last()?.split_once(' ')?.1;
+        [STOPPED, FAILED].iter().any(|beginning| said.starts_with(beginning)).then_some(said)
+    }
+
+    /// Whether it is longer since the last step than steps take.
+    pub(super) fn is_silent(&self) -> bool {
+        let patience = self.recent("time/step_s").map_or(0.0, |step_s| STEPS_OF_SILENCE * step_s).max(SILENCE_S);
+        self.idle.is_some_and(|idle| idle.as_secs_f64() > patience)
     }
 
     fn read_metrics(&mut self, path: &Path) -> io::Result<()> {

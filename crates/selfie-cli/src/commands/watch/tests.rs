@@ -1,6 +1,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -77,6 +78,24 @@ fn the_screen_shows_progress_curves_time_left_and_the_last_events() {
         );
         assert!(!screen.contains('\u{1b}'), "the log moves the cursor");
     }
+}
+
+#[test]
+fn a_run_that_stopped_failed_or_fell_silent_says_so_and_has_no_time_left() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), 40);
+    let log = folder.path().join("train.log");
+    for said in ["stopped after step 40 by SIGINT", "ended by an error: the disk is full"] {
+        fs::write(&log, format!("2026-01-02T04:05:06Z step 40\n2026-01-02T04:05:07Z {said}\n")).unwrap();
+        let screen = screen(&State::open(folder.path()).unwrap(), 120, 40);
+        assert!(screen.matches(said).count() == 2 && !screen.contains("ETA"), "heading and log: {screen}");
+    }
+    fs::write(&log, "2026-01-02T04:05:08Z resuming after step 40\n").unwrap();
+    assert!(screen(&State::open(folder.path()).unwrap(), 120, 40).contains("ETA 0:02:00"));
+    let metrics = fs::File::options().append(true).open(folder.path().join("metrics.jsonl")).unwrap();
+    metrics.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let screen = screen(&State::open(folder.path()).unwrap(), 120, 40);
+    assert!(screen.contains("no step for 1:00:0") && !screen.contains("ETA"), "{screen}");
 }
 
 #[test]

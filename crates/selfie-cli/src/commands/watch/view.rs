@@ -119,7 +119,13 @@ fn figures(state: &State) -> Vec<String> {
 
 fn outcome(state: &State) -> String {
     match state.result.as_ref().map(|result| &result.outcome) {
-        None => String::new(),
+        None => match (state.ended(), state.idle) {
+            (Some(ended), _) => ended.to_owned(),
+            (None, Some(idle)) if state.is_silent() => {
+                format!("no step for {}: is it running?", time(idle.as_secs_f64()))
+            }
+            _ => String::new(),
+        },
         Some(Outcome::Pretext { accuracy, chance, .. }) => {
             format!("finished: pretext accuracy {accuracy:.3} (chance {chance:.3})")
         }
@@ -134,7 +140,8 @@ fn gauge(state: &State) -> Gauge<'static> {
     let (ratio, label) = match state.steps() {
         None => (0.0, format!("step {step}")),
         Some(steps) => {
-            let left = state.seconds_left().filter(|_| state.result.is_none());
+            let runs = state.result.is_none() && state.ended().is_none() && !state.is_silent();
+            let left = state.seconds_left().filter(|_| runs);
             let left = left.map_or_else(String::new, |seconds| format!(", ETA {}", time(seconds)));
             (step as f64 / steps.max(1) as f64, format!("step {step} of {steps}{left}"))
         }
