@@ -55,6 +55,8 @@ impl RgbImage {
     /// As [`Self::open`].
     #[cfg(feature = "image")]
     pub fn decode(bytes: &[u8]) -> Result<Self, ModelError> {
+        use image::ImageDecoder as _;
+
         let error = |reason: String| ModelError::Image { path: None, reason };
         let mut limits = image::Limits::default();
         limits.max_alloc = Some(MAX_PIXELS * 4);

@@ -119,7 +119,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
-    run.to_its_end(|run| {
+    run.until_it_ends(|run| {
         match &resumed {
             Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
                 .map_err(|error| run.misfit(error))?,
@@ -165,10 +165,8 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
         }
         let weights = optimizer.averaged(network.weights()?)?;
         network.load(&weights)?;
-        let evaluated = match measured_on {
-            Some(validation) => evaluate(&network, images, Some(validation), &session.device)?,
-            None => evaluate(&network, &data.test, None, &session.device)?,
-        };
+        let measured_images = if measured_on.is_some() { images } else { &data.test };
+        let evaluated = evaluate(&network, measured_images, measured_on, &session.device)?;
         let n_measured = evaluated.meter.n_examples() as usize + evaluated.bad.len();
         run.bad_samples.allow(plan.loader.max_bad_share, n_measured);
         run.bad_samples.note_left_out(&evaluated.bad, labels.split, &mut run.progress)?;

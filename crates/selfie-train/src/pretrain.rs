@@ -45,7 +45,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, session: &Session) -> Result<End
         Opened::Ready(run, resumed) => (*run, resumed),
         Opened::Finished(result) => return Ok(Ended::Finished { result, earlier: true }),
     };
-    run.to_its_end(|run| {
+    run.until_it_ends(|run| {
         match &resumed {
             Some(checkpoint) => go_on_from(checkpoint, |weights| network.load(weights), &mut optimizer)
                 .map_err(|error| run.misfit(error))?,

@@ -283,7 +283,7 @@ impl Run {
     }
 
     /// Makes the run's steps, and writes into its log how they ended: the terminal that saw it may be closed.
-    pub(crate) fn to_its_end(
+    pub(crate) fn until_it_ends(
         mut self,
         steps: impl FnOnce(&mut Self) -> Result<Ended, TrainError>,
     ) -> Result<Ended, TrainError> {
