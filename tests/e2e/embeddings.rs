@@ -118,6 +118,34 @@ fn probes_measure_a_run_and_say_what_they_measured() {
     assert_eq!((&place["n_fitted"], &place["n_measured"]), (&Value::from(100), &Value::from(20)));
     assert!((0.0..=1.0).contains(&place["linear"]["accuracy"].as_f64().unwrap()));
     folder.run("probe run --at stage4").ends_with(2).says(&["stage1, stage2, stage3, h, u", "stage4"]);
+
+    let capped = folder.run("probe run --k 1,1000,2000").ends_with(0).prints(&["\n  80  neighbours"]);
+    assert!(!capped.stdout.contains("1000"), "{}", capped.stdout);
+    capped.says(&["--k: 1000, 2000 neighbours asked for, 80 have labels and all vote"]);
+    for n_folds in [1, 101] {
+        let refused = folder.run(&format!("probe run --folds {n_folds}")).ends_with(2);
+        refused.says(&["--folds: expected 2 to 100, the number of training images", &format!("got {n_folds}")]);
+    }
+}
+
+#[test]
+fn a_probe_of_eight_images_counts_whole_images_and_says_that_none_is_a_test_image() {
+    let folder = pretrained();
+    for (class, image) in ["a", "b"].into_iter().flat_map(|class| (0..4).map(move |image| (class, image))) {
+        fs::create_dir_all(folder.path(&format!("few/{class}"))).unwrap();
+        fs::write(folder.path(&format!("few/{class}/{image}.bmp")), red_bmp(32 + image, 32)).unwrap();
+    }
+    let places = folder.run("probe run --data few --json").ends_with(0).json();
+    let place = &places["places"][0];
+    assert_eq!(place["n_measured"], 8);
+    let knn = place["knn"].as_array().unwrap().iter().map(|knn| &knn["accuracy"]);
+    for accuracy in knn.chain([&place["linear"]["accuracy"]]) {
+        let n_right = 8.0 * accuracy.as_f64().unwrap();
+        assert!((n_right - n_right.round()).abs() < 1e-9, "{n_right} of 8 images");
+    }
+    let none = folder.run("probe run --data few --test").ends_with(65);
+    none.says(&["expected test images, got none", "a folder `test` beside a folder `train`"]);
+    folder.run("probe run --data few --fraction 0.5").ends_with(2).says(&["to hold out and measure", "--folds"]);
 }
 
 #[test]

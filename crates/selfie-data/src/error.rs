@@ -178,15 +178,6 @@ pub enum DataError {
         /// Files that are something else.
         n_other: usize,
     },
-    /// A set without a test split, and with too few images to hold some out.
-    #[error(
-        "data set {set}: expected test images, got none, for no class has {} images, of which a tenth would be held out; put images of every class \
-         into `val`, beside a folder `train` with the others", TEST_ONE_OF / 2
-    )]
-    NoTest {
-        /// The set.
-        set: String,
-    },
     /// A set whose images have no classes, where classes are needed.
     #[error(
         "data set {set}: expected images of at least two classes, got {got}; {}, or \
@@ -199,6 +190,15 @@ pub enum DataError {
         got: String,
         /// An image beside folders that are no classes because of it.
         beside: Option<PathBuf>,
+    },
+    /// A set without a test split, and with too few images to hold some out.
+    #[error(
+        "data set {set}: expected test images, got none, for no class has {} images, of which a tenth would be held out; put images of every class \
+         into `val`, beside a folder `train` with the others", TEST_ONE_OF / 2
+    )]
+    NoTestImages {
+        /// The set.
+        set: String,
     },
     /// What this program was built without.
     #[error(
@@ -363,8 +363,8 @@ impl DataError {
             | Self::Image { .. }
             | Self::TooManyBad { .. }
             | Self::Checksum { .. }
-            | Self::NoTest { .. }
             | Self::Unlabelled { .. }
+            | Self::NoTestImages { .. }
             | Self::Inconsistent { .. } => DataErrorKind::BadData,
             Self::UnknownSet { .. } | Self::Setting { .. } | Self::TooLargeForMemory { .. } => {
                 DataErrorKind::Configuration

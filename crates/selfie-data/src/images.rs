@@ -57,13 +57,13 @@ impl DataSet {
         Ok(())
     }
 
-    /// Refuses a set without test images.
+    /// Refuses a set that has nothing to measure at the end.
     ///
     /// # Errors
     ///
-    /// [`DataError::NoTest`] if it has none.
-    pub fn require_test(&self) -> Result<(), DataError> {
-        if self.test.is_empty() { Err(DataError::NoTest { set: self.name.clone() }) } else { Ok(()) }
+    /// [`DataError::NoTestImages`] if it has no test images.
+    pub fn require_test_images(&self) -> Result<(), DataError> {
+        if self.test.is_empty() { Err(DataError::NoTestImages { set: self.name.clone() }) } else { Ok(()) }
     }
 }
 

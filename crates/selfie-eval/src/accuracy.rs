@@ -61,11 +61,16 @@ impl AccuracyMeter {
         self.confusion.iter().sum()
     }
 
+    /// Right predictions.
+    #[must_use]
+    pub fn n_right(&self) -> u64 {
+        (0..self.n_classes).map(|class| self.confusion(class, class)).sum()
+    }
+
     /// Share of right predictions, in 0–1; `None` before the first example.
     #[must_use]
     pub fn top1_accuracy(&self) -> Option<f64> {
-        let right: u64 = (0..self.n_classes).map(|class| self.confusion(class, class)).sum();
-        ratio(right, self.n_examples())
+        ratio(self.n_right(), self.n_examples())
     }
 
     /// Share of right predictions among the examples of each class, in 0–1; `None` for a class without examples.

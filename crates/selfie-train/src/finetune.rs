@@ -267,7 +267,7 @@ pub(crate) fn chosen(data: &DataSet, labels: &Labels, seed: u64) -> Result<Chose
     if validates {
         splits.require_validation(&images.class_counts())?;
     } else {
-        data.require_test()?;
+        data.require_test_images()?;
     }
     let drawn = |fraction| labelled_subset(images.labels(), &splits.train, images.len(), fraction, seed);
     let subset = match &labels.subset {

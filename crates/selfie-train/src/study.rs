@@ -283,7 +283,7 @@ impl<'a> Grid<'a> {
     }
 
     fn check(&self) -> Result<(), TrainError> {
-        self.data.require_test()?;
+        self.data.require_test_images()?;
         let images = &self.data.train;
         let request = Request { n_examples: images.len() as u64, seed: TRIAL_SEED, stop_after: None };
         if self.study.needs_pretraining() {

@@ -22,12 +22,12 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     };
     let network = Classifier::of_file(&file, &weights, DType::F32, &device).map_err(output::model)?;
     let data = arguments.other_data.open(&arguments.run_or_weights)?;
-    data.require_test().map_err(output::data)?;
     if data.test.class_names() != config.classes {
         let (data, network) = (classes_in_words(data.test.class_names()), classes_in_words(&config.classes));
         let of = format!("expected a data set of the network's classes, {network}; got {data}");
         return Err(Usage(format!("--data or --data-set: {of}")).into());
     }
+    data.require_test_images().map_err(output::data)?;
     let evaluated = evaluate(&network, &data.test, None, &device).map_err(output::eval)?;
     if let Some(first) = evaluated.bad.first() {
         let (n_bad, n_images) = (evaluated.bad.len(), data.test.len());

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use selfie_data::{DataSet, Splits, folds, labelled_subset};
+use selfie_data::{BadSample, DataSet, Splits, folds, labelled_subset, require_few};
 use selfie_eval::probe::linear::LinearSettings;
 use selfie_eval::probe::report::{Examples, ProbeReport, ProbeSettings, Share, SplitEmbeddings, probe};
 use selfie_model::{EmbeddingAt, InferenceModel};
+use selfie_train::TrainError;
 use serde_json::{Value, json};
 
 use crate::arguments::Compute;
 use crate::choice::OtherData;
 use crate::context;
-use crate::output;
+use crate::output::{self, Usage};
 
 /// Below so many training images, one tenth is too few to measure on: folds are measured in its place.
 const TINY: usize = 1000;
@@ -66,16 +67,23 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
     let data = arguments.other_data.open(&arguments.weights)?;
     data.require_classes().map_err(output::data)?;
+    if arguments.test {
+        data.require_test_images().map_err(output::data)?;
+    }
     let places = if arguments.at.is_empty() { vec![model.default_at()] } else { arguments.at.clone() };
     let (folds, measured_on) = folds_of(arguments, &data)?;
     let mut reports = Vec::new();
     for at in places {
         let embedded = |images, name| SplitEmbeddings::of(&model, images, name, at).map_err(output::eval);
         let train = embedded(&data.train, "train")?;
-        let pairs: Vec<(Examples, Examples)> = match arguments.test {
-            true => vec![(train.select(&folds[0].0), embedded(&data.test, "test")?.all().clone())],
-            false => folds.iter().map(|(fitted, measured)| (train.select(fitted), train.select(measured))).collect(),
+        let test = arguments.test.then(|| embedded(&data.test, "test")).transpose()?;
+        let pairs: Vec<(Examples, Examples)> = match &test {
+            Some(test) => vec![(train.select(&folds[0].0), test.all().clone())],
+            None => folds.iter().map(|(fitted, measured)| (train.select(fitted), train.select(measured))).collect(),
         };
+        let bad: Vec<BadSample> =
+            std::iter::once(&train).chain(&test).flat_map(SplitEmbeddings::bad).cloned().collect();
+        require_both(&pairs, &bad, data.train.len() + if arguments.test { data.test.len() } else { 0 })?;
         let settings = ProbeSettings {
             ks: arguments.k.iter().map(|&k| k as usize).collect(),
             linear: LinearSettings {
@@ -87,8 +95,9 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
             width: model.width_at(at).map_err(output::model)?,
         };
         let report = probe(&pairs, &settings).map_err(output::eval)?;
-        if let (Some(first), false) = (train.bad().first(), arguments.json) {
-            let images = output::count(train.bad().len(), "image");
+        note_fewer(&settings.ks, &report);
+        if let (Some(first), false) = (bad.first(), arguments.json) {
+            let images = output::count(bad.len(), "image");
             output::note(&format!("{images} cannot be read, first {}: {}", first.path, first.reason));
         }
         reports.push((at, report));
@@ -99,10 +108,34 @@ pub(crate) fn run(arguments: &Probe) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Refuses to measure where nothing is left to fit to or to measure.
+fn require_both(pairs: &[(Examples, Examples)], bad: &[BadSample], n_images: usize) -> anyhow::Result<()> {
+    if pairs.iter().all(|(fitted, measured)| !fitted.labels.is_empty() && !measured.labels.is_empty()) {
+        return Ok(());
+    }
+    if let Some(first) = bad.first() {
+        require_few(bad.len(), n_images, 0.0, first).map_err(output::data)?;
+    }
+    let hint = "measure parts of the training set with --folds, or the test set with --test";
+    Err(Usage(format!("expected training images to hold out and measure, got too few of any class; {hint}")).into())
+}
+
+/// Says so where more neighbours were asked for than have labels.
+fn note_fewer(asked: &[usize], report: &ProbeReport) {
+    let most = report.knn.iter().map(|knn| knn.k).max().unwrap_or(0);
+    let more: Vec<String> = asked.iter().filter(|k| **k > most).map(usize::to_string).collect();
+    if !more.is_empty() {
+        output::note(&format!("--k: {} neighbours asked for, {most} have labels and all vote", more.join(", ")));
+    }
+}
+
 /// The folds, and in words what is measured.
 fn folds_of(arguments: &Probe, data: &DataSet) -> anyhow::Result<(Vec<Fold>, &'static str)> {
     let (labels, n) = (data.train.labels(), data.train.len());
     let tiny = n < TINY && !arguments.test && arguments.fraction.is_none();
+    if let Some(got) = arguments.folds.filter(|n_folds| !(2..=n).contains(n_folds)) {
+        return Err(Usage(format!("--folds: expected 2 to {n}, the number of training images, got {got}")).into());
+    }
     if let Some(n_folds) = arguments.folds.or(tiny.then_some(TINY_FOLDS.min(n))) {
         let parts = folds(labels, n_folds).map_err(output::data)?;
         let rest = |part: usize| parts.iter().enumerate().filter(move |(other, _)| *other != part);

@@ -10,14 +10,16 @@ pub const TEMPERATURE: f64 = 0.07;
 /// Accuracy at one number of neighbours.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnnAccuracy {
-    /// Neighbours that vote.
+    /// Neighbours that vote: at most as many as there are.
     pub k: usize,
+    /// Queries whose class wins.
+    pub n_right: usize,
     /// Share of the queries whose class wins, in 0–1.
     pub accuracy: f64,
 }
 
 /// The accuracy on `test` by the votes of `train`, for each k; without `test`, of each row of `train` by the votes of the
-/// others. Of equal sums the first class wins. A k above the number of rows asks all of them.
+/// others. Of equal sums the first class wins. A k above the number of rows stands for all of them.
 ///
 /// # Errors
 ///
@@ -31,12 +33,14 @@ pub fn knn(train: Labelled<'_>, test: Option<Labelled<'_>>, ks: &[usize]) -> Res
     };
     let found = nearest(train.rows, queries.rows, most, without)?;
     let n_classes = train.labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let n_neighbours = found.first().map_or(0, Vec::len);
     let accuracy = |k: usize| {
+        let k = k.min(n_neighbours);
         let wins = |(neighbours, label): &(&Vec<Neighbour>, &u32)| {
-            winner(&neighbours[..k.min(neighbours.len())], train.labels, n_classes) == Some(**label)
+            winner(&neighbours[..k], train.labels, n_classes) == Some(**label)
         };
-        let right = found.iter().zip(queries.labels).filter(wins).count();
-        KnnAccuracy { k, accuracy: right as f64 / queries.labels.len() as f64 }
+        let n_right = found.iter().zip(queries.labels).filter(wins).count();
+        KnnAccuracy { k, n_right, accuracy: n_right as f64 / queries.labels.len() as f64 }
     };
     Ok(ks.iter().map(|&k| accuracy(k)).collect())
 }

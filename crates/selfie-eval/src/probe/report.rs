@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::probe::knn::knn;
 use crate::probe::linear::{LinearProbe, LinearSettings};
 use crate::probe::{Labelled, chance};
-use crate::statistics::{mean, sample_std};
+use crate::statistics::sample_std;
 use crate::{EvalError, Matrix, collapse, embed, spread};
 
 /// Some labelled embeddings: `[n, D]` row by row, and `[n]`.
@@ -104,19 +104,19 @@ pub struct ProbeSettings {
     pub width: usize,
 }
 
-/// A share of right answers, in 0–1: over folds their mean.
+/// A share of right answers, in 0–1: those of all folds together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Share {
     /// The share.
     pub accuracy: f64,
-    /// Sample standard deviation over folds; none of one fold.
+    /// Sample standard deviation of the folds' shares; none of one fold.
     pub std: Option<f64>,
 }
 
 /// What the votes of `k` neighbours came to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct KnnShare {
-    /// Neighbours.
+    /// Neighbours that vote, in every fold as many.
     pub k: usize,
     /// How many are right.
     #[serde(flatten)]
@@ -154,38 +154,69 @@ pub struct ProbeReport {
     pub participation_ratio: f64,
 }
 
+/// The right answers of some folds.
+#[derive(Default)]
+struct Answers {
+    n_right: usize,
+    n_all: usize,
+    accuracies: Vec<f64>,
+}
+
+impl Answers {
+    fn add(&mut self, n_right: usize, n_all: usize) {
+        self.n_right += n_right;
+        self.n_all += n_all;
+        self.accuracies.push(n_right as f64 / n_all as f64);
+    }
+
+    fn share(&self) -> Share {
+        Share { accuracy: self.n_right as f64 / self.n_all as f64, std: sample_std(&self.accuracies) }
+    }
+}
+
+/// The numbers of neighbours that every fold has: those above stand for all, once.
+fn ks_of(folds: &[(Examples, Examples)], asked: &[usize]) -> Vec<usize> {
+    let most = folds.iter().map(|(fitted, _)| fitted.labels.len()).min().unwrap_or(0);
+    let mut ks = Vec::with_capacity(asked.len());
+    for k in asked.iter().map(|&k| k.min(most)) {
+        if !ks.contains(&k) {
+            ks.push(k);
+        }
+    }
+    ks
+}
+
 /// Fits to the first of each pair and measures on the second.
 ///
 /// # Errors
 ///
 /// If there is no pair, one of a pair is empty, or a number is not finite.
 pub fn probe(folds: &[(Examples, Examples)], settings: &ProbeSettings) -> Result<ProbeReport, EvalError> {
-    let mut accuracies = vec![Vec::new(); settings.ks.len()];
-    let (mut linear, mut learning_rates) = (Vec::new(), Vec::new());
+    if folds.is_empty() {
+        return Err(EvalError::TooFew { what: "a probe", expected: 1, got: 0 });
+    }
+    let ks = ks_of(folds, &settings.ks);
+    let mut votes: Vec<Answers> = ks.iter().map(|_| Answers::default()).collect();
+    let (mut linear, mut learning_rates) = (Answers::default(), Vec::new());
     for (fitted, measured) in folds {
         let train = fitted.labelled(settings)?;
         let test = measured.labelled(settings)?;
-        for (accuracies, knn) in accuracies.iter_mut().zip(knn(train, Some(test), &settings.ks)?) {
-            accuracies.push(knn.accuracy);
+        for (votes, knn) in votes.iter_mut().zip(knn(train, Some(test), &ks)?) {
+            votes.add(knn.n_right, test.labels.len());
         }
         let layer = LinearProbe::fit(train, settings.n_classes, &settings.linear)?;
-        linear.extend(layer.measure(test)?.top1_accuracy());
+        linear.add(layer.measure(test)?.n_right() as usize, test.labels.len());
         learning_rates.push(layer.chosen().learning_rate);
     }
     let all: Vec<f32> = folds.iter().flat_map(|(_, measured)| measured.rows.iter().copied()).collect();
     let rows = Matrix::new(&all, settings.width)?;
     let labels: Vec<u32> = folds.iter().flat_map(|(_, measured)| measured.labels.iter().copied()).collect();
-    let share = |values: &[f64]| -> Result<Share, EvalError> {
-        let too_few = EvalError::TooFew { what: "a probe", expected: 1, got: 0 };
-        Ok(Share { accuracy: mean(values).ok_or(too_few)?, std: sample_std(values) })
-    };
-    let knn = settings.ks.iter().zip(&accuracies);
     Ok(ProbeReport {
         n_fitted: folds.first().map_or(0, |(fitted, _)| fitted.labels.len()),
         n_measured: rows.n_rows(),
         chance: chance(&labels),
-        knn: knn.map(|(&k, values)| Ok(KnnShare { k, share: share(values)? })).collect::<Result<_, EvalError>>()?,
-        linear: LinearShare { learning_rates, share: share(&linear)? },
+        knn: ks.iter().zip(&votes).map(|(&k, votes)| KnnShare { k, share: votes.share() }).collect(),
+        linear: LinearShare { learning_rates, share: linear.share() },
         spread: collapse(&all, settings.width).unwrap_or(0.0),
         mean_cosine: spread::mean_cosine(rows),
         participation_ratio: spread::participation_ratio(rows)?,

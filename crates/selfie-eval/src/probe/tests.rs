@@ -133,25 +133,28 @@ fn labels_must_be_there_for_each_row_and_below_the_number_of_classes() {
 }
 
 #[test]
-fn a_report_over_folds_has_the_mean_and_spread_of_each() {
+fn a_report_over_folds_has_all_their_answers_and_the_spread_of_each() {
     use super::report::{Examples, ProbeSettings, probe};
     let parts = Parts::read();
     let examples = |range: std::ops::Range<usize>| Examples {
         rows: parts.train[range.start * WIDTH..range.end * WIDTH].to_vec(),
         labels: parts.golden.train.labels[range].to_vec(),
     };
-    let folds = [(examples(0..60), examples(60..120)), (examples(60..120), examples(0..60))];
+    // Of unequal sizes, so that the mean of the shares is another number.
+    let folds = [(examples(0..80), examples(80..120)), (examples(80..120), examples(0..80))];
     let linear = LinearSettings { steps: 50, ..LinearSettings::default() };
-    let settings = ProbeSettings { ks: vec![1, 5], linear, n_classes: N_CLASSES, width: WIDTH };
+    let settings = ProbeSettings { ks: vec![1, 5, 50, 100], linear, n_classes: N_CLASSES, width: WIDTH };
     let both = probe(&folds, &settings).unwrap();
     let each = [&folds[..1], &folds[1..]].map(|fold| probe(fold, &settings).unwrap());
-    assert_eq!((both.n_fitted, both.n_measured), (60, 120));
+    assert_eq!((both.n_fitted, both.n_measured), (80, 120));
+    let ks: Vec<usize> = both.knn.iter().map(|knn| knn.k).collect();
+    assert_eq!(ks, [1, 5, 40], "the second fold has 40 neighbours");
     // Classes that are even in the whole need not be in a fold.
     assert_eq!(both.chance, chance(&parts.golden.train.labels[..120]));
     assert!(each.iter().any(|fold| fold.chance != both.chance), "{each:?}");
-    for (k, knn) in both.knn.iter().enumerate() {
+    for (k, knn) in both.knn[..2].iter().enumerate() {
         let accuracies = each.each_ref().map(|fold| fold.knn[k].share.accuracy);
-        assert!((knn.share.accuracy - (accuracies[0] + accuracies[1]) / 2.0).abs() < 1e-12);
+        assert!((knn.share.accuracy - (40.0 * accuracies[0] + 80.0 * accuracies[1]) / 120.0).abs() < 1e-12);
         let std = (accuracies[0] - accuracies[1]).abs() / 2f64.sqrt();
         assert!((knn.share.std.unwrap() - std).abs() < 1e-12);
         assert_eq!(each[0].knn[k].share.std, None);
