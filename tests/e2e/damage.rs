@@ -31,7 +31,7 @@ fn verify_accepts_an_intact_run_and_names_any_file_with_a_flipped_bit() {
         let found = folder.run("checkpoint verify run").ends_with(65);
         found.prints(&[&format!("{file} is corrupt"), "step-00000015: intact"]);
         fs::remove_file(folder.path(&file)).unwrap();
-        folder.run("checkpoint verify run").ends_with(65).prints(&[&file]);
+        folder.run("checkpoint verify run").ends_with(66).prints(&[&file]);
         fs::write(folder.path(&file), whole).unwrap();
     }
     folder.run("checkpoint verify run").ends_with(0);

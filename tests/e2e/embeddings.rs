@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::program::{Folder, red_bmp};
+use crate::program::{Folder, Ran, red_bmp};
 
 /// A pretraining run in `run`, and a folder of pictures of which one is none.
 fn pretrained() -> Folder {
@@ -79,6 +79,40 @@ fn a_query_finds_itself_first_and_a_sheet_is_drawn() {
     assert!(folder.exists("made/sheet.png"));
     fs::remove_file(folder.path("e.safetensors.names.jsonl")).unwrap();
     folder.run("search e.safetensors pictures/a.bmp").ends_with(66).says(&["names.jsonl"]);
+}
+
+#[test]
+fn a_search_goes_on_past_a_broken_query_and_works_from_another_folder() {
+    let folder = pretrained();
+    folder.run("embed run pictures --out e.npy -q").ends_with(65);
+    let some = folder.run("search e.npy pictures --top 1 --json --sheet s.png").ends_with(65);
+    let some = some.says(&["left out: pictures/bad.jpg: expected an image, got "]);
+    let queries: Vec<Value> = some.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let queries: Vec<&Value> = queries.iter().map(|answer| &answer["query"]).collect();
+    assert_eq!(queries, ["pictures/a.bmp", "pictures/b.bmp", "pictures/more/c.bmp"]);
+    let none = folder.run("search e.npy pictures/bad.jpg --sheet none.png").ends_with(65).says(&["left out: "]);
+    assert!(none.stdout.is_empty() && !folder.exists("none.png"));
+
+    let elsewhere = "search ../e.npy a.bmp --top 1";
+    let output = folder.command(elsewhere).current_dir(folder.path("pictures")).output().unwrap();
+    Ran::new(elsewhere, &output).ends_with(0).prints(&["a.bmp"]);
+}
+
+#[test]
+fn a_sheet_says_which_images_are_gone_and_names_its_flag_where_it_cannot_be_written() {
+    let folder = pretrained();
+    folder.run("embed run pictures --out e.npy -q").ends_with(65);
+    fs::remove_file(folder.path("pictures/b.bmp")).unwrap();
+    let gone = folder.run("search e.npy pictures/a.bmp --top 3 --sheet s.png").ends_with(0);
+    gone.says(&["--sheet: 1 of 3 neighbours are grey", "the first is pictures/b.bmp"]);
+    fs::create_dir(folder.path("folder.png")).unwrap();
+    for command in ["search e.npy pictures/a.bmp", "data check --data cifar"] {
+        let refused = folder.run(&format!("{command} --sheet folder.png")).ends_with(73);
+        refused.says(&["cannot write folder.png: ", "; choose another --sheet"]);
+        let refused = folder.run(&format!("{command} --sheet s.jpg")).ends_with(2);
+        refused.says(&["invalid value 's.jpg' for '--sheet <FILE>': expected a name that ends in .png"]);
+    }
+    assert!(!folder.exists("s.jpg"));
 }
 
 #[test]

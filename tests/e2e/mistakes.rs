@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::program::{Folder, red_bmp};
+use crate::program::{Folder, Ran, red_bmp};
 
 /// A mistake, its exit code and what its message must have.
 pub(crate) type Mistake = (&'static str, i32, &'static [&'static str]);
@@ -126,6 +126,29 @@ fn an_instruction_set_that_is_not_there_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(said.contains("($SELFIE_ISA)") && said.contains("portable") && said.contains("got avx1024"), "{said}");
+}
+
+#[test]
+fn a_value_of_the_environment_that_cannot_be_used_is_named_by_its_variable() {
+    let folder = Folder::new();
+    let arguments = "bench step --width 2 --batch 2 --steps 1";
+    let says = |variable: &str, value: &str, flags: &str, part: &str| {
+        let arguments = format!("{arguments} {flags}");
+        let output = folder.command(&arguments).env(variable, value).output().unwrap();
+        Ran::new(&arguments, &output).ends_with(2).says(&[part]);
+    };
+    says("SELFIE_DEVICE", "foo", "", "$SELFIE_DEVICE: expected auto, cpu, cuda, cuda:N or metal, got foo");
+    says("SELFIE_DEVICE", "foo", "--device=bar", "--device: expected auto, cpu, cuda, cuda:N or metal, got bar");
+    says("SELFIE_THREADS", "many", "", "$SELFIE_THREADS is set to many");
+}
+
+#[test]
+fn a_file_of_another_kind_is_told_what_was_expected_in_its_place() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("run")).unwrap();
+    let hint = "expected a file in the folder `faults` of a run";
+    folder.run("replay run").ends_with(66).says(&[&format!("run does not fit: {hint}")]);
+    folder.run("replay nix").ends_with(66).says(&[&format!("nix is missing: {hint}")]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use selfie_model::EmbeddingAt;
 use selfie_train::NumberType;
@@ -197,6 +198,14 @@ pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     fraction.ok_or_else(|| "expected a share of the labels above 0 and at most 1, such as 0.05".to_owned())
 }
 
+/// The name of a PNG file that is to be written.
+pub(crate) fn png_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path: PathBuf| {
+        let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        if is_png { Ok(path) } else { Err("expected a name that ends in .png, which is what is written") }
+    })
+}
+
 /// A place in the network.
 pub(crate) fn place(text: &str) -> Result<EmbeddingAt, String> {
     let places = EmbeddingAt::ALL.map(EmbeddingAt::as_str).join(", ");
@@ -309,7 +318,7 @@ pub(crate) enum CheckpointCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check every byte against the manifests' hashes; exit code 65 if one differs
+    /// Check every byte against the manifests' hashes; exit code 65 if one differs, 66 if one is missing
     Verify {
         /// A run folder or a checkpoint
         path: PathBuf,
@@ -341,7 +350,7 @@ pub(crate) struct DataArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Draw some training images of every class into a PNG file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = png_file())]
     pub(crate) sheet: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]

@@ -58,7 +58,10 @@ pub(crate) fn device(compute: &Compute) -> anyhow::Result<Device> {
         Some(("auto" | "cpu", 0)) => Ok(Device::Cpu),
         Some(("metal", index)) if cfg!(feature = "metal") => Ok(Device::new_metal(index)?),
         Some((name @ ("cuda" | "metal"), _)) => Err(missing(name)),
-        _ => Err(Usage(format!("--device: expected auto, cpu, cuda, cuda:N or metal, got {}", compute.device)).into()),
+        _ => {
+            let argument = output::flag_or_variable("--device", "SELFIE_DEVICE");
+            Err(Usage(format!("{argument}: expected auto, cpu, cuda, cuda:N or metal, got {}", compute.device)).into())
+        }
     }
 }
 

@@ -37,6 +37,10 @@ fn main() -> ExitCode {
 /// Says how a key of the configuration is set where it was typed as a flag, and how a data set is named where --set is none.
 fn with_the_keys(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
+    if let Some(tip) = tip_of_the_environment(flag) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        return error;
+    }
     let name = flag.trim_start_matches('-').replace('-', "_");
     let command = std::env::args_os().nth(1);
     let is_training = command.is_some_and(|command| TRAINING.iter().any(|training| command == *training));
@@ -57,6 +61,14 @@ fn with_the_keys(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
+}
+
+/// Names the variable where the value of a flag that was not typed is wrong.
+fn tip_of_the_environment(flag: &str) -> Option<String> {
+    let flag = flag.split_whitespace().next().filter(|flag| flag.starts_with("--"))?;
+    let variable = format!("SELFIE_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
+    let value = std::env::var(&variable).ok().filter(|_| !output::is_typed(flag))?;
+    Some(format!("${variable} is set to {value}"))
 }
 
 fn run(command: Command) -> anyhow::Result<u8> {

@@ -50,6 +50,20 @@ fn was_typed(path: &Path) -> bool {
     std::env::args_os().skip(1).any(typed)
 }
 
+/// Whether a flag is among this command's arguments.
+pub(crate) fn is_typed(flag: &str) -> bool {
+    let is_flag = |argument: OsString| {
+        let rest = argument.to_str().and_then(|argument| argument.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    std::env::args_os().any(is_flag)
+}
+
+/// Where a value came from that a flag gives, else a variable of the environment.
+pub(crate) fn flag_or_variable(flag: &str, variable: &str) -> String {
+    if is_typed(flag) { flag.to_owned() } else { format!("${variable}") }
+}
+
 /// `1 image`, `2 images`.
 pub(crate) fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
@@ -85,10 +99,10 @@ pub(crate) fn eval(error: EvalError) -> anyhow::Error {
     TrainError::from(error).into()
 }
 
-/// As [`data`].
-pub(crate) fn picture(error: PictureError) -> anyhow::Error {
+/// A picture that cannot be written at the place that a flag names.
+pub(crate) fn picture(flag: &'static str, error: PictureError) -> anyhow::Error {
     match error {
-        PictureError::Write { path, source } => TrainError::CannotCreate { path, source }.into(),
+        PictureError::Write { path, source } => TrainError::CannotWrite { flag, path, source }.into(),
         other => other.into(),
     }
 }

@@ -77,7 +77,10 @@ impl Entry {
 
     /// Reads the file; the error says why it cannot be used.
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
-        let failed = |error: std::io::Error| format!("one that cannot be read ({error})");
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => "nothing there".to_owned(),
+            _ => format!("a file that cannot be read ({error})"),
+        };
         if let (Some(packed), Some((_, start, len))) = (&self.packed, &self.member) {
             return packed.read(&self.file, *start, *len).map_err(failed);
         }

@@ -48,7 +48,7 @@ impl EmbeddingFormat {
 /// The first line of the list beside an array: how it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NamesHeader {
-    /// The weights file, as it was given.
+    /// The weights file, absolute; relative in lists of older programs.
     pub weights: String,
     /// BLAKE3 of the weights file, hexadecimal.
     pub weights_hash: String,

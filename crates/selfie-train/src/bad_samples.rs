@@ -31,7 +31,7 @@ impl BadSamples {
         let mut found = BTreeMap::new();
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(|source| TrainError::reading(&path, source, "the run's list"))?,
+            text => text.map_err(|source| TrainError::reading(&path, source, "expected the run's list"))?,
         };
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {

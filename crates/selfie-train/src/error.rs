@@ -165,6 +165,16 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file that a flag names, or that lies in the folder that it names, and that cannot be written.
+    #[error("cannot write {path}: {source}{}", what_to_do_or_choose(source, flag))]
+    CannotWrite {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file where a folder is to be made, or a folder where a file is to be written.
     #[error("cannot write to {path}: expected {expected}, found {found}; choose another --out")]
     WrongKind {
@@ -263,7 +273,8 @@ impl TrainError {
             | Self::NotARunFolder { .. }
             | Self::WouldReplace { .. }
             | Self::Locked { .. } => 73,
-            Self::Io { .. } | Self::Hub { .. } => 74,
+            Self::CannotWrite { source, .. } if !is_full(source) => 73,
+            Self::CannotWrite { .. } | Self::Io { .. } | Self::Hub { .. } => 74,
             Self::UnknownKey { .. }
             | Self::BadValue { .. }
             | Self::WrongType { .. }
@@ -298,19 +309,21 @@ impl TrainError {
         }
     }
 
-    /// An error of reading `path`: [`TrainError::Missing`] if it is not there.
+    /// An error of reading the file `path`: [`TrainError::Missing`] if it is not there, or is a folder.
     pub(crate) fn reading(path: &Path, source: io::Error, hint: &str) -> Self {
         match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned(), hint: hint.to_owned() },
+            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => {
+                Self::Missing { path: path.to_owned(), hint: hint.to_owned() }
+            }
             _ => Self::Io { action: "read", path: path.to_owned(), source },
         }
     }
 
     /// An error of creating `path`: [`TrainError::Io`] if the disk is full, else [`TrainError::CannotCreate`].
     pub(crate) fn creating(path: &Path, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::writing(path, source),
-            _ => Self::CannotCreate { path: path.to_owned(), source },
+        match is_full(&source) {
+            true => Self::writing(path, source),
+            false => Self::CannotCreate { path: path.to_owned(), source },
         }
     }
 
@@ -320,7 +333,6 @@ impl TrainError {
     }
 }
 
-/// The exit code of an error of a network or its weights.
 /// What to do where a GPU has no memory left.
 fn hint_of_memory(error: &candle_core::Error) -> &'static str {
     if error.to_string().contains("OUT_OF_MEMORY") {
@@ -330,6 +342,7 @@ fn hint_of_memory(error: &candle_core::Error) -> &'static str {
     }
 }
 
+/// The exit code of an error of a network or its weights.
 fn model_exit_code(error: &ModelError) -> u8 {
     match error {
         ModelError::Place { .. } => 2,
@@ -340,6 +353,17 @@ fn model_exit_code(error: &ModelError) -> u8 {
             65
         }
         _ => 70,
+    }
+}
+
+fn is_full(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn what_to_do_or_choose(source: &io::Error, flag: &str) -> String {
+    match what_to_do(source) {
+        "" => format!("; choose another {flag}"),
+        what_to_do => format!("{what_to_do}, or choose another {flag}"),
     }
 }
 

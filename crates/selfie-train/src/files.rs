@@ -119,7 +119,7 @@ impl Files {
         match self.0.names(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             names => {
-                let mut names = names.map_err(|source| TrainError::reading(path, source, "a folder"))?;
+                let mut names = names.map_err(|source| TrainError::reading(path, source, "expected a folder"))?;
                 names.sort();
                 Ok(names)
             }
@@ -175,7 +175,7 @@ pub(crate) fn require_no_file(path: &Path) -> Result<(), TrainError> {
 ///
 /// If it cannot be read.
 pub fn hash_file(path: &Path) -> Result<String, TrainError> {
-    let reading = |source| TrainError::reading(path, source, "a file to hash");
+    let reading = |source| TrainError::reading(path, source, "expected a file to read");
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path).map_err(reading)?).map_err(reading)?;
     Ok(hasher.finalize().to_hex().to_string())

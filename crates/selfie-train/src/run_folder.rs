@@ -301,7 +301,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<O
         Err(error) if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&error.kind()) => {
             Ok(None)
         }
-        Err(source) => Err(TrainError::reading(path, source, "a record")),
+        Err(source) => Err(TrainError::reading(path, source, "expected a record")),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `selfie checkpoint`
 
-use selfie_train::TrainError;
 use selfie_train::checkpoint::{self, Content, VerifiedContent};
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
         }
         CheckpointCommand::Diff { left, right, json } => diff::run(left, right, *json),
         CheckpointCommand::Verify { path } => {
-            let mut code = 0;
+            let mut codes = Vec::new();
             for verified in checkpoint::verify(path)? {
                 match verified.result {
                     Ok(content) => {
@@ -27,12 +26,12 @@ pub(crate) fn run(arguments: &Checkpoint) -> anyhow::Result<u8> {
                     }
                     Err(error) => {
                         output::print(&error.to_string())?;
-                        // A file that a manifest names and that is gone is damage, not a wrong path.
-                        code = if matches!(error, TrainError::Missing { .. }) { 65 } else { error.exit_code() };
+                        codes.push(error.exit_code());
                     }
                 }
             }
-            Ok(code)
+            // Damage says more than a file that is gone.
+            Ok(codes.into_iter().min().unwrap_or(0))
         }
     }
 }

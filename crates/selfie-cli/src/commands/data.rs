@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use selfie_data::{
-    BadSample, DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport, UNLABELLED,
-    contact_sheet, lies_beside, passed_over,
+    BadSample, DataError, DataSet, ImportProgress, ImportReport, ImportSettings, SetName, SetReport, SplitReport,
+    UNLABELLED, contact_sheet, lies_beside, passed_over,
 };
 use selfie_train::TrainError;
 
@@ -90,7 +90,10 @@ fn data_set(asked: &DataArguments) -> anyhow::Result<DataSet> {
     let data = choice::data_set_found(&name, asked.data.as_deref(), found)?;
     if let Some(path) = &asked.sheet {
         context::folder_of(path);
-        contact_sheet(&data.train, path).map_err(output::data)?;
+        contact_sheet(&data.train, path).map_err(|error| match error {
+            DataError::Write { path, source } => TrainError::CannotWrite { flag: "--sheet", path, source }.into(),
+            other => output::data(other),
+        })?;
         output::note(&format!("{}: some images of every class", path.display()));
     }
     Ok(data)

@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &Embed) -> anyhow::Result<u8> {
     let width = model.width_at(at).map_err(output::model)?;
 
     let mut header = NamesHeader {
-        weights: weights.display().to_string(),
+        weights: absolute(&weights).display().to_string(),
         weights_hash: hash_file(&weights)?,
         at,
         dtype: arguments.dtype.number_type().to_string(),

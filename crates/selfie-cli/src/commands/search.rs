@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::arguments::Compute;
 use crate::choice;
+use crate::commands::data::exit_code;
 use crate::commands::embed::names_path;
 use crate::context;
 use crate::output::{self, Usage};
@@ -42,7 +43,7 @@ pub(crate) struct Search {
     #[arg(long, value_name = "RUN_OR_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
     /// Draw each query and its nearest images into a PNG file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::arguments::png_file())]
     pub(crate) sheet: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) compute: Compute,
@@ -50,6 +51,9 @@ pub(crate) struct Search {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// A query's number and its nearest images.
+type Answer = (usize, Vec<Neighbour>);
 
 /// An index's rows by name.
 struct Names {
@@ -76,21 +80,21 @@ pub(crate) fn run(arguments: &Search) -> anyhow::Result<u8> {
         embedded.append(batch);
         Ok::<(), TrainError>(())
     })?;
-    if let Some(bad) = embedded.bad.first() {
-        let (path, reason) = (PathBuf::from(&bad.path), bad.reason.clone());
-        return Err(output::data(selfie_data::DataError::Image { path, reason }));
-    }
     let query_rows = Matrix::new(&embedded.rows, header.width).map_err(output::eval)?;
     let found = nearest(rows, query_rows, arguments.top as usize, None).map_err(output::eval)?;
-    for (query, found) in found.iter().enumerate() {
-        output::print(&answer(&queries.name(query), found, &names, arguments.json))?;
+    let answers: Vec<Answer> = embedded.pictures.iter().copied().zip(found).collect();
+    for (query, found) in &answers {
+        output::print(&answer(&queries.name(*query), found, &names, arguments.json))?;
     }
-    if let Some(path) = &arguments.sheet {
+    for bad in &embedded.bad {
+        output::note(&format!("left out: {}: expected an image, got {}", bad.path, bad.reason));
+    }
+    if let Some(path) = arguments.sheet.as_ref().filter(|_| !answers.is_empty()) {
         context::folder_of(path);
-        sheet(path, &queries, &found, (&header, &names))?;
+        sheet(path, &queries, &answers, (&header, &names))?;
         output::note(&format!("{}: the queries and their neighbours", path.display()));
     }
-    Ok(0)
+    Ok(exit_code(&embedded.bad))
 }
 
 fn answer(query: &str, found: &[Neighbour], names: &[Name], as_json: bool) -> String {
@@ -170,29 +174,39 @@ fn dtype(header: &NamesHeader, device: &Device) -> anyhow::Result<DType> {
     })
 }
 
-/// Draws each query and its nearest images. An image that is no longer there leaves its place grey.
+/// Draws each query and its nearest images. An image that is no longer there leaves its place grey, and is named.
 fn sheet(
     path: &Path,
     queries: &Pictures,
-    found: &[Vec<Neighbour>],
+    answers: &[Answer],
     (header, names): (&NamesHeader, &[Name]),
 ) -> anyhow::Result<()> {
     let indexed = indexed_pictures(header)?;
-    let row = |(query, found): (usize, &Vec<Neighbour>)| {
-        let neighbour = |neighbour: &Neighbour| {
+    let (mut rows, mut n_drawn, mut gone) = (Vec::new(), 0, Vec::new());
+    for (query, found) in answers.iter().take(MAX_ROWS) {
+        let mut neighbours = Vec::new();
+        for neighbour in found.iter().take(MAX_COLUMNS) {
             let name = &names[neighbour.row];
             let class = name.class.as_ref().map_or_else(String::new, |class| format!(" {class}"));
             // The cosine first: a long class is cut off.
-            indexed.tile(name, format!("{:.3}{class}", neighbour.cosine))
-        };
-        let name = Path::new(&queries.name(query)).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let neighbours = found.iter().take(MAX_COLUMNS).map(neighbour).collect();
-        NeighbourRow { query: tile(queries.picture(query).ok(), name), neighbours }
-    };
-    let rows: Vec<NeighbourRow> = found.iter().enumerate().take(MAX_ROWS).map(row).collect();
+            let tile = indexed.tile(name, format!("{:.3}{class}", neighbour.cosine));
+            n_drawn += 1;
+            gone.extend((tile.side == 0).then_some(&name.name));
+            neighbours.push(tile);
+        }
+        let name = Path::new(&queries.name(*query)).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        rows.push(NeighbourRow { query: tile(queries.picture(*query).ok(), name), neighbours });
+    }
+    if let Some(first) = gone.first() {
+        let n_gone = gone.len();
+        output::note(&format!(
+            "--sheet: {n_gone} of {n_drawn} neighbours are grey, as their images are gone or cannot be read; the first is {first}"
+        ));
+    }
     let explanation = "Left the query, then its neighbours, the nearest first, with their cosines".to_owned();
     let heading = Heading::new(format!("Nearest of {} images at {}", names.len(), header.at), explanation);
-    neighbour_sheet(&heading, &rows, TILE as i32).save(path).map_err(output::picture)
+    let sheet = neighbour_sheet(&heading, &rows, TILE as i32);
+    sheet.save(path).map_err(|error| output::picture("--sheet", error))
 }
 
 fn tile(picture: Option<Rgb<'_>>, caption: String) -> Tile {

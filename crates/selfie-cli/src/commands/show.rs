@@ -120,7 +120,7 @@ fn out_folder(arguments: &Show) -> anyhow::Result<PathBuf> {
 
 impl Subject {
     fn save(&self, name: &'static str, canvas: &Canvas) -> anyhow::Result<&'static str> {
-        canvas.save(&self.out.join(name)).map_err(output::picture)?;
+        canvas.save(&self.out.join(name)).map_err(|error| output::picture("--out", error))?;
         Ok(name)
     }
 

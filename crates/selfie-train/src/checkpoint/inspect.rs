@@ -98,7 +98,8 @@ pub(super) struct Stored {
 /// Reads a weights file, a checkpoint, or a run folder's newest one. A checkpoint's hashes are checked.
 pub(super) fn stored(path: &Path) -> Result<Stored, TrainError> {
     if path.is_file() {
-        let bytes = std::fs::read(path).map_err(|source| TrainError::reading(path, source, "a weights file"))?;
+        let bytes =
+            std::fs::read(path).map_err(|source| TrainError::reading(path, source, "expected a weights file"))?;
         let files = BTreeMap::from([(WEIGHTS.to_owned(), bytes)]);
         return Ok(Stored { path: path.to_owned(), manifest: None, files });
     }
@@ -135,7 +136,7 @@ fn verify_file(path: &Path) -> Result<Verified, TrainError> {
     match run_folder::read_result(folder)? {
         Some(result) => Ok(verify_weights(path, &result.weights_hash)),
         None => {
-            let hint = "the record of a finished run beside the weights file, which holds its hash".to_owned();
+            let hint = "expected the record of a finished run beside the weights file, which holds its hash".to_owned();
             Err(TrainError::Missing { path: folder.join(run_folder::RESULT), hint })
         }
     }

@@ -22,8 +22,8 @@ pub(super) fn base_settings(base: &Base) -> Result<Vec<Setting>, TrainError> {
         Base::Defaults => Ok(Vec::new()),
         Base::Recipe(recipe) => toml_settings(recipe.text, &Source::Recipe(recipe.name.to_owned())),
         Base::File(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(|source| TrainError::reading(path, source, "a TOML file"))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| TrainError::reading(path, source, "expected a TOML file"))?;
             toml_settings(&text, &Source::File(path.clone()))
         }
         Base::Run { path, config, .. } => Ok(flatten(config, &Source::Run(path.clone()))),

@@ -74,7 +74,7 @@ impl Capture {
 
     pub(crate) fn read(path: &Path) -> Result<Self, TrainError> {
         let bytes = std::fs::read(path)
-            .map_err(|source| TrainError::reading(path, source, "a file in the folder `faults` of a run"))?;
+            .map_err(|source| TrainError::reading(path, source, "expected a file in the folder `faults` of a run"))?;
         let corrupt = |reason: String| TrainError::Corrupt { path: path.to_owned(), reason };
         let no_capture =
             |got: String| corrupt(format!("expected a captured fault, a file of a run's folder `faults`: {got}"));

@@ -26,7 +26,8 @@ impl AppendFile {
     pub(super) fn open(path: &Path, len: u64) -> Result<Self, TrainError> {
         let opened = File::options().create(true).truncate(false).read(true).write(true).open(path);
         let file = opened.map_err(|source| TrainError::creating(path, source))?;
-        let found = file.metadata().map_err(|source| TrainError::reading(path, source, "the run's metrics"))?.len();
+        let found =
+            file.metadata().map_err(|source| TrainError::reading(path, source, "expected the run's metrics"))?.len();
         if found < len {
             let reason = format!("the checkpoint expects at least {len} bytes, got {found}");
             return Err(TrainError::Corrupt { path: path.to_owned(), reason });
@@ -46,7 +47,7 @@ impl AppendFile {
         }
         let mut last = [0];
         let read = self.file.seek(SeekFrom::Start(self.len - 1)).and_then(|_| self.file.read_exact(&mut last));
-        read.map_err(|source| TrainError::reading(&self.path, source, "the run's metrics"))?;
+        read.map_err(|source| TrainError::reading(&self.path, source, "expected the run's metrics"))?;
         Ok(Some(last[0]))
     }
 

@@ -83,8 +83,8 @@ impl LineLog {
 /// If the file is missing, cannot be read or holds a damaged line.
 pub fn read_metrics(folder: &Path) -> Result<Vec<StepMetrics>, TrainError> {
     let path = folder.join(super::METRICS);
-    let text =
-        std::fs::read_to_string(&path).map_err(|source| TrainError::reading(&path, source, "the run's metrics"))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| TrainError::reading(&path, source, "expected the run's metrics"))?;
     Ok(StepMetrics::parse_lines(&text)?)
 }
 
@@ -96,7 +96,7 @@ pub fn read_metrics(folder: &Path) -> Result<Vec<StepMetrics>, TrainError> {
 /// As [`read_metrics`].
 pub(crate) fn read_last_metrics(folder: &Path, n: usize) -> Result<Vec<StepMetrics>, TrainError> {
     let path = folder.join(super::METRICS);
-    let failed = |source| TrainError::reading(&path, source, "the run's metrics");
+    let failed = |source| TrainError::reading(&path, source, "expected the run's metrics");
     let mut file = File::open(&path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let mut n_bytes = (n as u64 * USUAL_LINE).max(1);
@@ -127,7 +127,7 @@ pub fn read_events(folder: &Path) -> Result<Vec<Event>, TrainError> {
     match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         text => {
-            let text = text.map_err(|source| TrainError::reading(&path, source, "the run's events"))?;
+            let text = text.map_err(|source| TrainError::reading(&path, source, "expected the run's events"))?;
             Ok(Event::parse_lines(&text)?)
         }
     }

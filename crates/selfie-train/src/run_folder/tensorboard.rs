@@ -51,7 +51,7 @@ impl TensorBoardLog {
     pub(crate) fn open(folder: &Path, created: &str) -> Result<Self, TrainError> {
         let mut clock = Clock::new(created);
         let metrics = folder.join(super::METRICS);
-        let failed = |source| TrainError::reading(&metrics, source, "the run's metrics");
+        let failed = |source| TrainError::reading(&metrics, source, "expected the run's metrics");
         let lines = BufReader::new(File::open(&metrics).map_err(failed)?).lines();
         let mut bytes = events::header(clock.wall_time);
         bytes.extend(events::start(clock.wall_time, 0));
