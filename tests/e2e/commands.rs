@@ -150,6 +150,27 @@ fn every_json_option_prints_one_json_value() {
 }
 
 #[test]
+fn a_runs_configuration_is_shown_with_its_sources_and_one_that_no_command_takes_is_refused() {
+    let folder = Folder::new();
+    folder.run("pretrain tiny.toml --data cifar --out run --stop-after 5 --set batch=4 -q").ends_with(0);
+    let shown = folder.run("config show run").ends_with(0).stdout;
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
+    assert!(line("batch = 4 ").ends_with("# --set"), "{shown}");
+    assert!(line("width = 2 ").ends_with("# file tiny.toml"), "{shown}");
+    assert!(line("dropout = ").ends_with("# default"), "{shown}");
+
+    let refused = folder.run("config show tiny.toml --set data.patch_size=7").ends_with(78);
+    let trained = folder.run("pretrain tiny.toml --data cifar --set data.patch_size=7 --out other").ends_with(78);
+    assert_eq!(refused.stderr, trained.stderr);
+    refused.prints(&["patch_size = 7"]);
+
+    fs::create_dir(folder.path("photos")).unwrap();
+    fs::write(folder.path("photos/red.bmp"), red_bmp(32, 32)).unwrap();
+    let images = folder.run("config show photos").ends_with(2);
+    images.says(&["got the folder photos, which is no run; its images fit the recipe "]);
+}
+
+#[test]
 fn a_bench_shows_what_was_asked_and_where_the_time_goes() {
     let folder = Folder::new();
     let step = "bench step --task pretrain --width 2 --batch 4 --micro-batch 2 --steps 1 --threads 2 --profile";

@@ -268,13 +268,15 @@ pub(crate) struct Config {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Print the configuration that a command would use, and where each value comes from
+    /// Print the configuration that a command would use or a run has used, and where each value comes from; exit code 78 if
+    /// the command would refuse it
     Show {
-        /// A recipe or a TOML file
+        /// A recipe, a TOML file or a run folder
         recipe: String,
-        /// The command whose table bare keys of --set belong to
-        #[arg(long, value_enum, default_value = "pretrain")]
-        task: TaskName,
+        /// The command whose configuration is checked, and whose table bare keys of --set belong to [default: the run's, else
+        /// pretrain]
+        #[arg(long, value_enum)]
+        task: Option<TaskName>,
         /// Set a key of the configuration
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,

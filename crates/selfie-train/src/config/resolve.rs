@@ -137,10 +137,17 @@ impl Resolved {
     /// The configuration as a TOML file whose comments say where each value came from.
     #[must_use]
     pub fn show(&self) -> String {
+        self.show_from(&self.sources())
+    }
+
+    /// As [`Self::show`], with other words for where each value came from, by `table.key`.
+    #[must_use]
+    pub fn show_from(&self, sources: &BTreeMap<String, String>) -> String {
         let lines: Vec<(&str, String, String)> = self
             .entries()
             .map(|(table, key, value)| {
-                (table, format!("{key} = {value}"), self.source(&format!("{table}.{key}")).to_string())
+                let source = sources.get(&format!("{table}.{key}")).cloned().unwrap_or_default();
+                (table, format!("{key} = {value}"), source)
             })
             .collect();
         let width = lines.iter().map(|(_, line, _)| line.chars().count()).max().unwrap_or(0);
