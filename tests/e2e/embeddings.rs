@@ -151,7 +151,7 @@ fn probes_measure_a_run_and_say_what_they_measured() {
     let place = &json["places"][0];
     assert_eq!((&place["n_fitted"], &place["n_measured"]), (&Value::from(100), &Value::from(20)));
     assert!((0.0..=1.0).contains(&place["linear"]["accuracy"].as_f64().unwrap()));
-    folder.run("probe run --at stage4").ends_with(2).says(&["stage1, stage2, stage3, h, u", "stage4"]);
+    folder.run("probe run --at stage4").ends_with(2).says(&["--at: ", "stage1, stage2, stage3, h, u", "stage4"]);
 
     let capped = folder.run("probe run --k 1,1000,2000").ends_with(0).prints(&["\n  80  neighbours"]);
     assert!(!capped.stdout.contains("1000"), "{}", capped.stdout);

@@ -239,7 +239,8 @@ fn weights_that_do_not_fit_are_refused_by_name_and_leave_no_run_behind() {
     wrong.says(&["tuned/weights.safetensors holds a classifier, expected a pretraining network"]);
     fs::write(folder.path("red.bmp"), red_bmp(32, 32)).unwrap();
     let wrong = folder.run("predict narrow red.bmp").ends_with(65);
-    wrong.says(&["narrow/weights.safetensors holds a pretraining network, expected a classifier"]);
+    wrong.says(&["narrow/weights.safetensors holds a pretraining network, expected a classifier; "]);
+    folder.run("evaluate narrow --data cifar").ends_with(65).says(&["selfie finetune --from narrow --fraction 0.1"]);
     folder.run("predict tuned red.bmp").ends_with(0).prints(&["red.bmp: "]);
     let missing = folder.run("predict tuned blue.bmp").ends_with(66);
     missing.says(&["blue.bmp: expected an image, a folder of images, a list or a shard"]);

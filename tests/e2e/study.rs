@@ -61,6 +61,10 @@ fn a_study_prints_its_table_and_prints_it_again() {
     of_a_classifier.ends_with(65).says(&["holds a classifier, expected a pretraining network"]);
     assert!(!folder.exists("other"), "a study that cannot be leaves no folder");
     folder.run("show study").ends_with(66).says(&["this is a study", "pretrain-s1"]);
+    let from = "study tiny.toml --data cifar --from study/pretrain-s1 --arms pretrained --fractions 0.3 --seeds 1 -q";
+    folder.run(&format!("{from} --set steps=2 --learning-rates 0.05 --out tuned")).ends_with(0);
+    let elsewhere = folder.run("embed tuned tiny.toml --out e.npy").ends_with(66);
+    elsewhere.says(&["a study of the pretraining study/pretrain-s1", "such as tuned/0.3-pretrained-s1"]);
 }
 
 #[test]

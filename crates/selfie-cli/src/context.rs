@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use selfie_eval::record::Task;
+use selfie_eval::record::{Task, from_json};
 #[cfg(feature = "cuda")]
 use selfie_model::new_cuda as open_cuda;
 use selfie_train::checkpoint::{EXPORTED_WEIGHTS, WEIGHTS, instead_of_weights, require_intact};
@@ -14,7 +14,7 @@ use selfie_train::progress::Mode;
 use selfie_train::run_folder::{finished_runs, goes_on_with, read_record, read_result};
 use selfie_train::session::Session;
 use selfie_train::signals::Signals;
-use selfie_train::study::STUDY;
+use selfie_train::study::{STUDY, StudyRecord};
 use selfie_train::{TrainError, make_folder};
 
 use crate::arguments::{Compute, Train};
@@ -136,10 +136,24 @@ fn of_study(study: &Path, wanted: Task) -> anyhow::Result<String> {
         Task::Pretrain => "pretraining",
         Task::Finetune => "fine-tuned run",
     };
-    Ok(match finished_runs(study, wanted)?.first() {
-        Some(run) => format!("this is a study; give one of the runs in it, such as {}", run.path.display()),
-        None => format!("this is a study, and no {kind} in it is finished; run its command again"),
-    })
+    let first =
+        |task| Ok::<_, TrainError>(finished_runs(study, task)?.first().map(|run| run.path.display().to_string()));
+    if let Some(run) = first(wanted)? {
+        return Ok(format!("this is a study; give one of the runs in it, such as {run}"));
+    }
+    if let (Task::Pretrain, Some(from)) = (wanted, pretrained_elsewhere(study)) {
+        let tuned = first(Task::Finetune)?;
+        let tuned = tuned.map_or_else(String::new, |run| format!(", or a fine-tuned run of it, such as {run}"));
+        return Ok(format!("this is a study of the pretraining {from}, and has none of its own; give that{tuned}"));
+    }
+    Ok(format!("this is a study, and no {kind} in it is finished; run its command again"))
+}
+
+/// The pretraining that a study was begun with, if it makes none.
+fn pretrained_elsewhere(study: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(study.join(STUDY)).ok()?;
+    let record: StudyRecord = from_json(STUDY, &text).ok()?;
+    record.pretrained_from.map(|from| from.path)
 }
 
 /// Makes the folder of a file that is to be written. Where that fails, writing says why.

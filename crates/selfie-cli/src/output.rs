@@ -11,6 +11,9 @@ use selfie_pictures::PictureError;
 use selfie_train::TrainError;
 use selfie_train::config::path_meant_by;
 
+/// What [`selfie_model::Metadata::kind`] calls a pretraining network.
+const PRETRAINING: &str = "a pretraining network";
+
 /// An error of usage that the argument parser cannot see.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
@@ -89,14 +92,30 @@ pub(crate) fn data(error: DataError) -> anyhow::Error {
     TrainError::from(error).into()
 }
 
-/// As [`data`].
+/// As [`data`]. The one flag that names a place in a network is --at.
 pub(crate) fn model(error: ModelError) -> anyhow::Error {
-    TrainError::from(error).into()
+    match error {
+        ModelError::Place { .. } => Usage(format!("--at: {error}")).into(),
+        other => TrainError::from(other).into(),
+    }
 }
 
-/// As [`data`].
+/// As [`model`].
 pub(crate) fn eval(error: EvalError) -> anyhow::Error {
-    TrainError::from(error).into()
+    match error {
+        EvalError::Model(error) => model(error),
+        other => TrainError::from(other).into(),
+    }
+}
+
+/// As [`model`], where a classifier is asked for; `given` is the run or the weights file.
+pub(crate) fn classifier(error: ModelError, given: &Path) -> anyhow::Error {
+    match error {
+        ModelError::Kind { got, .. } if got == PRETRAINING => {
+            TrainError::NotFinetuned { given: given.to_owned(), source: error }.into()
+        }
+        other => model(other),
+    }
 }
 
 /// A picture that cannot be written at the place that a flag names.

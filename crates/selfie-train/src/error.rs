@@ -120,6 +120,14 @@ pub enum TrainError {
         /// Which tensors do not fit.
         source: ModelError,
     },
+    /// A pretraining network where a classifier is asked for.
+    #[error("{source}; fine-tune it first: selfie finetune --from {given} --fraction 0.1")]
+    NotFinetuned {
+        /// The run or weights file, as it was given.
+        given: PathBuf,
+        /// Which network the file holds.
+        source: ModelError,
+    },
     /// A checkpoint of another network or optimizer than the one that the configuration, in which a change was allowed, asks
     /// for.
     #[error(
@@ -263,7 +271,9 @@ impl TrainError {
                 DataErrorKind::Configuration => 78,
                 _ => 70,
             },
-            Self::Model(error) | Self::Misfit { source: error, .. } => model_exit_code(error),
+            Self::Model(error) | Self::Misfit { source: error, .. } | Self::NotFinetuned { source: error, .. } => {
+                model_exit_code(error)
+            }
             Self::Eval(EvalError::Model(error)) => model_exit_code(error),
             Self::Corrupt { .. } | Self::Eval(EvalError::Json { .. } | EvalError::Embeddings { .. }) => 65,
             Self::Missing { .. } => 66,

@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<u8> {
     let file = WeightsFile::read(&weights).map_err(output::model)?;
     let Metadata::Classifier(config) = &file.metadata else {
         let (expected, got) = ("a classifier", file.metadata.kind());
-        return Err(output::model(ModelError::Kind { path: weights, expected, got }));
+        return Err(output::classifier(ModelError::Kind { path: weights, expected, got }, &arguments.run_or_weights));
     };
     let network = Classifier::of_file(&file, &weights, DType::F32, &device).map_err(output::model)?;
     let data = arguments.other_data.open(&arguments.run_or_weights)?;

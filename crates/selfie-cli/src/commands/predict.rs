@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &Predict) -> anyhow::Result<u8> {
     let weights = context::classifier_file(&arguments.weights)?;
     let model = InferenceModel::load_on(&weights, &device).map_err(output::model)?;
     // A network without classes is refused before an image is read.
-    model.probabilities(&[]).map_err(output::model)?;
+    model.probabilities(&[]).map_err(|error| output::classifier(error, &arguments.weights))?;
     let pictures = choice::files(&arguments.images)?;
     let mut bad = Vec::new();
     for first in (0..pictures.len()).step_by(BATCH) {

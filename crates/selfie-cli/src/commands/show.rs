@@ -96,10 +96,16 @@ pub(crate) fn run(arguments: &Show) -> anyhow::Result<u8> {
     let subject = Subject { model, file, images, examples, which, out, device };
 
     let mut names = Vec::new();
-    if let Metadata::Pretraining(_) = &subject.file.metadata {
-        let network = Selfie::of_file(&subject.file, &weights, DType::F32, &subject.device).map_err(output::model)?;
-        names.extend(subject.guesses(&network, arguments)?);
-        names.push(subject.positions(&network)?);
+    match &subject.file.metadata {
+        Metadata::Pretraining(_) => {
+            let network =
+                Selfie::of_file(&subject.file, &weights, DType::F32, &subject.device).map_err(output::model)?;
+            names.extend(subject.guesses(&network, arguments)?);
+            names.push(subject.positions(&network)?);
+        }
+        Metadata::Classifier(_) => output::note(
+            "a classifier: hidden patches, mistakes, attention and positions are shown of a pretraining network alone",
+        ),
     }
     names.push(subject.filters()?);
     names.extend(subject.embeddings(arguments)?);
@@ -293,7 +299,7 @@ impl Subject {
                 let same = self.images.label(image) == label;
                 let frame = labelled.then_some(if same { Colour::RIGHT } else { Colour::WRONG });
                 let class = if labelled { format!(" {}", self.class(image as u32)) } else { String::new() };
-                neighbours.push(self.tile(image, format!("{:.2}{class}", near.cosine), frame)?);
+                neighbours.push(self.tile(image, format!("{:.3}{class}", near.cosine), frame)?);
             }
             let query = self.tile(images[query], self.class(images[query] as u32), None)?;
             sheet.push(NeighbourRow { query, neighbours });
