@@ -107,7 +107,7 @@ fn what_is_passed_over_and_what_does_not_fit_is_said() {
     let misfit = folder.run("data check --data split").ends_with(65);
     misfit.says(&["split/val", "`dog`, which `train` has not", "rename or move it"]);
     let sheet = folder.run("data check --data split/train --sheet tiny.toml/sheet.png").ends_with(73);
-    sheet.says(&["tiny.toml/sheet.png", "choose another place"]);
+    sheet.says(&["tiny.toml/sheet.png", "choose another --sheet"]);
 }
 
 #[test]
@@ -127,6 +127,21 @@ fn files_that_are_no_images_are_listed_once_and_replaced_the_same_after_a_resume
     check.prints(&["train: 70 images, 1 duplicate,", "cat 35, dog 35", "2 images cannot be used", "cat/07.bmp"]);
     folder.run("data import pictures --out strict-set --max-bad-share 0").ends_with(65).says(&["data check"]);
     assert!(!folder.exists("strict-set"));
+    // Whatever can be read is made, and the code says that something could not.
+    let some = folder.run("data import pictures --out some --max-bad-share 0.1 -q").ends_with(65);
+    some.prints(&["training and ", " in some", "cat/07.bmp"]);
+    folder.run("data info --data some").ends_with(0).says(&["a prepared set of "]);
+}
+
+#[test]
+fn a_table_of_labels_and_a_zip_are_told_what_to_make_of_them() {
+    let folder = Folder::new();
+    for (file, hint) in [("labels.csv", "a line `path<TAB>class` for each image"), ("photos.ZIP", "unpack it and give")]
+    {
+        fs::write(folder.path(file), "name,class\na.bmp,cat\n").unwrap();
+        let refused = folder.run(&format!("pretrain --data {file}")).ends_with(65);
+        refused.says(&[&format!("{file}: expected a folder, a list file (.txt, .tsv)"), hint]);
+    }
 }
 
 #[test]

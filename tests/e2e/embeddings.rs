@@ -305,7 +305,13 @@ fn a_classifiers_card_says_whose_names_its_weights_have() {
 fn push_and_pull_say_how_to_build_the_program_that_has_them() {
     let folder = Folder::new();
     let how = "feature `hub`: expected a program built with it, got one without; build it: cargo build --release -p selfie-cli --features hub";
-    for command in ["push model me/net", "pull me/net --out model", "pretrain tiny.toml --data hub: --out run"] {
+    for command in [
+        "push model me/net",
+        "pull me/net --out model",
+        "pretrain tiny.toml --data hub: --out run",
+        "pretrain --data hub:cifar10",
+        "pretrain cifar10 --data hub:cifar10",
+    ] {
         folder.run(command).ends_with(66).says(&[how]);
     }
 }

@@ -166,6 +166,8 @@ fn a_changed_key_is_refused_on_resume_with_the_difference() {
         "choose another --out",
     ]);
     folder.run(&format!("{command} --dtype bf16")).ends_with(78).says(&["dtype: was \"f32\", now \"bf16\""]);
+    let fixed = folder.run(&format!("{command} --set model.width=4")).ends_with(78);
+    assert!(!fixed.stderr.contains("--allow-change"), "no checkpoint goes on with it: {}", fixed.stderr);
     assert!(folder.bytes("run/run.json") == before);
     assert_eq!(folder.metrics("run").len(), 5);
 

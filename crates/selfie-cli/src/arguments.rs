@@ -367,7 +367,8 @@ pub(crate) enum DataCommand {
     Info(DataArguments),
     /// Decode every image, compare hashes and look for duplicates; exit code 65 if an image cannot be used
     Check(DataArguments),
-    /// Make the prepared form of a folder of images, a list, tar shards, parquet files or a set's official files
+    /// Make the prepared form of a folder of images, a list, tar shards, parquet files or a set's official files; exit code 65
+    /// if an image was left out
     Import(DataImport),
 }
 

@@ -126,8 +126,8 @@ pub enum DataError {
     },
     /// A file where a data set should be.
     #[error(
-        "{}: expected a folder, a list file (.txt, .tsv), a shard (.tar, .tar.gz, .tgz) or a .parquet file, got {got}; \
-         give the folder that it lies in", .path.display()
+        "{}: expected a folder, a list file (.txt, .tsv), a shard (.tar, .tar.gz, .tgz) or a .parquet file, got {got}; {}",
+        .path.display(), instead_of(.path)
     )]
     NoDataSet {
         /// The file.
@@ -407,6 +407,18 @@ fn is_refused(source: &io::Error) -> bool {
         source.kind(),
         AlreadyExists | IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem
     )
+}
+
+/// What to give in the place of a file that is no data set.
+fn instead_of(path: &Path) -> &'static str {
+    let is = |known: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(known));
+    if is("csv") {
+        "make a list of it: a .txt or .tsv file with a line `path<TAB>class` for each image"
+    } else if is("zip") {
+        "unpack it and give the folder"
+    } else {
+        "give the folder that it lies in"
+    }
 }
 
 fn names() -> String {

@@ -98,6 +98,7 @@ pub fn open(name: SetName, dir: Option<&Path>) -> Result<DataSet, DataError> {
             Ok(DataSet { name: name.to_string(), ..import::read(name, &hub_folder(name)?)? })
         }
         _ => {
+            dir.map_or(Ok(()), require_path)?;
             let root = std::env::var_os("SELFIE_DATA").map(PathBuf::from);
             import::read(name, &locate(name, dir, root.as_deref())?)
         }
@@ -113,6 +114,18 @@ fn hub_folder(name: SetName) -> Result<PathBuf, DataError> {
 #[cfg(not(feature = "hub"))]
 fn hub_folder(_: SetName) -> Result<PathBuf, DataError> {
     Err(DataError::MissingFeature { feature: "hub" })
+}
+
+/// Refuses a path that names the hub where the name of a set is needed beside it, or has one behind it.
+pub(crate) fn require_path(path: &Path) -> Result<(), DataError> {
+    if !path.to_string_lossy().starts_with(HUB) || path.exists() {
+        return Ok(());
+    }
+    if cfg!(not(feature = "hub")) {
+        return Err(DataError::MissingFeature { feature: "hub" });
+    }
+    let expected = "`hub:` alone, and the set's name as the recipe or as --data-set";
+    Err(DataError::setting("the hub", expected, path.display()))
 }
 
 /// What a path of the user stands for: itself, or for `hub:` the set's folder in the hub's cache.

@@ -69,9 +69,9 @@ pub enum TrainError {
     },
     /// A run folder that was started with other values.
     #[error(
-        "{folder} was started with other values:\n{}\nresume it with the values it was started with, choose another --out, say {}, or allow a change with --allow-change KEY",
+        "{folder} was started with other values:\n{}\nresume it with the values it was started with, {}",
         Difference::lines(differences),
-        beside(folder)
+        allow_or_choose(differences, beside(folder))
     )]
     ConfigChanged {
         /// The run folder.
@@ -396,6 +396,17 @@ fn what_to_do_about(refused: Option<&'static str>) -> &'static str {
 
 fn replay_with(captured: Option<&Path>) -> String {
     captured.map_or_else(String::new, |path| format!("; `selfie replay {}` repeats it", path.display()))
+}
+
+/// What to do beside taking values back: allow those that a checkpoint can go on with, or begin beside it.
+fn allow_or_choose(differences: &[Difference], beside: String) -> String {
+    let (fixed, free): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| difference.changes_tensors());
+    if free.is_empty() {
+        return format!("or choose another --out, say {beside}");
+    }
+    let fixed: Vec<&str> = fixed.into_iter().map(|difference| difference.key.as_str()).collect();
+    let but = if fixed.is_empty() { String::new() } else { format!(" (but not of {})", fixed.join(", ")) };
+    format!("choose another --out, say {beside}, or allow a change{but} with --allow-change KEY")
 }
 
 /// A name for a run beside another one.

@@ -33,6 +33,12 @@ impl fmt::Display for Difference {
 }
 
 impl Difference {
+    /// Whether a checkpoint's tensors do not fit the new value, so that allowing the change is of no use.
+    pub(crate) fn changes_tensors(&self) -> bool {
+        let is_of_the_network = self.key.strip_prefix("model.").is_some_and(|key| !FREE_OF_MODEL.contains(&key));
+        is_of_the_network || OF_TENSORS.contains(&self.key.as_str())
+    }
+
     pub(crate) fn lines(differences: &[Self]) -> String {
         differences.iter().map(|difference| format!("  {difference}")).collect::<Vec<_>>().join("\n")
     }
@@ -71,6 +77,12 @@ fn completed(stored: Option<&Value>, defaults: Option<&Value>) -> Value {
     all.extend(keys.clone());
     Value::Object(all)
 }
+
+/// The keys of the table `model` that may change while a network is trained.
+const FREE_OF_MODEL: [&str; 2] = ["dropout", "temperature"];
+/// Keys of other tables that tensors depend on, and the task itself.
+const OF_TENSORS: [&str; 5] =
+    ["task", "data.image_size", "data.patch_size", "pretrain.optimizer", "finetune.optimizer"];
 
 /// The keys of which a training table holds one.
 const LENGTHS: [&str; 3] = ["steps", "epochs", "examples"];

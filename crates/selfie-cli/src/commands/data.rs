@@ -171,7 +171,7 @@ fn import(asked: &DataImport) -> anyhow::Result<u8> {
     let report = selfie_data::import(&settings, |progress| lines.show(progress)).map_err(output::data)?;
     let text = if asked.json { serde_json::to_string_pretty(&report)? } else { imported(&report, &asked.out) };
     output::print(&text)?;
-    Ok(0)
+    Ok(exit_code(&report.bad))
 }
 
 fn imported(report: &ImportReport, out: &Path) -> String {

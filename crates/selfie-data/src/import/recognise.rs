@@ -7,6 +7,7 @@ use crate::cifar::{self, Cifar};
 use crate::decode::dimensions;
 use crate::error::lies_beside;
 use crate::listing::{UNLABELLED, one_shard_if_packed};
+use crate::set::require_path;
 use crate::{DataError, DataSet, SetName, prepared};
 
 /// Files whose sizes are looked at.
@@ -49,6 +50,7 @@ impl Recognised {
 ///
 /// If there is nothing that can be read, or none of the images.
 pub fn recognise(path: &Path) -> Result<Recognised, DataError> {
+    require_path(path)?;
     let recognised = |set, reason, found| Ok(Recognised { set, reason, path: path.to_owned(), found });
     let by_side = |side: usize| if side <= SMALL_SIDE { SetName::Imagenet32 } else { SetName::Imagenet224 };
     for (cifar, set) in [(Cifar::Ten, SetName::Cifar10), (Cifar::Hundred, SetName::Cifar100)] {
