@@ -252,7 +252,16 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     fs::copy(folder.path("run/checkpoints/step-00000015/weights.safetensors"), folder.path("run/other.safetensors"))
         .unwrap();
     // What an earlier export left, and what is nobody's export.
-    folder.run("export run --out model").ends_with(0).says(&["removed model/model.onnx", "replaced model/README.md"]);
+    folder.run("export run --out model").ends_with(0).says(&[
+        "removed model/model.onnx, of an earlier export; --onnx keeps it",
+        "replaced model/README.md",
+        "the licence `mit` of the earlier export is gone; --license mit keeps it",
+        "the name `net` of the earlier export is gone; --name net keeps it",
+    ]);
+    let spaced = folder.command("export run --out spaced").args(["--license", "foo bar"]).output().unwrap();
+    Ran::new("export --license", &spaced)
+        .ends_with(2)
+        .says(&["'foo bar' for '--license <LICENSE>': expected a licence"]);
     assert!(!folder.exists("model/model.onnx"));
     // Onto itself nothing is lost.
     folder.run("export model --out model").ends_with(0);
@@ -288,6 +297,7 @@ fn a_classifiers_card_says_whose_names_its_weights_have() {
     let card = String::from_utf8(folder.bytes("whole-model/README.md")).unwrap();
     assert!(card.contains("- `model.safetensors`: the weights, under the names of timm's `resnetv2_50`"), "{card}");
     assert!(!folder.exists("whole-model/resnet.safetensors"), "it is a whole network already");
+    assert!(card.contains("to the outputs `embedding` and `logits`, for any runtime"), "{card}");
 
     for kind in ["attention_pooling", "patch_network"] {
         folder.run(&format!("{tune} --set classifier={kind} --out {kind}")).ends_with(0);

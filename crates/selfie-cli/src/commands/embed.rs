@@ -28,7 +28,8 @@ pub(crate) struct Embed {
     pub(crate) weights: PathBuf,
     /// Image files, folders of them, lists of paths (.txt, .tsv) or shards (.tar)
     pub(crate) images: Vec<PathBuf>,
-    /// Where to write: .npy or .safetensors, with the names beside them in FILE.names.jsonl, or .jsonl
+    /// Where to write: .npy or .safetensors, with the names beside them in FILE.names.jsonl (a header, then a line for each
+    /// row, in order), or .jsonl
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Where in the network to read: stage1 to stage4, h (mean of the patch embeddings) or u (the pooled embedding)

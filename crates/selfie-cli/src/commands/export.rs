@@ -19,6 +19,7 @@ mod tests;
 /// The model card.
 const CARD: &str = "README.md";
 const CONFIG: &str = "config.json";
+const ONNX: &str = "model.onnx";
 /// The key of the card's hash: whoever changed the card does not lose it.
 const CARD_HASH: &str = "card_blake3";
 
@@ -36,11 +37,20 @@ pub(crate) struct Export {
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Licence of the weights as the Hugging Face hub names it, e.g. mit, apache-2.0
-    #[arg(long)]
+    #[arg(long, value_parser = license)]
     pub(crate) license: Option<String>,
     /// Replace another network's export, or a model card that was changed
     #[arg(long)]
     pub(crate) replace: bool,
+}
+
+/// A licence's name on the hub.
+fn license(text: &str) -> Result<String, String> {
+    let is_of_names = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.+".contains(&byte);
+    let is_name = !text.is_empty() && text.bytes().all(is_of_names);
+    let expected =
+        "expected a licence as the hub names it, of lowercase letters, digits, '.' and '-', such as apache-2.0";
+    if is_name { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
 }
 
 pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
@@ -56,8 +66,9 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     let mut files = files(&file, &weights, arguments.onnx)?;
     let default_name = run.file_name().map_or_else(|| "selfie".to_owned(), |name| name.to_string_lossy().into_owned());
     let listed: Vec<(String, String)> = files.iter().map(|file| (file.name.to_owned(), file.what.clone())).collect();
+    let name = arguments.name.as_ref().unwrap_or(&default_name);
     let card = Card {
-        name: arguments.name.as_ref().unwrap_or(&default_name),
+        name,
         metadata: &file.metadata,
         n_parameters: file.tensors.values().map(candle_core::Tensor::elem_count).sum(),
         weights_hash: &weights_hash,
@@ -75,6 +86,7 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
     if !arguments.replace {
         require_replaceable(&arguments.out, &weights_hash, &files)?;
     }
+    let lost = lost(arguments, &weights_hash, name);
     for file in &files {
         let path = arguments.out.join(file.name);
         if std::fs::read(&path).is_ok_and(|was| was != file.bytes) {
@@ -82,6 +94,7 @@ pub(crate) fn run(arguments: &Export) -> anyhow::Result<u8> {
         }
         write_atomic(&path, &file.bytes)?;
     }
+    lost.iter().for_each(|lost| output::note(lost));
     let names: Vec<&str> = files.iter().map(|file| file.name).collect();
     remove_others(&arguments.out, &names)?;
     output::print(&format!("{}: {}", arguments.out.display(), names.join(", ")))?;
@@ -104,8 +117,12 @@ fn files(file: &WeightsFile, weights: &Path, onnx: bool) -> anyhow::Result<Vec<F
         files.push(File { name: "resnet.safetensors", what: about_stages(file.metadata.network()), bytes });
     }
     if onnx {
-        let what = "from u8 pixels `[B, H, W, 3]` to the embedding, for any runtime".to_owned();
-        files.push(File { name: "model.onnx", what, bytes: file.to_onnx().map_err(output::model)? });
+        let to = match &file.metadata {
+            Metadata::Pretraining(_) => "the output `embedding`",
+            Metadata::Classifier(_) => "the outputs `embedding` and `logits`",
+        };
+        let what = format!("from u8 pixels `[B, H, W, 3]` to {to}, for any runtime");
+        files.push(File { name: ONNX, what, bytes: file.to_onnx().map_err(output::model)? });
     }
     Ok(files)
 }
@@ -152,6 +169,26 @@ fn require_replaceable(out: &Path, weights_hash: &str, files: &[File]) -> anyhow
     Err(TrainError::WouldReplace { path, why: "was changed since it was exported" }.into())
 }
 
+/// What the card of an earlier export of this network says and the new one will not, and the flags that keep it.
+fn lost(arguments: &Export, weights_hash: &str, name: &str) -> Vec<String> {
+    let is_same = hash_file(&arguments.out.join(EXPORTED_WEIGHTS)).is_ok_and(|hash| hash == weights_hash);
+    let Some(card) = std::fs::read_to_string(arguments.out.join(CARD)).ok().filter(|_| is_same) else {
+        return Vec::new();
+    };
+    let value = |start: &str| card.lines().find_map(|line| line.strip_prefix(start)).map(|text| text.trim_matches('"'));
+    let lost = |what: &str, flag: &str, was: &str| {
+        format!(
+            "{}: the {what} `{was}` of the earlier export is gone; {flag} {was} keeps it",
+            arguments.out.join(CARD).display()
+        )
+    };
+    let license =
+        value("license: ").filter(|_| arguments.license.is_none()).map(|was| lost("licence", "--license", was));
+    let named =
+        value("# ").filter(|was| arguments.name.is_none() && *was != name).map(|was| lost("name", "--name", was));
+    license.into_iter().chain(named).collect()
+}
+
 /// Makes the folder, unless it holds something that is no earlier export.
 fn make_folder(out: &Path) -> anyhow::Result<()> {
     let failed = |source| TrainError::CannotCreate { path: out.to_owned(), source };
@@ -173,7 +210,8 @@ fn remove_others(out: &Path, written: &[&str]) -> anyhow::Result<()> {
     for name in EXPORTED_FILES.iter().filter(|name| !written.contains(name)) {
         let path = out.join(name);
         if path.exists() {
-            output::note(&format!("removed {}, of an earlier export", path.display()));
+            let keep = if *name == ONNX { "; --onnx keeps it" } else { "" };
+            output::note(&format!("removed {}, of an earlier export{keep}", path.display()));
             std::fs::remove_file(&path).map_err(|source| TrainError::CannotCreate { path, source })?;
         }
     }
