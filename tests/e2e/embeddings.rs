@@ -298,6 +298,8 @@ fn a_classifiers_card_says_whose_names_its_weights_have() {
     assert!(card.contains("- `model.safetensors`: the weights, under the names of timm's `resnetv2_50`"), "{card}");
     assert!(!folder.exists("whole-model/resnet.safetensors"), "it is a whole network already");
     assert!(card.contains("to the outputs `embedding` and `logits`, for any runtime"), "{card}");
+    let shown = folder.run("show whole --images 2 --map-images 20 --out pictures").ends_with(0);
+    assert_eq!(shown.says(&["of a pretraining network alone"]).stdout.lines().count(), 3);
 
     for kind in ["attention_pooling", "patch_network"] {
         folder.run(&format!("{tune} --set classifier={kind} --out {kind}")).ends_with(0);

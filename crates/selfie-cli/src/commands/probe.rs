@@ -7,7 +7,6 @@ use selfie_data::{BadSample, DataSet, Splits, folds, labelled_subset, require_fe
 use selfie_eval::probe::linear::LinearSettings;
 use selfie_eval::probe::report::{Examples, ProbeReport, ProbeSettings, Share, SplitEmbeddings, probe};
 use selfie_model::{EmbeddingAt, InferenceModel};
-use selfie_train::TrainError;
 use serde_json::{Value, json};
 
 use crate::arguments::Compute;
