@@ -11,6 +11,7 @@ use crate::statistics::{PairedDifference, Summary, paired_difference, sign_flip_
 
 mod csv;
 mod markdown;
+mod notes;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use selfie_eval::table::StudyTable;
 
 use crate::Series;
 
+mod alike;
 mod axis;
 mod chart;
 mod configuration;
@@ -15,7 +16,6 @@ mod curves;
 mod intervals;
 mod pictures;
 mod study;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,7 @@ pub struct RunView {
     pub record: RunRecord,
     /// What came out; `None` while it is not finished.
     pub result: Option<ResultRecord>,
-    /// What goes on with it, in words; `None` of a finished one and of a study's.
+    /// What goes on with it, a command in backticks or words; `None` of a finished one and of a study's.
     pub goes_on_with: Option<String>,
     /// Its measurements.
     pub series: Series,
@@ -115,7 +115,7 @@ impl Page {
         html! {
             section {
                 h2 { @if runs.len() == 1 { "The run" } @else { "The runs" } }
-                (runs_table(&runs))
+                (runs_table(&runs, &outcome))
                 @for task in [Task::Pretrain, Task::Finetune] { (curves::of_task(&runs, task)) }
             }
             (pictures::section(0, &runs))
@@ -136,18 +136,18 @@ fn cell(name: &str, value: &str) -> Markup {
     html! { td.number data-label=(name) { (value) } }
 }
 
-/// One line a run: what it was and what came out.
-fn runs_table(runs: &[&RunView]) -> Markup {
+/// One line a run: what it was and what came out, in the words of `outcome`.
+fn runs_table(runs: &[&RunView], outcome: &dyn Fn(&RunView) -> Markup) -> Markup {
     html! {
         div.wide { table.cards {
             thead.lone { tr { th { "run" } th { "task" } th { "recipe" } th.number { "labels" } th.number { "seed" }
                 th.number { "steps" } th { "result" } th.number { "minutes" } th.number { "images/s" } } }
-            tbody { @for run in runs { (runs_row(run)) } }
+            tbody { @for run in runs { (runs_row(run, &outcome(run))) } }
         } }
     }
 }
 
-fn runs_row(run: &RunView) -> Markup {
+fn runs_row(run: &RunView, outcome: &Markup) -> Markup {
     let steps = run.series.last("loss").map_or(0, |point| point.step);
     let minutes = run.result.as_ref().map(|result| result.wall_s / 60.0);
     let images_per_s = run.result.as_ref().map(|result| result.images_per_s);
@@ -162,27 +162,35 @@ fn runs_row(run: &RunView) -> Markup {
             (cell("labels", &labels))
             (cell("seed", &run.record.seed.to_string()))
             (cell("steps", &steps.to_string()))
-            td.words data-label="result" { (outcome(run)) }
+            td.words data-label="result" { div { (outcome) } }
             (cell("minutes", &number(minutes)))
             (cell("images/s", &number(images_per_s)))
         }
     }
 }
 
-fn outcome(run: &RunView) -> String {
+fn outcome(run: &RunView) -> Markup {
     let steps = run.result.as_ref().map_or(0, |result| result.steps.min(PRETEXT_STEPS));
     match run.result.as_ref().map(|result| &result.outcome) {
-        None => match &run.goes_on_with {
-            Some(command) => format!("not finished; go on with {command}"),
-            None => "not finished".to_owned(),
+        None => html! { "not finished" @if let Some(what) = &run.goes_on_with { "; go on with " (command(what)) } },
+        Some(Outcome::Pretext { loss, accuracy, chance }) => html! {
+            "pretext accuracy " (format!("{accuracy:.3}")) " (chance " (digits(*chance)) "), loss " (format!("{loss:.4}"))
+            ", means of the last " (steps) " steps"
         },
-        Some(Outcome::Pretext { loss, accuracy, chance }) => {
-            format!(
-                "pretext accuracy {accuracy:.3} (chance {chance:.3}), loss {loss:.4}, means of the last {steps} steps"
-            )
-        }
         Some(Outcome::Classification { split, top1_accuracy, n_examples, .. }) => {
-            format!("{split} accuracy {:.2} % of {n_examples}", 100.0 * top1_accuracy)
+            html! { (split.to_string()) " accuracy " (format!("{:.2}", 100.0 * top1_accuracy)) " % of " (n_examples) }
         }
     }
+}
+
+/// A command that stands in backticks, which breaks between its words only; other text as it is.
+fn command(text: &str) -> Markup {
+    let Some(command) = text.strip_prefix('`').and_then(|text| text.strip_suffix('`')) else { return html! { (text) } };
+    html! { code { @for (idx, word) in command.split(' ').enumerate() { @if idx > 0 { " " } span { (word) } } } }
+}
+
+/// A value to compare with: three decimals, of what is below a hundredth two digits, and no zeros at the end.
+fn digits(value: f64) -> String {
+    let decimals = (1.0 - value.abs().max(1e-9).log10().floor()).clamp(3.0, 9.0) as usize;
+    format!("{value:.decimals$}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -2,23 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{ArmCell, Difference, FractionRow, StudyTable, Test, Variance, p_value, percent};
+use super::{ArmCell, Difference, FractionRow, StudyTable, Test, p_value, percent};
 use crate::paper::Published;
 use crate::record::Arm;
-
-impl Variance {
-    /// What a ± is over.
-    #[must_use]
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::FinetuningSeeds => {
-                "the fine-tuning seeds (initialisation of the new layers, batch order, labelled subset); one pretraining run serves them \
-                 all, so the spread between pretraining runs is not in it"
-            }
-            Self::PretrainingAndFinetuningSeeds => "the pretraining seeds and the fine-tuning seeds together",
-        }
-    }
-}
 
 impl StudyTable {
     /// The table as Markdown: mean ± sample standard deviation in per cent, the paper's cells, the differences of the paired
@@ -28,7 +14,7 @@ impl StudyTable {
         let mut text = self.accuracies();
         text.push_str(&self.differences());
         text.push_str(&self.learning_rates());
-        text.push_str(&self.notes());
+        text.push_str(&self.reading_aid());
         text
     }
 
@@ -78,14 +64,9 @@ impl StudyTable {
             for cell in row.arms.iter().filter(|cell| !cell.trials.is_empty()) {
                 let tried: Vec<String> =
                     cell.trials.iter().map(|trial| trial_cell(trial.learning_rate, trial.top1_accuracy)).collect();
-                let end = match cell {
-                    cell if cell.all_diverged() => " (the lowest: every one diverged)",
-                    cell if cell.all_tied() => " (all did the same)",
-                    cell if cell.chose_an_end() => " (an end of what was tried)",
-                    _ => "",
-                };
+                let note = cell.choice_note().map_or_else(String::new, |note| format!(" ({note})"));
                 let (share, arm, tried) = (percent(row.fraction), cell.arm.title(), tried.join(", "));
-                let _ = write!(rows, "\n| {share} % | {arm} | {}{end} | {tried} |", cell.learning_rate);
+                let _ = write!(rows, "\n| {share} % | {arm} | {}{note} | {tried} |", cell.learning_rate);
             }
         }
         if rows.is_empty() {
@@ -94,31 +75,8 @@ impl StudyTable {
         format!("\n| labels | arm | learning rate | validation accuracy, % |\n|---:|---|---:|---|{rows}\n")
     }
 
-    fn notes(&self) -> String {
-        let mut text = format!("\n± is the sample standard deviation over {}.", self.about.variance.sentence());
-        if self.n_diverged() > 0 {
-            text.push_str(
-                " Runs that diverged, whose numbers were no longer finite (diverged.json in their folder says which), are in no mean \
-                 and no difference: those that are left are the better ones.",
-            );
-        }
-        if let Some(test_set) = self.about.test_set {
-            let _ = write!(text, " {}", test_set.sentence());
-        }
-        if self.arms().contains(&Arm::Scratch) {
-            text.push_str(
-                " Differences are paired by seed: the runs of a seed share the labelled subset. The interval and the first p-value are \
-                 Student's t; the second counts all flips of the signs, and with n pairs is never below 2/2ⁿ. The spread ratio is the \
-                 arm's standard deviation over that of the runs from scratch.",
-            );
-        }
-        if self.fractions.iter().any(|row| row.paper.is_some()) {
-            text.push_str(
-                " The paper's figures are of ResNet-50 at full width and 120,000 updates; those marked * were read in a primary \
-                 source, the others and every ± of the paper are as recalled.",
-            );
-        }
-        text.push('\n');
+    fn reading_aid(&self) -> String {
+        let mut text = format!("\n{}\n", self.notes().join(" "));
         let (finished, all) = (self.n_finished(), self.about.n_runs);
         if finished < all {
             let _ = write!(text, "\n{finished} of {all} runs are finished.\n");

@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::axis::Axis;
-use super::{N_COLOURS, words};
+use super::{N_COLOURS, alike, digits};
 use crate::Point;
 
 /// The drawing's size in its own units; the page scales it.
@@ -90,10 +90,11 @@ impl Chart {
         let ends = lines.iter().flat_map(|(_, pieces)| pieces).flat_map(|piece| [piece.low, piece.high]);
         let zero = self.from_zero.then_some(0.0);
         let y = Axis::over(ends.chain(self.levels.iter().map(|level| level.value)).chain(zero));
-        let words = words::place(&self.levels, &lines, x, y);
         html! {
             figure.chart data-chart=(self.data(&lines, x, y)) {
                 figcaption { (self.title) }
+                // Not in the drawing, where a curve may be anywhere.
+                @for level in &self.levels { p.level { (level.label) " " (digits(level.value)) } }
                 svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {
                     (grid(x, y, "step"))
                     @for level in &self.levels { (level_line(level, y)) }
@@ -102,20 +103,16 @@ impl Chart {
                             path class=(format!("band c{}", line.colour % N_COLOURS)) d=(band(pieces, x, y)) {}
                         }
                     }
-                    @for (line, pieces) in &lines {
-                        path class=(format!("line c{}", line.colour % N_COLOURS)) d=(path(pieces, x, y)) {}
-                        @if let [piece] = pieces.as_slice() {
-                            circle class=(format!("dot c{}", line.colour % N_COLOURS)) cx=(coordinate(at_x(x, piece.step)))
-                                cy=(coordinate(at_y(y, piece.mean))) r="3" {}
-                        }
-                    }
-                    @for words in &words {
-                        text.level.end x=(coordinate(words.right)) y=(coordinate(words.baseline)) { (words.text) }
-                    }
+                    (curves(&lines, x, y))
                     line.pointer x1="0" x2="0" y1=(TOP) y2=(BOTTOM) visibility="hidden" {}
                 }
             }
         }
+    }
+
+    /// Whether a point of a line stands for several values.
+    pub(super) fn has_bands(&self) -> bool {
+        self.lines.iter().any(|line| pieces(&line.points).iter().any(|piece| piece.low < piece.high))
     }
 
     /// What the script needs to find the values under the pointer.
@@ -156,15 +153,25 @@ pub(super) fn grid(x: Axis, y: Axis, below: &str) -> Markup {
     }
 }
 
+/// The lines: those that hide others last, with gaps.
+fn curves(lines: &[(&Line, Vec<Piece>)], x: Axis, y: Axis) -> Markup {
+    let mut curves: Vec<_> = lines.iter().zip(alike::dashes(lines, x, y)).collect();
+    curves.sort_by_key(|(_, dashes)| dashes.turn);
+    html! {
+        @for ((line, pieces), dashes) in curves {
+            path class=(format!("line c{}", line.colour % N_COLOURS)) d=(path(pieces, x, y))
+                stroke-dasharray=[dashes.array()] stroke-dashoffset=[dashes.offset()] {}
+            @if let [piece] = pieces.as_slice() {
+                circle class=(format!("dot c{}", line.colour % N_COLOURS)) cx=(coordinate(at_x(x, piece.step)))
+                    cy=(coordinate(at_y(y, piece.mean))) r="3" {}
+            }
+        }
+    }
+}
+
 fn level_line(level: &Level, y: Axis) -> Markup {
     let at = coordinate(at_y(y, level.value));
     html! { line.level x1=(LEFT) x2=(RIGHT) y1=(at) y2=(at) {} }
-}
-
-/// Three digits.
-pub(super) fn short(value: f64) -> String {
-    let decimals = (2.0 - value.abs().max(1e-9).log10().floor()).clamp(0.0, 6.0) as usize;
-    format!("{value:.decimals$}")
 }
 
 pub(super) fn at_x(x: Axis, value: f64) -> f64 {
@@ -226,10 +233,5 @@ mod tests {
             band.split(['M', 'L', 'Z']).filter_map(|point| point.split_once(' ')?.1.parse().ok()).collect();
         let highest = heights.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(heights.len() > 300 && (highest - TOP).abs() < 0.1, "10 is the last tick, at the top: {highest}");
-    }
-
-    #[test]
-    fn three_digits_are_shown() {
-        assert_eq!([1.386_29, 0.25, 0.000_5, 123.4].map(short), ["1.39", "0.250", "0.000500", "123"]);
     }
 }

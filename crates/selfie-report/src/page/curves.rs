@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use selfie_eval::record::Task;
 
-use super::RunView;
 use super::chart::{Chart, Level, Line};
+use super::{RunView, digits};
 
 /// The charts that come first, in this order: name, title, whether its axis begins at 0.
 const KNOWN: [(&str, &str, bool); 13] = [
@@ -35,16 +35,20 @@ pub(super) fn of_task(runs: &[&RunView], task: Task) -> Markup {
         .enumerate()
         .map(|(idx, run)| (*run, idx, run.name.clone()))
         .collect();
-    let title = match task {
+    section(title(task), &of_task)
+}
+
+/// What a task is called above its charts.
+pub(super) fn title(task: Task) -> &'static str {
+    match task {
         Task::Pretrain => "Pretraining",
         Task::Finetune => "Fine-tuning",
-    };
-    section(title, &of_task)
+    }
 }
 
 /// The charts of runs with their colours and labels; runs of one label are drawn alike and named once.
 pub(super) fn section(title: &str, runs: &[(&RunView, usize, String)]) -> Markup {
-    let charts: Vec<Markup> = names(runs).iter().map(|name| chart(name, runs).figure()).collect();
+    let charts: Vec<Chart> = names(runs).iter().map(|name| chart(name, runs)).collect();
     if runs.is_empty() || charts.is_empty() {
         return html! {};
     }
@@ -57,8 +61,10 @@ pub(super) fn section(title: &str, runs: &[(&RunView, usize, String)]) -> Markup
     html! {
         h3 { (title) }
         (super::chart_legend(&legend))
-        div.charts { @for chart in charts { (chart) } }
-        p.quiet { "A line is the mean of neighbouring steps, a band their least and most." }
+        div.charts { @for chart in &charts { (chart.figure()) } }
+        @if charts.iter().any(Chart::has_bands) {
+            p.quiet { "A line is the mean of neighbouring steps, a band their least and most." }
+        }
     }
 }
 
@@ -101,5 +107,8 @@ fn levels(name: &str, runs: &[(&RunView, usize, String)]) -> Vec<Level> {
     chances.sort_by(f64::total_cmp);
     chances.dedup();
     let value = |chance: f64| if name == "loss" { -chance.ln() } else { chance };
-    chances.into_iter().map(|chance| Level { label: "chance", value: value(chance) }).collect()
+    let mut levels: Vec<Level> =
+        chances.into_iter().map(|chance| Level { label: "chance", value: value(chance) }).collect();
+    levels.dedup_by_key(|level| digits(level.value));
+    levels
 }

@@ -53,7 +53,7 @@ fn figure(of_run: &str, idx: usize, picture: &Picture) -> Markup {
     let words = WORDS.iter().find(|(name, _)| *name == picture.name).map_or(picture.name.as_str(), |(_, words)| *words);
     let id = format!("{of_run}-{idx}");
     html! {
-        figure id=(id) {
+        figure id=(id) style=(format!("--ratio: {:.3}", f64::from(width) / f64::from(height.max(1)))) {
             a href=(format!("#{id}")) title="full size" {
                 img src=(format!("data:image/png;base64,{}", base64(&picture.bytes))) alt=(words) width=(width) height=(height);
             }

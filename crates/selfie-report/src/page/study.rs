@@ -5,7 +5,7 @@ use selfie_eval::record::{Arm, Task};
 use selfie_eval::table::{ArmCell, Difference, FractionRow, StudyTable, p_value, percent};
 
 use super::intervals::{Group, Interval, Intervals};
-use super::{RunView, StudyView, cell, chart_legend, configuration, curves, pictures, runs_table};
+use super::{N_COLOURS, RunView, StudyView, cell, chart_legend, configuration, curves, pictures, runs_table};
 
 /// A study; `part` is its number on the page, from 1.
 pub(super) fn section(part: usize, study: &StudyView) -> Markup {
@@ -19,10 +19,7 @@ pub(super) fn section(part: usize, study: &StudyView) -> Markup {
                 (table.n_finished()) " of " (table.about.n_runs) " runs are finished." }
             (accuracies(table))
             (differences(table))
-            @if table.n_finished() > 0 {
-                p.quiet { "± is the sample standard deviation over " (table.about.variance.sentence()) "."
-                    @if let Some(test_set) = table.about.test_set { " " (test_set.sentence()) } }
-            }
+            @if !table.fractions.is_empty() { ul.notes { @for note in table.notes() { li { (note) } } } }
             (chart_legend(&legend))
             div.charts {
                 (accuracy_plot(table).figure())
@@ -30,16 +27,32 @@ pub(super) fn section(part: usize, study: &StudyView) -> Markup {
             }
             (learning_rates(table))
             (curves_by_arm(&runs, table))
-            details { summary { "Every run" } (runs_table(&runs)) }
+            details { summary { "Every run" } (runs_table(&runs, &|run| outcome(run, table))) }
         }
         (pictures::section(part, &runs))
-        (configuration::section(&representatives(&runs)))
+        (configuration::of_many(&runs))
     }
 }
 
 /// An arm has its colour wherever it stands.
 fn colour(arm: Arm) -> usize {
     arm as usize
+}
+
+/// The colour of a pretraining: none of an arm's.
+fn pretraining_colour(idx: usize) -> usize {
+    let n_arms = Arm::ALL.len();
+    n_arms + idx % (N_COLOURS - n_arms)
+}
+
+/// What came out of a run, which may have diverged.
+fn outcome(run: &RunView, table: &StudyTable) -> Markup {
+    let row = table.fractions.iter().find(|row| run.record.fraction == Some(row.fraction));
+    let cell = row.and_then(|row| row.arm(run.arm()?));
+    if cell.is_some_and(|cell| cell.diverged.contains(&run.record.seed)) {
+        return html! { "diverged" };
+    }
+    super::outcome(run)
 }
 
 fn accuracies(table: &StudyTable) -> Markup {
@@ -64,10 +77,6 @@ fn accuracies(table: &StudyTable) -> Markup {
                 }
             }
         } }
-        @if has_paper {
-            p.quiet { "The paper's figures are of ResNet-50 at full width and 120,000 updates. Those marked * were read in a primary \
-                source." }
-        }
     }
 }
 
@@ -202,8 +211,7 @@ fn learning_rates(table: &StudyTable) -> Markup {
                     tr { th scope="row" { (cell.arm.title()) } td.number data-label="labels" { (percent(row.fraction)) " %" }
                         td.number data-label="learning rate" { (cell.learning_rate) }
                         td data-label="validation accuracy, %" { (tried(cell))
-                            @if cell.chose_an_end() { " (an end of what was tried)" }
-                            @if cell.all_tied() { " (all did the same)" } } }
+                            @if let Some(note) = cell.choice_note() { " (" (note) ")" } } }
                 } }
             } }
         }
@@ -213,26 +221,15 @@ fn learning_rates(table: &StudyTable) -> Markup {
 /// The pretraining's charts, then those of each fraction, where the runs of an arm have one colour.
 fn curves_by_arm(runs: &[&RunView], table: &StudyTable) -> Markup {
     html! {
-        (curves::of_task(runs, Task::Pretrain))
+        @let pretrainings: Vec<_> = runs.iter().filter(|run| run.record.task == Task::Pretrain).enumerate()
+            .map(|(idx, run)| (*run, pretraining_colour(idx), run.name.clone())).collect();
+        (curves::section(curves::title(Task::Pretrain), &pretrainings))
         @for row in &table.fractions {
-            @let of_row: Vec<_> = runs.iter().filter(|run| run.record.fraction == Some(row.fraction))
-                .filter_map(|run| run.arm().map(|arm| (*run, colour(arm), arm.title().to_owned()))).collect();
-            @let title = format!("Fine-tuning on {} % of the labels", percent(row.fraction));
+            @let of_row = table.arms().into_iter().flat_map(|arm| runs.iter().filter(move |run| run.arm() == Some(arm))
+                .map(move |run| (*run, colour(arm), arm.title().to_owned())));
+            @let of_row: Vec<_> = of_row.filter(|(run, ..)| run.record.fraction == Some(row.fraction)).collect();
+            @let title = format!("{} on {} % of the labels", curves::title(Task::Finetune), percent(row.fraction));
             (curves::section(&title, &of_row))
         }
     }
-}
-
-/// Runs that stand for the others in the configuration: the first pretraining and the first run of every arm.
-fn representatives<'a>(runs: &[&'a RunView]) -> Vec<&'a RunView> {
-    let mut seen: Vec<(Task, Option<Arm>)> = Vec::new();
-    let mut first = Vec::new();
-    for run in runs {
-        let key = (run.record.task, run.arm());
-        if !seen.contains(&key) {
-            seen.push(key);
-            first.push(*run);
-        }
-    }
-    first
 }

@@ -75,8 +75,10 @@ fn every_name_has_a_chart_and_chance_is_a_level() {
     {
         assert!(html.contains(&format!("<figcaption>{title}</figcaption>")), "no chart of {title}");
     }
-    assert!(html.contains("chance 0.250"));
-    assert!(html.contains("chance 1.39"), "the loss of guessing is −ln 0.25");
+    assert!(html.contains("<p class=\"level\">chance 0.25</p>"));
+    assert!(html.contains("<p class=\"level\">chance 1.386</p>"), "the loss of guessing is −ln 0.25");
+    assert!(html.contains("a band their least and most"), "400 steps are not all drawn");
+    assert!(html.contains("stroke-dasharray=\"8 8\" stroke-dashoffset=\"-8\""), "b lies on a");
     assert!(!html.contains("<figcaption>chance"), "chance is no curve");
     assert!(!html.contains("collapse ("), "what no run has gets no chart");
     // Two runs, each line of at most 160 points.
@@ -93,8 +95,9 @@ fn probes_have_titles_and_a_chance_of_their_own() {
     for title in ["linear probe: accuracy on held-out images", "spread of held-out embeddings (0: all alike)"] {
         assert!(html.contains(&format!("<figcaption>{title}</figcaption>")), "no chart of {title}");
     }
-    assert_eq!(html.matches("chance 0.100").count(), 2, "the level of both probes");
+    assert_eq!(html.matches("chance 0.1<").count(), 2, "the level of both probes");
     assert!(!html.contains("probe/chance"), "chance is no curve");
+    assert!(!html.contains("a band their least and most"), "three steps have no band");
 }
 
 #[test]
@@ -130,6 +133,81 @@ fn a_mean_of_one_run_says_so_as_in_the_markdown() {
     let html = page(Vec::new(), vec![StudyView { name: "s".into(), table, runs: Vec::new() }]);
     assert!(html.contains(">50.00 (n = 1)<"), "the cell has no n");
     assert!(html.contains("from scratch, 5 % of the labels: 50.00 (n = 1), accuracy in %"), "the plot has no n");
+}
+
+#[test]
+fn a_study_says_how_its_table_is_read_as_the_markdown_does() {
+    let mut table = table();
+    let scratch = &mut table.fractions[0].arms[1];
+    scratch.diverged = vec![2];
+    for trial in &mut scratch.trials {
+        trial.top1_accuracy = None;
+    }
+    let mut diverged = tuned("0.05-scratch-s2", 0.05, 0.05);
+    diverged.record.seed = 2;
+    let (notes, markdown) = (table.notes(), table.to_markdown());
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table, runs: vec![diverged] }]);
+    assert_eq!(notes.len(), 4, "±, runs that diverged, pairs, the paper: {notes:?}");
+    for note in notes {
+        assert!(markdown.contains(&note) && html.contains(&format!("<li>{note}</li>")), "no {note}");
+    }
+    for part in ["(n = 3, 1 diverged)", "0.15: not finite (the lowest: every one diverged)", "<div>diverged</div>"] {
+        assert!(html.contains(part), "no {part}");
+    }
+}
+
+/// A fine-tuning of a study.
+fn tuned(name: &str, fraction: f64, learning_rate: f64) -> RunView {
+    let mut tuned = run(name, Task::Finetune, 5);
+    tuned.record.fraction = Some(fraction);
+    tuned.record.config["finetune"] = json!({ "learning_rate": learning_rate, "batch": 8 });
+    tuned.record.config["pretrain"]["steps"] = json!(9);
+    tuned
+}
+
+#[test]
+fn a_studys_configuration_is_that_of_every_run() {
+    let mut runs = vec![
+        tuned("0.2-pretrained-s1", 0.2, 0.03),
+        tuned("0.2-pretrained-s2", 0.2, 0.03),
+        tuned("0.2-scratch-s1", 0.2, 0.3),
+        tuned("0.5-pretrained-s1", 0.5, 0.3),
+        tuned("0.5-scratch-s1", 0.5, 0.3),
+        run("pretrain-s1", Task::Pretrain, 5),
+    ];
+    runs[5].record.machine.cpu = "another".into();
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table: table(), runs: runs.clone() }]);
+    for row in [
+        "rowspan=\"2\">finetune.learning_rate</th><td>0.03</td><td>2 of 6: pretrained, 20 %</td></tr>\
+         <tr><td>0.3</td><td>3 of 6: from scratch; pretrained, 50 %</td>",
+        "<th scope=\"row\">finetune.batch</th><td>8</td>",
+        "<th scope=\"row\">pretrain.steps</th><td>5</td>",
+        "<td>5 of 6: fine-tuning</td>",
+        "<td>1 of 6: pretraining</td>",
+        "<td>all 6</td>",
+    ] {
+        assert!(html.contains(row), "no {row}");
+    }
+    // One run of an arm that differs from the others goes by its name.
+    runs[1] = tuned("0.2-pretrained-s2", 0.2, 0.1);
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table: table(), runs }]);
+    assert!(html.contains("<td>0.1</td><td>1 of 6: 0.2-pretrained-s2</td>"), "the run has no name");
+}
+
+#[test]
+fn pretrainings_of_a_study_have_colours_of_no_arm() {
+    let runs = vec![run("pretrain-s1", Task::Pretrain, 5), run("pretrain-s2", Task::Pretrain, 5)];
+    let html = page(Vec::new(), vec![StudyView { name: "s".into(), table: table(), runs }]);
+    for arm in 0..Arm::ALL.len() {
+        assert!(!html.contains(&format!("class=\"line c{arm}\"")), "colour {arm} is an arm's");
+    }
+    assert!(html.contains("class=\"line c4\"") && html.contains("class=\"line c5\""), "the two look alike");
+}
+
+#[test]
+fn a_value_to_compare_with_has_the_digits_of_the_guide() {
+    let values = [4f64.ln(), 12f64.ln(), 0.25, 0.1, 1.0 / 12.0, 0.001, 1.0 / 21_841.0];
+    assert_eq!(values.map(digits), ["1.386", "2.485", "0.25", "0.1", "0.083", "0.001", "0.000046"]);
 }
 
 /// A fine-tuning whose record says where and with what it was made.
@@ -198,7 +276,7 @@ fn pictures_lie_in_the_page_and_what_is_none_is_left_out() {
     assert_eq!(html.matches("data:image/png;base64,iVBORw0KGgo").count(), 1);
     assert!(html.contains("width=\"1\" height=\"1\""));
     assert!(
-        html.contains("<figure id=\"pictures-0-0-0\"><a href=\"#pictures-0-0-0\""),
+        html.contains("<figure id=\"pictures-0-0-0\" style=\"--ratio: 1.000\"><a href=\"#pictures-0-0-0\""),
         "a picture leads to its full size"
     );
     assert!(html.contains("hidden patches, and which was chosen for each place"));
@@ -209,6 +287,6 @@ fn pictures_lie_in_the_page_and_what_is_none_is_left_out() {
 fn a_run_without_a_single_step_has_a_page_too() {
     let run = RunView { goes_on_with: Some("`selfie pretrain`".to_owned()), ..run("a", Task::Pretrain, 0) };
     let html = page(vec![run], Vec::new());
-    assert!(html.contains("not finished; go on with `selfie pretrain`"));
+    assert!(html.contains("not finished; go on with <code><span>selfie</span> <span>pretrain</span></code>"));
     assert!(!html.contains("NaN"));
 }
