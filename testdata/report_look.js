@@ -10,6 +10,18 @@
   // A phone shows these tables as lists, which nobody scrolls sideways.
   const beside = [...document.querySelectorAll("table.cards td")].filter((cell) => cell.getBoundingClientRect().right > innerWidth);
   if (innerWidth <= 640 && beside.length) complaints.push(`${beside.length} figures beside the screen, such as "${beside[0].textContent}"`);
+  // At a desk no row of charts ends half empty.
+  for (const charts of document.querySelectorAll(".charts")) {
+    const last = charts.lastElementChild;
+    if (!last || innerWidth <= 1100 || charts.children.length < 2) continue;
+    const empty = charts.getBoundingClientRect().right - last.getBoundingClientRect().right;
+    if (empty > 2) complaints.push(`${empty} px are empty beside "${last.querySelector("figcaption").textContent}"`);
+  }
+  // A word of a command breaks only where it has a line of its own.
+  for (const word of document.querySelectorAll("code span")) {
+    const [box, around] = [word.getBoundingClientRect(), word.parentElement.getBoundingClientRect()];
+    if (box.height > 40 && box.width < around.width - 2) complaints.push(`"${word.textContent}" of a command is broken`);
+  }
 
   const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
   for (const svg of document.querySelectorAll("svg")) {
