@@ -178,7 +178,7 @@ fn a_probe_of_eight_images_counts_whole_images_and_says_that_none_is_a_test_imag
         assert!((n_right - n_right.round()).abs() < 1e-9, "{n_right} of 8 images");
     }
     let none = folder.run("probe run --data few --test").ends_with(65);
-    none.says(&["expected test images, got none", "a folder `test` beside a folder `train`"]);
+    none.says(&["expected test images, got none", "put images of every class into `val`"]);
     folder.run("probe run --data few --fraction 0.5").ends_with(2).says(&["to hold out and measure", "--folds"]);
 }
 
