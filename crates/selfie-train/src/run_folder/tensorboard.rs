@@ -1,5 +1,6 @@
 //! TensorBoard's event file of a run. It says what `metrics.jsonl` says: a resume makes it anew from the lines that were kept,
-//! under the next name, so that a TensorBoard that is open goes on to it and no step is there twice.
+//! under the next name, so that a TensorBoard that is open goes on to it and no step is there twice. The one before stays,
+//! empty: a TensorBoard that reads it would not get past a file that is gone.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -47,7 +48,7 @@ impl Clock {
 }
 
 impl TensorBoardLog {
-    /// Makes the event file of the lines that are in `metrics.jsonl` and removes the older one.
+    /// Makes the event file of the lines that are in `metrics.jsonl` and empties the one before.
     pub(crate) fn open(folder: &Path, created: &str) -> Result<Self, TrainError> {
         let mut clock = Clock::new(created);
         let metrics = folder.join(super::METRICS);
@@ -83,28 +84,38 @@ impl TensorBoardLog {
     }
 }
 
-/// The event files in a folder, by name.
+/// The event files in a folder, by name: all but the last are empty.
 ///
 /// # Errors
 ///
 /// If the folder cannot be read.
 pub fn event_files(folder: &Path) -> Result<Vec<String>, TrainError> {
-    Ok(Files::disk().names(folder)?.into_iter().filter(|name| name.starts_with(PREFIX)).collect())
+    let mut names: Vec<String> =
+        Files::disk().names(folder)?.into_iter().filter(|name| name.starts_with(PREFIX)).collect();
+    names.sort_by_key(|name| number(name));
+    Ok(names)
+}
+
+/// The number in an event file's name.
+fn number(name: &str) -> Option<u64> {
+    name.rsplit('.').nth(1)?.parse().ok()
 }
 
 /// Writes an event file in the place of those in the folder, under a name that comes after theirs: a TensorBoard that reads
-/// the folder goes on to it. Returns its path.
+/// the last of them, which is empty from here on, goes on to it. Returns its path.
 ///
 /// # Errors
 ///
 /// If the folder cannot be written.
 pub fn write_events(folder: &Path, created: &str, bytes: &[u8]) -> Result<std::path::PathBuf, TrainError> {
     let earlier = event_files(folder)?;
-    let number = |name: &String| name.rsplit('.').nth(1).and_then(|number| number.parse::<u64>().ok());
-    let next = earlier.iter().filter_map(number).max().map_or(0, |last| last + 1);
+    let next = earlier.iter().filter_map(|name| number(name)).max().map_or(0, |last| last + 1);
     let path = folder.join(format!("{PREFIX}{}.{next:06}.selfie", unix_seconds(created).unwrap_or(0)));
     let files = Files::disk();
     files.write_atomic(&path, bytes)?;
-    earlier.iter().try_for_each(|name| files.remove(&folder.join(name)))?;
+    if let Some((last, older)) = earlier.split_last() {
+        files.write_atomic(&folder.join(last), b"")?;
+        older.iter().try_for_each(|name| files.remove(&folder.join(name)))?;
+    }
     Ok(path)
 }
