@@ -33,20 +33,14 @@ const CARGO_STEPS: [Step; 8] = [
         arguments: &["check", "--workspace", "--features", "selfie-cli/hub"],
         environment: None,
     },
-    // Both crates at once, so that the hub's client is compiled once, and as little optimised as can be, because all of it is
-    // compiled for this step only; but for the two libraries in C, which the step before has compiled.
+    // selfie-data alone, which needs no candle, and as little optimised as can be, because all of it is compiled for this step
+    // only; but for the two libraries in C, which the step before has compiled.
     Step {
         name: "downloads and the hub, against stand-ins",
         arguments: &[
             "test",
             "--config",
             "profile.dev.package.selfie-data.opt-level=0",
-            "--config",
-            "profile.dev.package.selfie-eval.opt-level=0",
-            "--config",
-            "profile.dev.package.selfie-ops.opt-level=0",
-            "--config",
-            "profile.dev.package.selfie-random.opt-level=0",
             "--config",
             "profile.dev.package.\"*\".opt-level=0",
             "--config",
@@ -55,11 +49,9 @@ const CARGO_STEPS: [Step; 8] = [
             "profile.dev.package.ring.opt-level=3",
             "-p",
             "selfie-data",
-            "-p",
-            "selfie-train",
             "--lib",
             "--features",
-            "selfie-data/hub,selfie-train/hub",
+            "hub",
             "--",
             "fetch",
             "hub",

@@ -278,6 +278,19 @@ pub enum DataError {
         /// The hub client's message.
         reason: String,
     },
+    /// The hub did not take or give a model.
+    #[error(
+        "hub model {repository}: {action} failed: {reason}; check the name, the network and the token (HF_TOKEN), then \
+         give the same command again"
+    )]
+    HubModel {
+        /// The repository.
+        repository: String,
+        /// What was tried.
+        action: &'static str,
+        /// The hub client's message.
+        reason: String,
+    },
     /// The hub does not give a set to everybody.
     #[error(
         "hub data set {set}: expected to be let in, got: {reason}; accept its terms on its page, make a token in your \
@@ -350,7 +363,9 @@ impl DataError {
             | Self::MissingFeature { .. }
             | Self::HubAccess { .. } => DataErrorKind::MissingInput,
             Self::Write { source, .. } if is_refused(source) => DataErrorKind::CannotCreate,
-            Self::Io { .. } | Self::Hub { .. } | Self::Fetch { .. } | Self::Write { .. } => DataErrorKind::Io,
+            Self::Io { .. } | Self::Hub { .. } | Self::HubModel { .. } | Self::Fetch { .. } | Self::Write { .. } => {
+                DataErrorKind::Io
+            }
             Self::Occupied { .. } => DataErrorKind::CannotCreate,
             Self::CifarLength { .. }
             | Self::CifarLabel { .. }

@@ -13,6 +13,7 @@ use crate::fetch::{Checksum, FetchEvent};
 use crate::tables::Tables;
 use crate::{DataError, SetName};
 
+pub mod models;
 #[cfg(test)]
 mod tests;
 

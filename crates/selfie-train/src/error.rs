@@ -230,18 +230,6 @@ pub enum TrainError {
     /// The data is missing, wrong or cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The hub did not take or give a model.
-    #[error(
-        "hub model {repository}: {action} failed: {reason}; check the name, the network and the token (HF_TOKEN), then give the same command again"
-    )]
-    Hub {
-        /// The model, or `the hub`.
-        repository: String,
-        /// What was tried.
-        action: &'static str,
-        /// What the hub or its client said.
-        reason: String,
-    },
     /// A network or its weights.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -284,7 +272,7 @@ impl TrainError {
             | Self::WouldReplace { .. }
             | Self::Locked { .. } => 73,
             Self::CannotWrite { source, .. } if !is_full(source) => 73,
-            Self::CannotWrite { .. } | Self::Io { .. } | Self::Hub { .. } => 74,
+            Self::CannotWrite { .. } | Self::Io { .. } => 74,
             Self::UnknownKey { .. }
             | Self::BadValue { .. }
             | Self::WrongType { .. }

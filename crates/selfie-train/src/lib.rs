@@ -15,8 +15,6 @@ pub mod estimate;
 pub mod fault;
 mod files;
 pub mod finetune;
-#[cfg(feature = "hub")]
-pub mod hub;
 pub mod machine;
 mod network;
 mod number_type;

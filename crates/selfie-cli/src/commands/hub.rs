@@ -3,6 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+#[cfg(feature = "hub")]
+use selfie_data::hub::models::{Hub, Repository};
+#[cfg(feature = "hub")]
+use selfie_train::TrainError;
+#[cfg(feature = "hub")]
+use selfie_train::checkpoint::{EXPORTED_FILES, EXPORTED_WEIGHTS};
+
+#[cfg(feature = "hub")]
+use crate::output::{self, Usage};
 
 #[derive(Args, Debug)]
 pub(crate) struct Push {
@@ -29,17 +38,32 @@ pub(crate) struct Pull {
 
 #[cfg(feature = "hub")]
 pub(crate) fn push(arguments: &Push) -> anyhow::Result<u8> {
-    let commit = selfie_train::hub::Hub::new()?.push(&arguments.folder, &arguments.repository, arguments.private)?;
-    crate::output::print(&commit)?;
+    let Push { folder, repository, private } = arguments;
+    let repository = named(repository)?;
+    let path = folder.join(EXPORTED_WEIGHTS);
+    if !path.is_file() {
+        let hint = "expected a folder that `selfie export` made".to_owned();
+        return Err(TrainError::Missing { path, hint }.into());
+    }
+    let commit = Hub::new().and_then(|hub| hub.push(folder, &EXPORTED_FILES, &repository, *private));
+    output::print(&commit.map_err(output::data)?)?;
     Ok(0)
 }
 
 #[cfg(feature = "hub")]
 pub(crate) fn pull(arguments: &Pull) -> anyhow::Result<u8> {
     let Pull { repository, out, revision } = arguments;
-    let files = selfie_train::hub::Hub::new()?.pull(repository, revision, out)?;
-    crate::output::print(&format!("{}: {}", out.display(), files.join(", ")))?;
+    let repository = named(repository)?;
+    selfie_train::make_folder(out)?;
+    let wanted = (EXPORTED_FILES.as_slice(), EXPORTED_WEIGHTS);
+    let files = Hub::new().and_then(|hub| hub.pull(&repository, revision, wanted, out)).map_err(output::data)?;
+    output::print(&format!("{}: {}", out.display(), files.join(", ")))?;
     Ok(0)
+}
+
+#[cfg(feature = "hub")]
+fn named(repository: &str) -> anyhow::Result<Repository> {
+    repository.parse().map_err(|expected| Usage(format!("REPOSITORY: {expected}, got {repository}")).into())
 }
 
 #[cfg(not(feature = "hub"))]

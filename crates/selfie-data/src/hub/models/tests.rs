@@ -8,6 +8,14 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::DataErrorKind;
+
+const FILES: [&str; 3] = ["config.json", "model.safetensors", "README.md"];
+const WANTED: (&[&str], &str) = (&FILES, "model.safetensors");
+
+fn net() -> Repository {
+    "me/net".parse().unwrap()
+}
 
 /// What the stand-in was sent: a line a request, and the files of commits.
 #[derive(Default)]
@@ -111,7 +119,7 @@ fn an_exported_folder_is_sent_in_one_commit_and_nothing_else_of_it() {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     let (address, seen) = stand_in(&[]);
-    let commit = Hub::at(&address, "secret").unwrap().push(folder.path(), "me/net", true).unwrap();
+    let commit = Hub::at(&address, "secret").unwrap().push(folder.path(), &FILES, &net(), true).unwrap();
     assert_eq!(commit, "http://hub/me/net/commit/abc");
     let seen = seen.lock().unwrap();
     assert!(seen.authorized, "every request carries the token: {:?}", seen.requests);
@@ -130,8 +138,8 @@ fn a_large_file_that_the_hubs_store_refuses_is_named_and_nothing_is_committed() 
     std::fs::write(folder.path().join("model.safetensors"), "weights").unwrap();
     let (address, seen) = stand_in(&[]);
     seen.lock().unwrap().has_store = true;
-    let error = Hub::at(&address, "secret").unwrap().push(folder.path(), "me/net", true).unwrap_err();
-    assert_eq!(error.exit_code(), 74);
+    let error = Hub::at(&address, "secret").unwrap().push(folder.path(), &FILES, &net(), true).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::Io);
     let message = error.to_string();
     assert!(message.contains("me/net: sending the files failed") && message.contains("no Xet today"), "{message}");
     let seen = seen.lock().unwrap();
@@ -145,7 +153,7 @@ fn a_model_is_fetched_with_the_files_it_has() {
     let (address, seen) = stand_in(&[("model.safetensors", b"weights"), ("config.json", b"{}")]);
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("net");
-    let fetched = Hub::at(&address, "secret").unwrap().pull("me/net", "main", &out).unwrap();
+    let fetched = Hub::at(&address, "secret").unwrap().pull(&net(), "main", WANTED, &out).unwrap();
     assert_eq!(fetched, ["config.json", "model.safetensors"]);
     assert_eq!(std::fs::read(out.join("model.safetensors")).unwrap(), b"weights");
     assert!(!out.join("README.md").exists());
@@ -153,13 +161,13 @@ fn a_model_is_fetched_with_the_files_it_has() {
 }
 
 #[test]
-fn a_model_without_weights_a_folder_without_a_model_and_a_name_without_an_owner_are_refused() {
+fn a_model_without_weights_and_a_name_without_an_owner_are_refused() {
     let (address, _) = stand_in(&[("config.json", b"{}")]);
-    let hub = Hub::at(&address, "secret").unwrap();
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(hub.pull("me/net", "main", folder.path()).unwrap_err().exit_code(), 74);
-    assert_eq!(hub.push(folder.path(), "me/net", false).unwrap_err().exit_code(), 66);
+    let error = Hub::at(&address, "secret").unwrap().pull(&net(), "main", WANTED, folder.path()).unwrap_err();
+    assert_eq!(error.kind(), DataErrorKind::Io);
+    assert!(error.to_string().starts_with("hub model me/net: fetching a file failed"), "{error}");
     for name in ["net", "/net", "me/", "me/net/more"] {
-        assert_eq!(hub.pull(name, "main", folder.path()).unwrap_err().exit_code(), 2, "{name}");
+        assert!(name.parse::<Repository>().is_err(), "{name}");
     }
 }
