@@ -125,21 +125,24 @@ fn a_run_killed_twenty_times_ends_with_the_bytes_of_one_that_was_not() {
         folder.run(&format!("{command} --out twin")).ends_with(0);
         // So short that twenty such lives do not reach the end, unless the machine has become faster since.
         let mut life = begun.elapsed().mul_f64(0.08);
-        let (mut n_kills, mut n_inside) = (0, 0);
+        let (mut n_kills, mut n_inside, mut n_after_a_step) = (0, 0, 0);
         while n_kills < 20 {
             let killed = start_and_kill(&folder, &format!("{command} --out run"), life, n_kills % 2 == 1, &mut draws);
             n_kills += 1;
             n_inside += usize::from(killed == Killed::InsideAWrite);
+            let metrics = std::fs::metadata(folder.path("run/metrics.jsonl"));
+            n_after_a_step += usize::from(metrics.is_ok_and(|file| file.len() > 0));
             if killed == Killed::TooLate {
                 folder.require_same("run", "twin");
                 std::fs::remove_dir_all(folder.path("run")).unwrap();
                 life = life.mul_f64(0.7);
-                (n_kills, n_inside) = (0, 0);
+                (n_kills, n_inside, n_after_a_step) = (0, 0, 0);
             }
         }
         folder.run(&format!("{command} --out run")).ends_with(0);
         folder.require_same("run", "twin");
         folder.require_nothing_half_written("run");
+        assert!(n_after_a_step > 0, "no kill came after a step");
         println!("killed twenty times: as its twin; {n_inside} kills inside a checkpoint's write");
         ["run", "twin"].iter().for_each(|name| std::fs::remove_dir_all(folder.path(name)).unwrap());
     }

@@ -65,6 +65,10 @@ impl RgbImage {
         reader.limits(limits);
         let failed = |source: image::ImageError| error(source.to_string());
         let mut decoder = reader.into_decoder().map_err(failed)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(error(format!("expected a picture of at most {MAX_PIXELS} pixels, got {width} × {height}")));
+        }
         let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
         let mut decoded = image::DynamicImage::from_decoder(decoder).map_err(failed)?;
         decoded.apply_orientation(orientation);

@@ -45,15 +45,6 @@ impl BadSamples {
         Ok(Self { path, found, max_share: 0.0, n_samples: 0 })
     }
 
-    /// Removes a run folder's list.
-    pub(crate) fn remove(folder: &Path) -> Result<(), TrainError> {
-        let path = folder.join(BAD_SAMPLES);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(TrainError::writing(&path, source)),
-            _ => Ok(()),
-        }
-    }
-
     /// How large a share of how many images may be unreadable, from here on.
     pub(crate) fn allow(&mut self, max_share: f64, n_samples: usize) {
         (self.max_share, self.n_samples) = (max_share, n_samples);

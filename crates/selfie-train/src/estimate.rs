@@ -57,7 +57,7 @@ pub struct Estimate {
     pub width: usize,
     /// The recipe.
     pub recipe: String,
-    /// The data set.
+    /// The data set: a published one's name, or that of the user's own folder.
     pub set: String,
     /// Training examples; those published where the set is not there.
     pub n_examples: u64,
@@ -103,7 +103,7 @@ pub fn pretrain(resolved: &Resolved, examples: &Examples, at: Conditions<'_>) ->
     let kept = patches.and(attention_pooling(&network, plan.data.n_patches - plan.data.n_targets + 1));
     let subject = Subject { task: BenchTask::Pretrain, network, classifier: None, kept };
     let plans = (&plan.data, &plan.training, &plan.loader);
-    estimate(resolved, (n_examples, examples.data.is_some()), plans, subject, at)
+    estimate(resolved, (n_examples, examples), plans, subject, at)
 }
 
 /// What a fine-tuning on these labels would take.
@@ -143,7 +143,7 @@ pub fn finetune(
     let n_classes = data.as_ref().map_or(*published_classes as usize, |data| data.train.n_classes());
     let subject = Subject { task: BenchTask::Finetune, network, classifier: Some((kind, n_classes)), kept };
     let plans = (&plan.data, &plan.training, &plan.loader);
-    estimate(resolved, (n_examples, data.is_some()), plans, subject, at)
+    estimate(resolved, (n_examples, examples), plans, subject, at)
 }
 
 /// The network of a run, and what it holds.
@@ -204,7 +204,7 @@ fn resident_bytes() -> Option<f64> {
 
 fn estimate(
     resolved: &Resolved,
-    (n_examples, data_found): (u64, bool),
+    (n_examples, examples): (u64, &Examples),
     (data, training, loader): (&DataPlan, &TrainingPlan, &LoaderPlan),
     subject: Subject,
     at: Conditions<'_>,
@@ -232,9 +232,9 @@ fn estimate(
         task: if task == BenchTask::Pretrain { Task::Pretrain } else { Task::Finetune },
         width,
         recipe: resolved.recipe.clone(),
-        set: resolved.config.data.set.clone(),
+        set: examples.data.as_ref().map_or_else(|| resolved.config.data.set.clone(), |found| found.name.clone()),
         n_examples,
-        data_found,
+        data_found: examples.data.is_some(),
         n_patches: data.n_patches,
         n_targets: data.n_targets,
         steps: training.steps,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use selfie_data::{
     DataSet, Images, LabelledBatch, LabelledSettings, LabelledSource, Loader, MixedLabels, Splits, Subset, SubsetFile,
-    labelled_subset,
+    classes_in_words, labelled_subset,
 };
 use selfie_eval::record::{ClassAccuracy, Outcome, PretrainedFrom, RunRecord, Split, Task};
 use selfie_eval::{AccuracyMeter, evaluate};
@@ -128,6 +128,7 @@ pub fn run(resolved: &Resolved, data: &DataSet, labels: &Labels, session: &Sessi
                 let classifier = Some((plan.classifier.kind(), images.n_classes()));
                 let network = &network.config().network;
                 run.note_hints(too_long(network, classifier, training, session.number_type, &session.device));
+                without_labels(images, &subset).iter().for_each(|warning| run.progress.warn(warning));
                 Files::disk().write_atomic(&session.out.join(SUBSET), subset.to_text(images).as_bytes())?;
             }
         }
@@ -277,6 +278,16 @@ pub(crate) fn chosen(data: &DataSet, labels: &Labels, seed: u64) -> Result<Chose
         None => drawn(labels.fraction)?,
     };
     Ok((subset, validates.then(|| splits.validation.into())))
+}
+
+/// Names the classes without an example, which a user's own choice may leave.
+fn without_labels(images: &Images, subset: &Subset) -> Option<String> {
+    let mut counts = vec![0; images.n_classes()];
+    subset.examples.iter().for_each(|&example| counts[usize::from(images.labels()[example as usize])] += 1);
+    let missing: Vec<String> =
+        images.class_names().iter().zip(counts).filter(|(_, n)| *n == 0).map(|(name, _)| name.clone()).collect();
+    let words = (!missing.is_empty()).then(|| classes_in_words(&missing))?;
+    Some(format!("no labelled image of {words}: what has none cannot be learnt"))
 }
 
 /// What [`run`] would do in the session's folder, which is left as it is.

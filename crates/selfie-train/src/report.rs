@@ -9,7 +9,7 @@ use selfie_report::{Series, csv, events};
 
 use crate::TrainError;
 use crate::files::{Files, write_atomic};
-use crate::run_folder::{METRICS, goes_on_with, read_record, read_result, write_events};
+use crate::run_folder::{METRICS, RECORD, goes_on_with, read_record, read_result, write_events};
 use crate::study::{STUDY, TABLE_JSON};
 
 /// Pictures of a run: PNG files.
@@ -51,10 +51,25 @@ pub fn read(folder: &Path) -> Result<View, TrainError> {
     }
     let mut run = read_run(folder, name)?.ok_or_else(|| TrainError::Missing {
         path: folder.to_owned(),
-        hint: "expected a run folder, which has a run.json, or a study's, which has a study.json".to_owned(),
+        hint: "expected a run folder, which has a run.json, a study's, which has a study.json, or a folder of them"
+            .to_owned(),
     })?;
     run.goes_on_with = run.result.is_none().then(|| goes_on_with(folder, &run.record));
     Ok(View::Run(Box::new(run)))
+}
+
+/// The runs and studies that lie in a folder which is neither, by name; none of any other folder.
+///
+/// # Errors
+///
+/// If the folder cannot be read.
+pub fn within(given: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let holds_one = |folder: &Path| folder.join(RECORD).is_file() || folder.join(STUDY).is_file();
+    if holds_one(given) || !given.is_dir() {
+        return Ok(Vec::new());
+    }
+    let within = Files::disk().names(given)?.into_iter().map(|name| given.join(name));
+    Ok(within.filter(|folder| holds_one(folder)).collect())
 }
 
 /// The folder's own name, or the path where that has none.
@@ -81,7 +96,7 @@ fn metrics_text(folder: &Path) -> Result<String, TrainError> {
     let path = folder.join(METRICS);
     match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        text => text.map_err(|source| TrainError::reading(&path, source, "the run's metrics")),
+        text => text.map_err(|source| TrainError::reading(&path, source, "expected the run's metrics")),
     }
 }
 
@@ -91,7 +106,8 @@ fn pictures(folder: &Path) -> Result<Vec<Picture>, TrainError> {
     for file in Files::disk().names(&folder)? {
         if let Some(name) = file.strip_suffix(".png") {
             let path = folder.join(&file);
-            let bytes = std::fs::read(&path).map_err(|source| TrainError::reading(&path, source, "a picture"))?;
+            let bytes =
+                std::fs::read(&path).map_err(|source| TrainError::reading(&path, source, "expected a picture"))?;
             pictures.push(Picture { name: name.to_owned(), bytes });
         }
     }

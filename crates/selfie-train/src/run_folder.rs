@@ -10,11 +10,13 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use selfie_data::BAD_SAMPLES;
 use selfie_eval::record::{Arm, Outcome, ResultRecord, RunRecord, Task, from_json, to_pretty_json, utc};
 
 use crate::TrainError;
 use crate::checkpoint::{CheckpointStore, WEIGHTS, require_finite_tensors};
 use crate::files::{Files, TEMPORARY_PREFIX, require_no_file};
+use crate::finetune::SUBSET;
 use crate::machine;
 use crate::resume::{self, Difference};
 
@@ -79,6 +81,8 @@ impl RunName {
 pub enum Begin {
     /// The run starts now.
     Fresh,
+    /// The run starts now, in the place of one with other values, which had saved nothing and is removed.
+    Replaced(Vec<Difference>),
     /// The run was started before, with the same values; this is its record.
     Resumed(RunRecord),
     /// The run was started before, with other values, whose change is allowed. The record on disk is still the old one.
@@ -134,15 +138,26 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes `run.json`, or checks that this run is the one that is there, but for the keys in `allowed`; an existing
-    /// record stays as it is.
+    /// Writes `run.json`, or checks that this run is the one that is there, but for the keys in `allowed`: then the record
+    /// stays as it is. A run that has neither checkpoint nor result gives its place to any other.
     ///
     /// # Errors
     ///
     /// [`TrainError::ConfigChanged`] with every difference that is not allowed, or if the record cannot be read or written.
     pub fn begin(&self, record: &RunRecord, allowed: &[String]) -> Result<Begin, TrainError> {
         let begin = find(&self.path, record, allowed)?;
-        if begin == Begin::Fresh {
+        if let Begin::Replaced(_) = &begin {
+            // Before the record: with the new one, what is here would be the new run's.
+            for name in
+                self.files.names(&self.path)?.iter().filter(|name| [BAD_SAMPLES, SUBSET].contains(&name.as_str()))
+            {
+                self.files.remove(&self.path.join(name))?;
+            }
+            for capture in self.files.names(&self.path.join(CAPTURES))? {
+                self.files.remove(&self.path.join(CAPTURES).join(capture))?;
+            }
+        }
+        if matches!(begin, Begin::Fresh | Begin::Replaced(_)) {
             self.write_record(record)?;
         }
         Ok(begin)
@@ -305,8 +320,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<O
     }
 }
 
-/// What a run finds in a folder, but for the keys in `allowed` the one that is there or none. What was begun with other values
-/// and has saved nothing is none.
+/// What a run finds in a folder, but for the keys in `allowed` the one that is there or none.
 pub(crate) fn find(folder: &Path, record: &RunRecord, allowed: &[String]) -> Result<Begin, TrainError> {
     let Some(was) = read_record(folder)? else { return Ok(Begin::Fresh) };
     let differences = resume::differences(&was, record)?;
@@ -316,9 +330,9 @@ pub(crate) fn find(folder: &Path, record: &RunRecord, allowed: &[String]) -> Res
     if differences.iter().all(|difference| resume::is_allowed(difference, allowed)) {
         return Ok(Begin::Changed { was, differences });
     }
-    let has_saved = folder.join(RESULT).exists() || !Files::disk().names(&folder.join(CHECKPOINTS))?.is_empty();
-    if !has_saved {
-        return Ok(Begin::Fresh);
+    let is_whole = |name: &String| !name.starts_with(TEMPORARY_PREFIX);
+    if !folder.join(RESULT).exists() && !Files::disk().names(&folder.join(CHECKPOINTS))?.iter().any(is_whole) {
+        return Ok(Begin::Replaced(differences));
     }
     let differences = differences.into_iter().filter(|difference| !resume::is_allowed(difference, allowed)).collect();
     Err(TrainError::ConfigChanged { folder: folder.to_owned(), differences })

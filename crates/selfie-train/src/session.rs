@@ -221,11 +221,11 @@ impl Run {
             return Ok(Opened::Finished(result));
         }
         let created = match &begin {
-            Begin::Fresh => record.created.clone(),
+            Begin::Fresh | Begin::Replaced(_) => record.created.clone(),
             Begin::Resumed(was) | Begin::Changed { was, .. } => was.created.clone(),
         };
         let config_hashes = match &begin {
-            Begin::Fresh => vec![identity_hash(record)?],
+            Begin::Fresh | Begin::Replaced(_) => vec![identity_hash(record)?],
             Begin::Resumed(was) | Begin::Changed { was, .. } => accepted_hashes(was)?,
         };
         let store = folder.checkpoints(checkpoint.keep);
@@ -234,19 +234,19 @@ impl Run {
         let start = snapshot.map_or(0, |snapshot| snapshot.step);
         let metrics = folder.metrics(snapshot.map_or(0, |snapshot| snapshot.metrics_len))?;
         let events = folder.events(snapshot.map_or(0, |snapshot| snapshot.events_len))?;
-        if begin == Begin::Fresh {
-            // Of a run that was begun here before and saved nothing.
-            BadSamples::remove(folder.path())?;
-        }
         let mut progress = Progress::new(session.progress, training.steps, start, Some(folder.train_log()?));
         for rejected in loaded.iter().flat_map(|loaded| &loaded.rejected) {
             progress.warn(&format!("passed over a checkpoint: {rejected}"));
         }
         progress.note(&match &begin {
-            Begin::Fresh => format!("run folder {}", folder.path().display()),
+            Begin::Fresh | Begin::Replaced(_) => format!("run folder {}", folder.path().display()),
             _ => format!("resuming {} after step {start}", folder.path().display()),
         });
-        if let (Begin::Fresh, Some(asked)) = (&begin, training.warmup_asked) {
+        if let Begin::Replaced(differences) = &begin {
+            progress.note("a run with other values was begun here and saved nothing; this one takes its place");
+            differences.iter().for_each(|difference| progress.note(&format!("other: {difference}")));
+        }
+        if let (Begin::Fresh | Begin::Replaced(_), Some(asked)) = (&begin, training.warmup_asked) {
             let (warmup, steps) = (training.schedule.warmup_steps(), training.steps);
             progress.note(&format!("warm-up of {warmup} steps, a tenth of {steps}, instead of {asked}"));
         }
@@ -466,7 +466,6 @@ impl Run {
         outcome: Outcome,
         batch: usize,
     ) -> Result<Ended, TrainError> {
-        self.progress.finish();
         let metrics = read_metrics(self.folder.path())?;
         let wall_s: f64 = metrics.iter().map(|metrics| metrics.time.step_s).sum();
         let images_per_s = (self.steps * batch as u64) as f64 / wall_s.max(1e-9);

@@ -22,7 +22,7 @@ use crate::plan::{FinetunePlan, PretrainPlan, Request};
 use crate::progress::{Mode, Progress};
 use crate::report;
 use crate::resume::differences_of;
-use crate::run_folder::read_json;
+use crate::run_folder::{read_json, require_free};
 use crate::session::{Ended, Session};
 use cell::Cell;
 use claim::{Claim, Patience};
@@ -113,6 +113,17 @@ impl Study {
     }
 }
 
+/// What one command asks of a study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Shares of the labels, in 0–1.
+    pub fractions: Vec<f64>,
+    /// Seeds 1 to this.
+    pub n_seeds: u64,
+    /// The arms.
+    pub arms: Vec<Arm>,
+}
+
 /// `study.json`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudyRecord {
@@ -120,12 +131,15 @@ pub struct StudyRecord {
     pub version: String,
     /// The recipe.
     pub recipe: String,
-    /// Shares of the labels, in 0–1.
+    /// Shares of the labels, in 0–1, of all commands so far.
     pub fractions: Vec<f64>,
     /// Seeds 1 to this.
     pub n_seeds: u64,
-    /// The arms.
+    /// The arms of all commands so far.
     pub arms: Vec<Arm>,
+    /// What each command so far asked; none in a study of an older program, which knows the last one alone.
+    #[serde(default)]
+    pub asked: Vec<Asked>,
     /// The learning rates that were chosen from.
     pub learning_rates: Vec<f64>,
     /// Pretrained weights that were there already.
@@ -138,6 +152,12 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
+    /// Seeds 1 to which of an arm were asked for on a fraction; 0 if none was.
+    fn n_seeds_of(&self, fraction: f64, arm: Arm) -> u64 {
+        let of = self.asked.iter().filter(|asked| asked.fractions.contains(&fraction) && asked.arms.contains(&arm));
+        of.map(|asked| asked.n_seeds).max().unwrap_or(0)
+    }
+
     /// What the finished runs of a study depend on. Fractions, seeds and arms may be added to: [`Self::add`].
     fn fixed(&self) -> Value {
         json!({
@@ -148,8 +168,12 @@ impl StudyRecord {
         })
     }
 
-    /// Adds the fractions, seeds and arms that the folder was asked for before.
+    /// Adds what the folder was asked for before.
     fn add(&mut self, before: &Self) {
+        let last = Asked { fractions: before.fractions.clone(), n_seeds: before.n_seeds, arms: before.arms.clone() };
+        let all = if before.asked.is_empty() { vec![last] } else { before.asked.clone() };
+        let new = all.into_iter().filter(|asked| !self.asked.contains(asked)).collect::<Vec<_>>();
+        self.asked.extend(new);
         self.fractions.extend(&before.fractions);
         self.fractions.sort_by(f64::total_cmp);
         self.fractions.dedup();
@@ -207,13 +231,8 @@ fn run_with(study: &Study, data: &DataSet, session: &Session, patience: Patience
     loop {
         match grid.next_cell()? {
             Next::Compute(cell, claim) => {
-                let computed = grid.compute(&cell, &claim);
+                let ended = grid.compute(&cell, &claim)?;
                 drop(claim);
-                let ended = match computed {
-                    // Whoever lost its claim on the cell still holds the run folder, until it sees that.
-                    Err(TrainError::Locked { .. }) => grid.wait(&cell),
-                    computed => computed?,
-                };
                 grid.write_table()?;
                 if let Some(ended @ Ended::Stopped { .. }) = ended {
                     return Ok(StudyEnded::Stopped { folder: grid.folder(&cell), ended });
@@ -315,6 +334,11 @@ impl<'a> Grid<'a> {
             fractions: self.study.fractions.clone(),
             n_seeds: self.study.n_seeds,
             arms: self.study.arms.clone(),
+            asked: vec![Asked {
+                fractions: self.study.fractions.clone(),
+                n_seeds: self.study.n_seeds,
+                arms: self.study.arms.clone(),
+            }],
             learning_rates: self.learning_rates.clone(),
             pretrained_from: self.study.pretrained.as_ref().map(|pretrained| pretrained.from().clone()),
             pretrain_seeds: self.study.pretrain_seeds,
@@ -383,6 +407,11 @@ impl<'a> Grid<'a> {
             {
                 // Another process may have finished it since the look above.
                 if self.is_finished(cell)? {
+                    continue;
+                }
+                // Somebody trains there without a claim, or has lost it and is about to see that.
+                if matches!(require_free(&self.folder(cell)), Err(TrainError::Locked { .. })) {
+                    open.get_or_insert_with(|| cell.clone());
                     continue;
                 }
                 self.waits = false;

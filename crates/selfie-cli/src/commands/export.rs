@@ -178,7 +178,7 @@ fn lost(arguments: &Export, weights_hash: &str, name: &str) -> Vec<String> {
     let value = |start: &str| card.lines().find_map(|line| line.strip_prefix(start)).map(|text| text.trim_matches('"'));
     let lost = |what: &str, flag: &str, was: &str| {
         format!(
-            "{}: the {what} `{was}` of the earlier export is gone; {flag} {was} keeps it",
+            "{}: the {what} `{was}` of the earlier export is gone; {flag} '{was}' keeps it",
             arguments.out.join(CARD).display()
         )
     };

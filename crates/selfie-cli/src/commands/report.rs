@@ -12,7 +12,7 @@ use crate::output;
 
 #[derive(Args, Debug)]
 pub(crate) struct Report {
-    /// Run folders and studies' folders
+    /// Run folders, studies' folders, and folders of them such as runs/
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
     /// The page to write [default: report.html in the folder, or here for several]
@@ -32,11 +32,11 @@ pub(crate) struct Report {
 pub(crate) fn run(arguments: &Report) -> anyhow::Result<u8> {
     let mut page = Page { made: utc(SystemTime::now()), ..Page::default() };
     let mut names = Vec::new();
-    for folder in &arguments.runs {
-        match report::read(folder)? {
+    for (folder, view) in views(&arguments.runs)? {
+        match view {
             View::Run(run) => {
                 names.push(run.name.clone());
-                write_beside(arguments, folder, &run)?;
+                write_beside(arguments, &folder, &run)?;
                 page.runs.push(*run);
             }
             View::Study(study) => {
@@ -57,6 +57,24 @@ pub(crate) fn run(arguments: &Report) -> anyhow::Result<u8> {
     report::write_page(&out, &page.to_html())?;
     output::print(&out.display().to_string())?;
     Ok(0)
+}
+
+/// What is in the folders given, and in folders of them: of these, one that cannot be read is left out.
+fn views(given: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, View)>> {
+    let mut views = Vec::new();
+    for given in given {
+        let within = report::within(given)?;
+        if within.is_empty() {
+            views.push((given.clone(), report::read(given)?));
+        }
+        for folder in within {
+            match report::read(&folder) {
+                Ok(view) => views.push((folder, view)),
+                Err(error) => output::note(&format!("{}: left out: {error}", folder.display())),
+            }
+        }
+    }
+    Ok(views)
 }
 
 /// What is written into a run's folder where it is asked for.

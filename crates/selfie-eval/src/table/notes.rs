@@ -37,6 +37,13 @@ impl StudyTable {
                     .to_owned(),
             );
         }
+        let n_tests =
+            self.cells().filter(|cell| cell.difference.is_some_and(|difference| difference.test.is_some())).count();
+        if n_tests > 1 {
+            notes.push(format!(
+                "Each of the {n_tests} differences is tested by itself: of twenty without a cause, one is below p = 0.05 on average."
+            ));
+        }
         if self.fractions.iter().any(|row| row.paper.is_some()) {
             notes.push(
                 "The paper's figures are of ResNet-50 at full width and 120,000 updates; those marked * were read in a primary \

@@ -29,3 +29,40 @@ fn a_file_that_is_no_picture_is_named() {
     std::fs::remove_file(&path).unwrap();
     assert!(message.contains("selfie-no-picture"), "{message}");
 }
+
+/// The start of a BMP file, which says what its sides are and has no pixels.
+#[cfg(feature = "image")]
+fn bmp_header(side: u32) -> Vec<u8> {
+    let mut header = b"BM".to_vec();
+    [54, 0, 54, 40, side, side].iter().for_each(|word: &u32| header.extend(word.to_le_bytes()));
+    header.extend([1, 0, 24, 0]);
+    header.extend([0; 24]);
+    header
+}
+
+#[cfg(feature = "image")]
+#[test]
+fn a_picture_too_large_for_memory_is_refused_by_its_header() {
+    let refused = RgbImage::decode(&bmp_header(60_000)).unwrap_err().to_string();
+    assert!(refused.contains("at most 268435456 pixels, got 60000 × 60000"), "{refused}");
+    let cut = RgbImage::decode(&bmp_header(60)).unwrap_err().to_string();
+    assert!(!cut.contains("at most"), "its header is fine: {cut}");
+}
+
+#[cfg(feature = "image")]
+#[test]
+fn a_picture_is_turned_as_its_camera_notes() {
+    // Left half red, right half blue, with a note (Exif's Orientation, 6) that the camera was turned to the left.
+    let drawn = halves(64, 32);
+    let mut jpeg = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+    image::ImageEncoder::write_image(encoder, drawn.pixels(), 64, 32, image::ExtendedColorType::Rgb8).unwrap();
+    let tiff = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let exif = [b"Exif\0\0".as_slice(), tiff].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let noted = [&jpeg[..2], b"\xff\xe1", &length, &exif, &jpeg[2..]].concat();
+    let turned = RgbImage::decode(&noted).unwrap();
+    assert_eq!(turned.size(), (32, 64));
+    let pixel = |x: usize, y: usize| &turned.pixels()[(y * 32 + x) * 3..][..3];
+    assert!(pixel(16, 8)[0] > 200 && pixel(16, 56)[2] > 200, "red above, blue below");
+}

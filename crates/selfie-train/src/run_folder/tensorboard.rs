@@ -1,6 +1,6 @@
 //! TensorBoard's event file of a run. It says what `metrics.jsonl` says: a resume makes it anew from the lines that were kept,
-//! under the next name, so that a TensorBoard that is open goes on to it and no step is there twice. The one before stays,
-//! empty: a TensorBoard that reads it would not get past a file that is gone.
+//! under the next name, so that a TensorBoard that is open goes on to it and no step is there twice. Those before stay,
+//! empty: a TensorBoard that reads one of them would not get past a file that is gone.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -48,7 +48,7 @@ impl Clock {
 }
 
 impl TensorBoardLog {
-    /// Makes the event file of the lines that are in `metrics.jsonl` and empties the one before.
+    /// Makes the event file of the lines that are in `metrics.jsonl` and empties those before.
     pub(crate) fn open(folder: &Path, created: &str) -> Result<Self, TrainError> {
         let mut clock = Clock::new(created);
         let metrics = folder.join(super::METRICS);
@@ -102,7 +102,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Writes an event file in the place of those in the folder, under a name that comes after theirs: a TensorBoard that reads
-/// the last of them, which is empty from here on, goes on to it. Returns its path.
+/// one of them, which are empty from here on, goes on to it. Returns its path.
 ///
 /// # Errors
 ///
@@ -113,9 +113,10 @@ pub fn write_events(folder: &Path, created: &str, bytes: &[u8]) -> Result<std::p
     let path = folder.join(format!("{PREFIX}{}.{next:06}.selfie", unix_seconds(created).unwrap_or(0)));
     let files = Files::disk();
     files.write_atomic(&path, bytes)?;
-    if let Some((last, older)) = earlier.split_last() {
-        files.write_atomic(&folder.join(last), b"")?;
-        older.iter().try_for_each(|name| files.remove(&folder.join(name)))?;
+    for earlier in earlier.iter().map(|name| folder.join(name)) {
+        if earlier.metadata().is_ok_and(|file| file.len() > 0) {
+            files.write_atomic(&earlier, b"")?;
+        }
     }
     Ok(path)
 }

@@ -48,7 +48,7 @@ impl Standing {
         let (begun, finished) = begin(&session.out, session, |allowed| find(&session.out, record, allowed))?;
         let (was, differences) = match begun {
             _ if finished.is_some() => return Ok(Self::Finished),
-            Begin::Fresh => return Ok(Self::Fresh),
+            Begin::Fresh | Begin::Replaced(_) => return Ok(Self::Fresh),
             Begin::Resumed(was) => (was, Vec::new()),
             Begin::Changed { was, differences } => (was, differences),
         };

@@ -16,8 +16,7 @@ const TOO_MANY: &str = "it is one of too many in few steps: training does not re
     clip_norm, with another --out";
 const NOT_MENDED: &str = "leaving a batch out does not mend a parameter; go back to the last checkpoint with \
     --set on_non_finite=roll_back --allow-change on_non_finite";
-const NO_CHECKPOINT: &str = "there is no checkpoint yet to go back to; lower the learning rate or set clip_norm, with \
-    another --out";
+const NO_CHECKPOINT: &str = "there is no checkpoint yet to go back to; lower the learning rate or set clip_norm";
 
 impl Run {
     /// Does what the configuration asks for about a fault, before the update. Returns the checkpoint to go on from, if the

@@ -157,7 +157,7 @@ impl Holder {
 
 fn is_abandoned(place: &Place, patience: Patience) -> Result<bool, TrainError> {
     let path = place.path();
-    let reading = |source: io::Error| TrainError::reading(&path, source, "a claim");
+    let reading = |source: io::Error| TrainError::reading(&path, source, "expected a claim");
     let holder = match fs::read_to_string(&path) {
         Ok(holder) => holder,
         // Given up since the folder was listed: the next look will see.

@@ -51,10 +51,11 @@ impl Grid<'_> {
         let mut all = Vec::new();
         for &fraction in &record.fractions {
             for &arm in &record.arms {
-                let Some(learning_rate) = self.choice(fraction, arm)? else { continue };
+                let n_seeds = record.n_seeds_of(fraction, arm);
+                let Some(learning_rate) = self.choice(fraction, arm)?.filter(|_| n_seeds > 0) else { continue };
                 let trials = self.trials(fraction, arm)?.unwrap_or_default();
                 let (mut runs, mut diverged) = (Vec::new(), Vec::new());
-                for seed in 1..=record.n_seeds {
+                for seed in 1..=n_seeds {
                     let cell = Cell::Test { fraction, arm, seed };
                     match self.accuracy(&cell)? {
                         Some(top1_accuracy) => runs.push(Measurement { seed, top1_accuracy }),
@@ -69,6 +70,9 @@ impl Grid<'_> {
     }
 
     fn about(&self, record: &StudyRecord) -> Result<About, TrainError> {
+        let of_fraction =
+            |&fraction: &f64| record.arms.iter().map(|&arm| record.n_seeds_of(fraction, arm)).sum::<u64>();
+        let n_runs: u64 = record.fractions.iter().map(of_fraction).sum();
         let several = record.pretrain_seeds && record.n_seeds > 1;
         let variance = if several { Variance::PretrainingAndFinetuningSeeds } else { Variance::FinetuningSeeds };
         Ok(About {
@@ -78,7 +82,7 @@ impl Grid<'_> {
             variance,
             steps: self.resolved.config.finetune.training.steps,
             pretrained_from: self.pretrained_from(record)?,
-            n_runs: record.fractions.len() * record.arms.len() * record.n_seeds as usize,
+            n_runs: n_runs as usize,
         })
     }
 
