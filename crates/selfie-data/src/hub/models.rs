@@ -86,7 +86,7 @@ impl Hub {
         let failed = |action| move |error: HFError| hub_error(repository, action, &error);
         self.client
             .create_repository()
-            .repo_id(repository.to_string())
+            .repo_id(&repository.to_string())
             .repo_type(RepoTypeModel)
             .private(private)
             .exist_ok(true)
