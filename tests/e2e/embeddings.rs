@@ -255,8 +255,8 @@ fn a_run_is_exported_with_a_card_of_its_record_and_its_weights_load_again() {
     folder.run("export run --out model").ends_with(0).says(&[
         "removed model/model.onnx, of an earlier export; --onnx keeps it",
         "replaced model/README.md",
-        "the licence `mit` of the earlier export is gone; --license mit keeps it",
-        "the name `net` of the earlier export is gone; --name net keeps it",
+        "the licence `mit` of the earlier export is gone; --license 'mit' keeps it",
+        "the name `net` of the earlier export is gone; --name 'net' keeps it",
     ]);
     let spaced = folder.command("export run --out spaced").args(["--license", "foo bar"]).output().unwrap();
     Ran::new("export --license", &spaced)
