@@ -147,7 +147,7 @@ fn a_study_says_how_its_table_is_read_as_the_markdown_does() {
     diverged.record.seed = 2;
     let (notes, markdown) = (table.notes(), table.to_markdown());
     let html = page(Vec::new(), vec![StudyView { name: "s".into(), table, runs: vec![diverged] }]);
-    assert_eq!(notes.len(), 4, "±, runs that diverged, pairs, the paper: {notes:?}");
+    assert_eq!(notes.len(), 5, "±, runs that diverged, pairs, how many, the paper: {notes:?}");
     for note in notes {
         assert!(markdown.contains(&note) && html.contains(&format!("<li>{note}</li>")), "no {note}");
     }
